@@ -1,0 +1,5 @@
+"""`python -m mlxllm`."""
+
+from mlxllm.cli.main import main
+
+main()

@@ -1,0 +1,81 @@
+"""What every test starts from: an empty home, no colours, no network for the Hub, compilation off."""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+# Before anything imports them: MLX, Hugging Face's libraries and Typer look at the environment once.
+os.environ["MLX_DISABLE_COMPILE"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["NO_COLOR"] = "1"
+for _name in "FORCE_COLOR CLICOLOR_FORCE PY_COLORS GITHUB_ACTIONS TERM_PROGRAM COLUMNS LINES".split():
+    os.environ.pop(_name, None)
+
+import hypothesis
+import pytest
+
+import mlxllm.runtime  # noqa: F401  (OpenBLAS has to be there before anything imports mlx.core)
+
+import mlx.core as mx  # isort: skip
+
+hypothesis.settings.register_profile("default", deadline=None)
+# The same examples on each run: a change that is red in CI is red for the reason that it names.
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+TEST_DATA = os.environ.get("MLXLLM_TEST_DATA")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--peers", action="store_true", help="also run what needs torch, transformers or trl")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if TEST_DATA and not Path(TEST_DATA).is_dir():
+        raise pytest.UsageError(f"MLXLLM_TEST_DATA names {TEST_DATA!r}, which is not a folder")
+    for item in items:
+        if item.get_closest_marker("peers") and not config.getoption("--peers"):
+            item.add_marker(pytest.mark.skip(reason="needs the peers: scripts/test --peers"))
+        if item.get_closest_marker("data") and not TEST_DATA:
+            item.add_marker(pytest.mark.skip(reason="needs the data that MLXLLM_TEST_DATA names"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where what the test needs was promised."""
+    report = yield
+    peers_promised = item.get_closest_marker("peers") and item.config.getoption("--peers")
+    data_promised = item.get_closest_marker("data") and TEST_DATA
+    if report.skipped and not hasattr(report, "wasxfail") and (peers_promised or data_promised):
+        report.outcome = "failed"
+        report.longrepr = f"must not skip when its data or peers are there: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def test_data() -> Path:
+    """The folder that MLXLLM_TEST_DATA names; for tests marked `data`."""
+    assert TEST_DATA, "mark this test with pytest.mark.data"
+    return Path(TEST_DATA)
+
+
+@pytest.fixture(autouse=True)
+def mlxllm_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty $MLXLLM_HOME for each test; the processes that it starts see it as well."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("MLXLLM_HOME", str(home))
+    return home
+
+
+@pytest.fixture(autouse=True)
+def compile_mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """mx.compile is on in tests marked `compiled` and in the processes that they start, and off elsewhere."""
+    if request.node.get_closest_marker("compiled") is None:
+        yield
+        return
+    monkeypatch.delenv("MLX_DISABLE_COMPILE")
+    mx.enable_compile()
+    yield
+    mx.disable_compile()

@@ -1,0 +1,1 @@
+"""The terminal UI: it reads the run directory and never imports mlx."""
