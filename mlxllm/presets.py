@@ -1,0 +1,239 @@
+"""The shipped recipes: a preset is a function; it may derive from another one.
+
+Every preset is a named Hugging Face architecture (Qwen3's unless there is a reason), so that what it trains can leave.
+"""
+
+from collections.abc import Callable
+
+from mlxllm.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from mlxllm.errors import ConfigError
+
+Preset = Callable[[], RunConfig]
+
+
+def char_tiny() -> RunConfig:
+    """Seconds: a 2-layer model for tests and for trying things out."""
+    return RunConfig(
+        model=_qwen3(width=64, layers=2, heads=2, kv_heads=1, inner=128, context=64),
+        data=DataConfig(max_seq_len=32),
+        train=_muon(steps=60, batch_size=8, learning_rate=3e-3, eval_every=30, checkpoint_every=30, warmup_steps=5),
+    )
+
+
+def shakespeare_char_cpu() -> RunConfig:
+    """Minutes on a laptop's CPU: the small reference set-up (4 layers, 128 wide, context 64, batches of 12)."""
+    return RunConfig(
+        model=_qwen3(width=128, layers=4, heads=4, kv_heads=4, inner=344, context=64),
+        data=DataConfig(max_seq_len=64),
+        train=_muon(
+            steps=1000,
+            batch_size=12,
+            learning_rate=3e-3,
+            schedule="linear",
+            warmup_steps=50,
+            betas=(0.9, 0.99),
+            eval_every=250,
+            checkpoint_every=500,
+            sample_every=250,
+        ),
+    )
+
+
+def shakespeare_char() -> RunConfig:
+    """The full reference set-up by character: 6 layers, 384 wide, context 256, batches of 64, dropout 0.2."""
+    return RunConfig(
+        model=_qwen3(width=384, layers=6, heads=6, kv_heads=6, inner=1024, context=256, dropout=0.2),
+        data=DataConfig(max_seq_len=256),
+        train=_muon(
+            steps=2000,
+            batch_size=64,
+            learning_rate=2e-3,
+            schedule="linear",
+            warmup_steps=100,
+            betas=(0.9, 0.99),
+            eval_every=250,
+            checkpoint_every=500,
+            sample_every=500,
+            early_stop_evals=4,
+        ),
+    )
+
+
+def transformer_2017() -> RunConfig:
+    """ "Attention Is All You Need" as a decoder: sinusoidal positions, LayerNorm after the sublayer, ReLU, AdamW."""
+    return RunConfig(
+        model=ModelConfig(
+            hidden_size=256,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            intermediate_size=1024,
+            max_position_embeddings=256,
+            positions="sinusoidal",
+            norm="layernorm",
+            norm_position="post",
+            norm_eps=1e-5,
+            hidden_act="relu",
+            mlp_gated=False,
+            attention_bias=False,
+            mlp_bias=True,
+            dropout=0.1,
+        ),
+        data=DataConfig(max_seq_len=256),
+        train=TrainConfig(
+            learning_rate=1e-3,
+            schedule="cosine",
+            warmup_steps=200,
+            betas=(0.9, 0.98),
+            eps=1e-9,
+            weight_decay=0.0,
+            batch_size=16,
+            max_steps=2000,
+            sample_every=500,
+        ),
+    )
+
+
+def gpt2_124m() -> RunConfig:
+    """GPT-2 small: learned positions, LayerNorm, GELU, biases, tied head; 124M parameters with its own vocabulary."""
+    return RunConfig(
+        model=ModelConfig(
+            hidden_size=768,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            num_key_value_heads=12,
+            intermediate_size=3072,
+            max_position_embeddings=1024,
+            positions="learned",
+            norm="layernorm",
+            norm_eps=1e-5,
+            hidden_act="gelu_new",
+            mlp_gated=False,
+            attention_bias=True,
+            attention_out_bias=True,
+            mlp_bias=True,
+        ),
+        data=DataConfig(max_seq_len=1024),
+        train=TrainConfig(
+            learning_rate=6e-4,
+            schedule="cosine",
+            min_lr_ratio=0.1,
+            warmup_steps=700,
+            batch_size=4,
+            grad_accum_steps=32,
+            max_steps=20_000,
+            eval_every=500,
+            checkpoint_every=500,
+            sample_every=500,
+        ),
+    )
+
+
+def small_10m() -> RunConfig:
+    """10M parameters: an evening on a MacBook, on a few million words."""
+    return RunConfig(
+        model=_qwen3(width=320, layers=6, heads=5, kv_heads=5, inner=864, context=512),
+        data=DataConfig(max_seq_len=512),
+        train=_muon(
+            steps=4000,
+            batch_size=16,
+            learning_rate=2e-3,
+            warmup_steps=100,
+            eval_every=250,
+            checkpoint_every=500,
+            sample_every=500,
+        ),
+    )
+
+
+def story_30m() -> RunConfig:
+    """30M parameters: a night on a MacBook, on stories."""
+    return RunConfig(
+        model=_qwen3(width=512, layers=8, heads=8, kv_heads=4, inner=1408, context=512),
+        data=DataConfig(max_seq_len=512),
+        train=_muon(
+            steps=10_000,
+            batch_size=32,
+            learning_rate=1.5e-3,
+            warmup_steps=200,
+            eval_every=500,
+            checkpoint_every=500,
+            sample_every=500,
+        ),
+    )
+
+
+def base_124m() -> RunConfig:
+    """The size of GPT-2 small in today's form: 124M parameters, for days on a Mac with much memory."""
+    return RunConfig(
+        model=_qwen3(width=768, layers=12, heads=12, kv_heads=4, inner=2048, context=1024),
+        data=DataConfig(max_seq_len=1024),
+        train=_muon(
+            steps=20_000,
+            batch_size=8,
+            grad_accum_steps=16,
+            learning_rate=1e-3,
+            warmup_steps=300,
+            eval_every=500,
+            checkpoint_every=500,
+            sample_every=500,
+        ),
+    )
+
+
+def moe_small() -> RunConfig:
+    """A mixture of 8 experts, 2 a token (Qwen3-MoE): more parameters than each token pays for."""
+    base = small_10m()
+    return base.with_values(
+        model={"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 432},
+        train={"muon_learning_rate": 0.02},
+    )
+
+
+PRESETS: dict[str, Preset] = {
+    "char-tiny": char_tiny,
+    "shakespeare-char-cpu": shakespeare_char_cpu,
+    "shakespeare-char": shakespeare_char,
+    "transformer-2017": transformer_2017,
+    "gpt2-124m": gpt2_124m,
+    "small-10m": small_10m,
+    "story-30m": story_30m,
+    "base-124m": base_124m,
+    "moe-small": moe_small,
+}
+"""All presets, smallest first."""
+
+
+def preset_config(name: str) -> RunConfig:
+    """The configuration of a preset.
+
+    Raises:
+        ConfigError: there is no such preset; the message lists those that there are.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} does not exist; there are {', '.join(PRESETS)}")
+    return PRESETS[name]().model_copy(update={"preset": name})
+
+
+def _qwen3(
+    *, width: int, layers: int, heads: int, kv_heads: int, inner: int, context: int, dropout: float = 0.0
+) -> ModelConfig:
+    """Today's block: rotary positions, RMSNorm before the sublayer, SwiGLU, normalised queries and keys."""
+    return ModelConfig(
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=width // heads,
+        intermediate_size=inner,
+        max_position_embeddings=context,
+        qk_norm=True,
+        dropout=dropout,
+        zero_init_outputs=True,
+    )
+
+
+def _muon(*, steps: int, batch_size: int, learning_rate: float, **more: object) -> TrainConfig:
+    """Muon for the matrices, AdamW for the rest."""
+    values = {"optimizer": "muon", "max_steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, **more}
+    return TrainConfig.model_validate(values)

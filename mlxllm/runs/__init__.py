@@ -1,0 +1,79 @@
+"""The run directory: the only contract between a trainer and whoever watches it. Standard library only."""
+
+from mlxllm.runs.control import ControlInbox, Request, RequestName, request
+from mlxllm.runs.directory import RunDirectory, all_runs, find_run
+from mlxllm.runs.events import (
+    Event,
+    EventReader,
+    EventWriter,
+    parse_line,
+    read_events,
+    strict_json,
+    truncate_after,
+    wait_for_event,
+)
+from mlxllm.runs.exits import ExitReason, ExitReport, classify_exit, explain, log_tail
+from mlxllm.runs.files import fsync_directory, fsync_file, read_json, sha256_of_file, write_json_atomic
+from mlxllm.runs.recorder import Recorder
+from mlxllm.runs.state import (
+    ACTIVE,
+    Launch,
+    RunState,
+    StateWriter,
+    Status,
+    effective_status,
+    pid_alive,
+    read_launch,
+    read_state,
+    write_state,
+)
+from mlxllm.runs.summary import ABOUT_KEYS, Latest, RunSummary, count_events, list_runs, summarise
+from mlxllm.runs.supervisor import caffeinate_argv, keep_awake, start_detached
+
+__all__ = [
+    "ABOUT_KEYS",
+    "ACTIVE",
+    "ControlInbox",
+    "Event",
+    "EventReader",
+    "EventWriter",
+    "ExitReason",
+    "ExitReport",
+    "Latest",
+    "Launch",
+    "Recorder",
+    "Request",
+    "RequestName",
+    "RunDirectory",
+    "RunState",
+    "RunSummary",
+    "StateWriter",
+    "Status",
+    "all_runs",
+    "caffeinate_argv",
+    "classify_exit",
+    "count_events",
+    "effective_status",
+    "explain",
+    "find_run",
+    "fsync_directory",
+    "fsync_file",
+    "keep_awake",
+    "list_runs",
+    "log_tail",
+    "parse_line",
+    "pid_alive",
+    "read_events",
+    "read_json",
+    "read_launch",
+    "read_state",
+    "request",
+    "sha256_of_file",
+    "start_detached",
+    "strict_json",
+    "summarise",
+    "truncate_after",
+    "wait_for_event",
+    "write_json_atomic",
+    "write_state",
+]

@@ -1,0 +1,148 @@
+"""How the layers of settings become one configuration: defaults < preset < TOML file < --set < explicit flag."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from mlxllm.config import RunConfig
+from mlxllm.errors import ConfigError
+from mlxllm.presets import preset_config
+
+Values = dict[str, Any]
+"""Nested plain values, by section and key."""
+
+
+def build_config(
+    *,
+    preset: str | None = None,
+    config_file: Path | None = None,
+    settings: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """The configuration of a run.
+
+    Args:
+        preset: name of a shipped recipe; a `preset` key in the file serves where this is None.
+        config_file: a TOML file of sections, as `--config`.
+        settings: "section.key=value" texts, as `--set`; values are JSON where they parse as it, else text.
+        flags: "section.key" -> value of options that were given; None values are options that were not.
+
+    Raises:
+        ConfigError: an unknown preset, key or value; the message names it, where it came from, and what would be right.
+    """
+    from_file = _read_toml(config_file) if config_file is not None else {}
+    preset = preset or from_file.pop("preset", None)
+    raw = preset_config(preset).model_dump(mode="json") if preset else RunConfig().model_dump(mode="json")
+    origins: dict[str, str] = {}
+    _merge(raw, from_file, origins, f"{config_file}")
+    for text in settings:
+        key, value = _parse_setting(text)
+        _set(raw, key, value, origins, f"--set {text}")
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _set(raw, key, value, origins, f"--{key.rsplit('.', 1)[-1].replace('_', '-')} {value}")
+    raw["preset"] = preset or ""
+    return parse_config(raw, "", origins)
+
+
+def parse_config(raw: Any, where: str, origins: Mapping[str, str] | None = None) -> RunConfig:
+    """Plain values as a configuration.
+
+    Raises:
+        ConfigError: one sentence about the first thing that is wrong.
+    """
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, where, origins or {})) from None
+
+
+def _sentence(error: ValidationError, where: str, origins: Mapping[str, str]) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    origin = next((o for k, o in origins.items() if k == key or key.startswith(f"{k}.")), where)
+    source = f" (from {origin})" if origin else ""
+    if first["type"] == "extra_forbidden":
+        return f"setting {key!r}{source} does not exist{_near(key)}"
+    if first["type"] == "value_error":
+        return f"{first['ctx']['error']}{source}"
+    shown = first["input"] if isinstance(first["input"], (str, int, float, bool)) else type(first["input"]).__name__
+    return f"setting {key} is {shown!r}{source}; {_expectation(first['msg'])}"
+
+
+def _expectation(message: str) -> str:
+    return message.removesuffix(".").replace("Input should be", "it should be")
+
+
+def _near(key: str) -> str:
+    near = get_close_matches(key, all_keys(), n=3, cutoff=0.5)
+    if not near:
+        tail = key.rsplit(".", 1)[-1]
+        near = [known for known in all_keys() if known.rsplit(".", 1)[-1] == tail]
+    return f"; did you mean {' or '.join(near)}?" if near else "; `mlxllm train --dry-run` lists all settings"
+
+
+def all_keys() -> list[str]:
+    """Every "section.key" that can be set."""
+    keys: list[str] = []
+    for section, field in RunConfig.model_fields.items():
+        model = _section_of(field.annotation)
+        keys += [section] if model is None else [f"{section}.{key}" for key in model.model_fields]
+    return keys
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section model in `X` or `X | None`."""
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    models = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+    return models[0] if models else None
+
+
+def _parse_setting(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or "." not in key:
+        raise ConfigError(f"--set {text!r} is not of the form section.key=value, for example train.learning_rate=1e-3")
+    try:
+        return key.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        words = {"true": True, "false": False, "none": None, "null": None}
+        return key.strip(), words.get(value.strip().lower(), value.strip())
+
+
+def _set(raw: Values, key: str, value: Any, origins: dict[str, str], origin: str) -> None:
+    section, _, rest = key.partition(".")
+    if section not in RunConfig.model_fields:
+        raise ConfigError(f"setting {key!r} (from {origin}) does not exist{_near(key)}")
+    branch = value
+    for part in reversed(rest.split(".")):
+        branch = {part: branch}
+    _merge(raw, {section: branch}, origins, origin)
+
+
+def _merge(raw: Values, layer: Mapping[str, Any], origins: dict[str, str], origin: str, prefix: str = "") -> None:
+    for key, value in layer.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            if not isinstance(raw.get(key), dict):
+                raw[key] = {}
+            _merge(raw[key], value, origins, origin, f"{path}.")
+        else:
+            raw[key] = value
+            origins[path] = origin
+
+
+def _read_toml(path: Path) -> Values:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}; --config takes a TOML file of settings") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
