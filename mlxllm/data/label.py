@@ -1,0 +1,56 @@
+"""The data label: what a dataset is made of, read off its manifest."""
+
+from typing import Any
+
+from mlxllm.data.manifest import Manifest, SplitEntry
+
+
+def data_label(manifest: Manifest) -> dict[str, Any]:
+    """The label as plain JSON values.
+
+    Of each source: records read, kept, dropped by reason and mended by reason with the first places of each;
+    tokens and UTF-8 bytes of its documents, each counted once; and its share of the train split's tokens,
+    where repetitions by weight count. Then both splits, the tokenizer and the fingerprints.
+    """
+    sources = {
+        name: {
+            "spec": source.spec,
+            "weight": source.weight,
+            "documents_read": source.documents_read,
+            "documents_kept": source.documents_kept,
+            "dropped": dict(source.dropped),
+            "mended": dict(source.mended),
+            "examples": {reason: list(places) for reason, places in source.examples.items()},
+            "tokens": source.tokens,
+            "bytes": source.bytes,
+            "train_tokens": source.train.end - source.train.start,
+            "val_tokens": source.val.end - source.val.start,
+            "train_share": _ratio(source.train.end - source.train.start, manifest.train.tokens),
+        }
+        for name, source in manifest.sources.items()
+    }
+    return {
+        "sources": sources,
+        "train": split_totals(manifest.train),
+        "val": split_totals(manifest.val),
+        "val_split": manifest.val_split,
+        "tokenizer": manifest.tokenizer.model_dump(),
+        "fingerprint": manifest.fingerprint,
+        "warnings": list(manifest.warnings),
+    }
+
+
+def split_totals(split: SplitEntry) -> dict[str, Any]:
+    """Tokens, documents and bytes of a split, and how many bytes of text a token stands for."""
+    # The <|endoftext|> of each document stands for no text.
+    text_tokens = split.tokens - split.documents
+    return {
+        "tokens": split.tokens,
+        "documents": split.documents,
+        "bytes": split.bytes,
+        "bytes_per_token": _ratio(split.bytes, text_tokens),
+    }
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,118 @@
+"""Bytes of a file to text: byte-order marks, bad bytes with their place, lines of bounded length."""
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlxllm.data.sources.base import Problems
+from mlxllm.data.sources.files import DamagedFileError, read_chunks
+
+BLOCK_CHARS = 1 << 18
+"""A line longer than this is handed on in parts."""
+MOST_LINE_BYTES = 128 << 20
+"""Of a line of records only this much is kept in memory."""
+_UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+
+def _encoding(first: bytes) -> tuple[str, int]:
+    """The encoding that a byte-order mark tells, and the length of the mark."""
+    if first.startswith(codecs.BOM_UTF8):
+        return "utf-8", 3
+    return (_UTF16_MARKS[first[:2]], 2) if first[:2] in _UTF16_MARKS else ("utf-8", 0)
+
+
+def decoded(path: Path, problems: Problems) -> Iterator[str]:
+    """The text of a file in pieces; a byte-order mark is dropped, line ends stay as they are.
+
+    Raises:
+        UnicodeDecodeError: with `start` counted from the beginning of the (unpacked) file.
+    """
+    decoder: codecs.IncrementalDecoder | None = None
+    position = 0
+    try:
+        for chunk in read_chunks(path):
+            if decoder is None:
+                encoding, mark = _encoding(chunk)
+                decoder = codecs.getincrementaldecoder(encoding)()
+                chunk, position = chunk[mark:], mark
+            pending = len(decoder.getstate()[0])
+            try:
+                text = decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                raise _moved(error, position - pending) from None
+            position += len(chunk)
+            if text:
+                yield text
+    except DamagedFileError as error:
+        # What came before the damage is whole, except for a character that it cut in two.
+        problems.mend("damaged file", str(path), f"{error}; used up to byte {position:,} of the unpacked text")
+        return
+    if decoder is not None:
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            raise _moved(error, position - pending) from None
+
+
+def _moved(error: UnicodeDecodeError, offset: int) -> UnicodeDecodeError:
+    return UnicodeDecodeError(error.encoding, b"", error.start + offset, error.end + offset, error.reason)
+
+
+def check_decodable(path: Path) -> None:
+    """Read a file to its end before any of it is used: a bad byte leaves out the file, not its tail."""
+    for _ in decoded(path, Problems()):
+        pass
+
+
+def line_blocks(texts: Iterator[str]) -> Iterator[str]:
+    """The same text cut behind line breaks, so that no separator line is cut in two; overlong lines are cut
+    anywhere.
+
+    The first block of an overlong line has no line break, and what follows of that line is never mistaken for
+    a separator line, since a block begins with it only if it is longer than any separator line.
+    """
+    carry = ""
+    for text in texts:
+        carry += text
+        cut = carry.rfind("\n") + 1
+        if cut:
+            yield carry[:cut]
+            carry = carry[cut:]
+        elif len(carry) > BLOCK_CHARS:
+            # A long part stays back, so the rest of this line cannot look like a line of its own.
+            yield carry[: len(carry) - BLOCK_CHARS // 2]
+            carry = carry[len(carry) - BLOCK_CHARS // 2 :]
+    if carry:
+        yield carry
+
+
+def byte_lines(path: Path, problems: Problems) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines; of a line of `MOST_LINE_BYTES` or more only the beginning is kept."""
+    line = bytearray()
+    number = 1
+    first = True
+    try:
+        for chunk in read_chunks(path):
+            if first:
+                chunk, first = chunk.removeprefix(codecs.BOM_UTF8), False
+            *ended, rest = chunk.split(b"\n")
+            for end in ended:
+                if line:
+                    end = bytes(_grown(line, end))
+                    line.clear()
+                yield number, end
+                number += 1
+            _grown(line, rest)
+    except DamagedFileError as error:
+        problems.mend("damaged file", str(path), f"{error}; used up to line {number - 1:,}")
+        if line:
+            problems.drop("cut-off line", f"{path}:{number}")
+        return
+    if line:
+        yield number, bytes(line)
+
+
+def _grown(line: bytearray, more: bytes) -> bytearray:
+    line += more[: max(0, MOST_LINE_BYTES - len(line))]
+    return line

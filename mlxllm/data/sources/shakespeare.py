@@ -1,0 +1,85 @@
+"""Tiny Shakespeare: 1.1 MB of plays in one text, downloaded once into <home>/cache and checked."""
+
+import hashlib
+import os
+import secrets
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlxllm import paths
+from mlxllm.data.sources.base import Document, Problems
+from mlxllm.errors import DataError
+
+URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+FILE_NAME = "tinyshakespeare.txt"
+_MOST_BYTES = 8 << 20
+_TIMEOUT_SECONDS = 30
+
+
+class ShakespeareSource:
+    """One long text, split by position."""
+
+    def __init__(self) -> None:
+        """Nothing is downloaded yet."""
+        self.problems = Problems()
+
+    @property
+    def name(self) -> str:
+        """`shakespeare`."""
+        return "shakespeare"
+
+    @property
+    def spec(self) -> str:
+        """`shakespeare`."""
+        return "shakespeare"
+
+    @property
+    def single_text(self) -> bool:
+        """One text."""
+        return True
+
+    def documents(self) -> Iterator[Document]:
+        """The whole text as one document.
+
+        Raises:
+            DataError: it is not in the cache and cannot be downloaded, or is not the text it should be.
+        """
+        yield Document(shakespeare_file().read_bytes().decode("ascii"), FILE_NAME, self.name)
+
+
+def shakespeare_file() -> Path:
+    """The text's file in the cache, downloaded if it is not there.
+
+    Raises:
+        DataError: no network, or the file there has another hash.
+    """
+    path = paths.folder("cache") / FILE_NAME
+    if path.is_file():
+        if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
+            raise DataError(
+                f"{path} is not tiny Shakespeare as it should be (its sha256 differs from {SHA256[:12]}...); "
+                f"delete it to have it downloaded anew"
+            )
+        return path
+    remedy = f"download {URL} yourself and put it at {path}, or use --source text:PATH for a text of your own"
+    try:
+        with urllib.request.urlopen(URL, timeout=_TIMEOUT_SECONDS) as response:
+            content = response.read(_MOST_BYTES)
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        raise DataError(f"tiny Shakespeare could not be downloaded ({reason}); {remedy}") from None
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise DataError(f"what {URL} sent is not tiny Shakespeare (its sha256 differs from {SHA256[:12]}...); {remedy}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{FILE_NAME}.{os.getpid()}.{secrets.token_hex(4)}")
+        draft.write_bytes(content)
+        draft.rename(path)
+    except OSError as error:
+        raise DataError(f"tiny Shakespeare could not be kept at {path}: {error.strerror or error}") from None
+    return path

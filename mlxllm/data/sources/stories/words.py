@@ -1,0 +1,51 @@
+"""Word lists for the sentences: `<name>` in a template is one of these, written as the inside of `[...]`."""
+
+WORDS = {
+    # Ways to speak.
+    "said": "said|said|said|answered|replied",
+    "asked": "asked|asked|wondered",
+    "cried": "cried|shouted|called|yelled",
+    "whispered": "whispered|murmured|mumbled",
+    "begged": "begged|pleaded|asked",
+    "oh_no": "Oh no|Oh dear|Oh|No, no",
+    "hooray": "Hooray|Hurray|Yes|Wonderful|We did it",
+    "hello": "Hello|Hi|Good morning|Hello there|Hey",
+    # Feelings after "was" or "felt".
+    "happy": "happy|glad|very happy|so happy|delighted|full of joy|cheerful|as happy as could be",
+    "sad": "sad|very sad|unhappy|gloomy|so sad|miserable",
+    "scared": "scared|afraid|frightened|very scared|full of fear",
+    "angry": "angry|cross|mad|furious|very angry",
+    "tired": "tired|very tired|worn out|sleepy",
+    "proud": "proud|very proud|so proud",
+    "worried": "worried|upset|very worried|troubled",
+    "lonely": "lonely|all alone|alone and sad",
+    "sorry": "sorry|very sorry|ashamed|truly sorry",
+    "excited": "excited|very excited|thrilled|eager",
+    "surprised": "surprised|very surprised|amazed|astonished",
+    # Manner.
+    "very": "very|really|so|quite",
+    "quickly": "quickly|fast|at once|right away|in a hurry",
+    "slowly": "slowly|bit by bit|step by step|with care",
+    "softly": "softly|gently|quietly",
+    "big": "big|large|huge|great",
+    "small": "small|little|tiny",
+    "pretty": "pretty|lovely|beautiful|fine",
+    "nice": "nice|kind|friendly|good",
+    # Verbs in the past tense.
+    "looked": "looked|searched|hunted",
+    "walked": "walked|went|strolled|wandered|set off",
+    "ran": "ran|hurried|rushed|raced|dashed",
+    "saw": "saw|noticed|spotted|spied",
+    "liked": "liked|loved|enjoyed",
+    "smiled": "smiled|grinned|beamed",
+    "wanted": "wanted|wished|longed",
+    "began": "began|started",
+    "thought": "thought|thought hard|thought about it|thought for a while",
+    "took": "took|grabbed|picked up",
+    # Time.
+    "soon": "soon|before long|a little later|after a while|in a little while",
+    "suddenly": "suddenly|all at once|just then|at that moment|all of a sudden",
+    "atlast": "at last|in the end|finally|after a long time",
+    "later": "later|after that|then|a while later",
+    "night": "night|evening",
+}

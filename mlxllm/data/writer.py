@@ -1,0 +1,138 @@
+"""Writing one split: ids go to shards of bounded size, document ends to the index, none stay in memory."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlxllm.data.manifest import ShardEntry, SplitEntry
+from mlxllm.data.shards import (
+    HEADER_BYTES,
+    INDEX_MAGIC,
+    TOKENS_MAGIC,
+    index_name,
+    pack_header,
+    shard_name,
+)
+from mlxllm.runs.files import fsync_file, sha256_of_file
+
+COPY_TOKENS = 1 << 20
+
+
+class SplitWriter:
+    """Appends documents to one split of a dataset that is being built."""
+
+    def __init__(self, directory: Path, split: str, dtype: np.dtype[Any], shard_tokens: int) -> None:
+        """Open the split's index; shards are opened as they are needed."""
+        self._directory, self._split, self._shard_tokens = directory, split, shard_tokens
+        self._dtype = dtype.newbyteorder("<")
+        self._index = _begin(directory / index_name(split))
+        self._shards: list[ShardEntry] = []
+        self._file: BinaryIO | None = None
+        self._file_tokens = 0
+        self._file_largest = 0
+        self.tokens = 0
+        self.documents = 0
+        self.bytes = 0
+        """UTF-8 bytes of the text; counted by the caller."""
+
+    def append(self, ids: NDArray[np.unsignedinteger[Any]], ends: Sequence[int] | NDArray[np.integer[Any]]) -> None:
+        """Write `ids`; documents end behind the places `ends`, counted from the first of these ids."""
+        absolute = np.asarray(ends, dtype="<u8") + np.uint64(self.tokens)
+        self._index.write(absolute.tobytes())
+        self.documents += len(absolute)
+        self.tokens += len(ids)
+        narrow = ids.astype(self._dtype, copy=False)
+        while len(narrow):
+            if self._file is None:
+                self._file = _begin(self._path(len(self._shards)))
+            part = narrow[: self._shard_tokens - self._file_tokens]
+            self._file.write(part.tobytes())
+            self._file_tokens += len(part)
+            self._file_largest = max(self._file_largest, int(part.max()))
+            narrow = narrow[len(part) :]
+            if self._file_tokens == self._shard_tokens:
+                self._close_shard()
+
+    def append_copy(self, first_document: int, last_document: int, chosen: NDArray[np.bool_] | None = None) -> None:
+        """Write the documents [first, last) of this split once more, or those of them that are `chosen`."""
+        self._index.flush()
+        if self._file is not None:
+            self._file.flush()
+        all_ends = np.memmap(self._directory / index_name(self._split), "<u8", "r", HEADER_BYTES, (self.documents,))
+        start = int(all_ends[first_document - 1]) if first_document else 0
+        for number in range(first_document, last_document):
+            end = int(all_ends[number])
+            if chosen is None or chosen[number - first_document]:
+                for block in range(start, end, COPY_TOKENS):
+                    ids = self._read_back(block, min(block + COPY_TOKENS, end))
+                    self.append(ids, [len(ids)] if block + COPY_TOKENS >= end else [])
+            start = end
+
+    def close(self) -> SplitEntry:
+        """Finish and fsync the files."""
+        self._close_shard()
+        _finish(self._index, pack_header(INDEX_MAGIC, 8, self.documents))
+        index_sha256 = sha256_of_file(self._directory / index_name(self._split))
+        return SplitEntry(
+            tokens=self.tokens,
+            documents=self.documents,
+            bytes=self.bytes,
+            index_sha256=index_sha256,
+            shards=tuple(self._shards),
+        )
+
+    def abandon(self) -> None:
+        """Close the files of a build that failed."""
+        self._index.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _read_back(self, start: int, end: int) -> NDArray[np.unsignedinteger[Any]]:
+        if self._file is not None:
+            self._file.flush()
+        parts = []
+        while start < end:
+            number, offset = divmod(start, self._shard_tokens)
+            count = min(end - start, self._shard_tokens - offset)
+            at = HEADER_BYTES + offset * self._dtype.itemsize
+            parts.append(np.fromfile(self._path(number), self._dtype, count, offset=at))
+            start += count
+        return np.concatenate(parts)
+
+    def _path(self, number: int) -> Path:
+        return self._directory / shard_name(self._split, number)
+
+    def _close_shard(self) -> None:
+        if self._file is None:
+            return
+        header = pack_header(TOKENS_MAGIC, self._dtype.itemsize, self._file_tokens)
+        _finish(self._file, header)
+        path = self._path(len(self._shards))
+        self._shards.append(
+            ShardEntry(
+                file=path.name,
+                tokens=self._file_tokens,
+                largest_id=self._file_largest,
+                header_sha256=hashlib.sha256(header).hexdigest(),
+                sha256=sha256_of_file(path),
+            )
+        )
+        self._file, self._file_tokens, self._file_largest = None, 0, 0
+
+
+def _begin(path: Path) -> BinaryIO:
+    file = open(path, "wb")  # noqa: SIM115 - stays open until the shard is full
+    file.write(bytes(HEADER_BYTES))
+    return file
+
+
+def _finish(file: BinaryIO, header: bytes) -> None:
+    file.seek(0)
+    file.write(header)
+    file.flush()
+    fsync_file(file.fileno())
+    file.close()
