@@ -1,0 +1,280 @@
+"""One continuation, token by token: the prompt in one go, then one position a token.
+
+Evaluation is asynchronous: while the device computes token n + 1, Python shows token n. So the KV cache is a
+token ahead of what was yielded; `Generation.fed` says at any time which ids it has been given.
+"""
+
+import time
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import mlx.core as mx
+
+from mlxllm.config import ModelConfig, SampleConfig
+from mlxllm.errors import ConfigError, ModelError
+from mlxllm.inference.sampler import Sampler, logprob_of
+from mlxllm.inference.stopping import StopMatcher
+from mlxllm.model.kv_cache import KVCache, make_cache
+from mlxllm.model.transformer import Transformer
+from mlxllm.tokenizer import StreamDecoder, Tokenizer
+
+PREFILL_CHUNK = 512
+"""Positions of the prompt that go through the model at once: bounds the memory of a long one."""
+
+FinishReason = Literal["stop", "length"]
+"""`stop`: the model ended its text, or a stop string came; `length`: there was no more room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One step of a continuation."""
+
+    id: int
+    """The token."""
+    text: str
+    """Text that is certain from here on: never half a character, never what may become a stop string. All joined
+    are what `tokenizer.decode` gives, up to the end and without a character that lacks its last byte there."""
+    logprob: float | None
+    """Natural log-probability under the bare model (no bias, penalty, temperature); None if not asked for."""
+    finish_reason: FinishReason | None
+    """Why this token is the last one; None for all others."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a continuation took; complete when it has ended."""
+
+    prompt_tokens: int
+    """Tokens that are continued, those in the cache included; 0 for an empty prompt."""
+    cached_tokens: int
+    """So many of them were in the cache and were not computed again."""
+    tokens: int = 0
+    """Tokens that were yielded, a final end-of-text token included."""
+    time_to_first_token: float = 0.0
+    """Seconds from the call to the first token, the prompt's computation included."""
+    tok_per_sec: float = 0.0
+    """Tokens after the first for each second after the first; with a single token 1 / time_to_first_token."""
+    peak_memory: int = 0
+    """Most bytes that MLX has held in this process so far, its cache not counted."""
+    finish_reason: FinishReason | None = None
+    """See `Token.finish_reason`; None while it goes on, or when the caller stopped it."""
+    note: str = ""
+    """A sentence about an end that one would not expect, otherwise empty."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """A checked request."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    prompt: list[int]
+    sampler: Sampler
+    stop: StopMatcher
+    stop_ids: frozenset[int]
+    cache: list[KVCache]
+    max_tokens: int
+    note: str
+    logprobs: bool
+    context: list[int]
+
+
+class Generation(Iterator[Token]):
+    """An iterator of `Token`; `stats` and `fed` can be read at any time. To stop it, no longer ask it."""
+
+    def __init__(self, plan: _Plan, prompt_tokens: int, cached_tokens: int) -> None:
+        self.stats = Stats(prompt_tokens, cached_tokens)
+        self.fed: list[int] = []
+        """The ids that this generation has added to the cache: the prompt, then what was generated."""
+        self._steps = _steps(plan, self.stats, self.fed)
+
+    def __next__(self) -> Token:
+        return next(self._steps)
+
+    def close(self) -> None:
+        """Make sure that it touches the cache no more."""
+        self._steps.close()
+
+
+def generate(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompt_ids: Sequence[int],
+    sample: SampleConfig,
+    *,
+    stop: Sequence[str] = (),
+    stop_ids: Collection[int] | None = None,
+    logit_bias: Mapping[int, float] | None = None,
+    cache: list[KVCache] | None = None,
+    context: Sequence[int] = (),
+    max_tokens: int | None = None,
+    logprobs: bool = False,
+) -> Generation:
+    """Continue `prompt_ids`. The request is checked at once; nothing is computed before the first `next`.
+
+    Args:
+        model: any transformer; it runs in evaluation mode and is left as it was.
+        tokenizer: the one that the model was trained with.
+        prompt_ids: what to continue. An empty prompt with an empty cache begins after `<|endoftext|>`, which
+            is what stands before a document in training.
+        sample: how tokens are chosen, and how many.
+        stop: strings that end the text; they are not part of it.
+        stop_ids: tokens that end the text; by default `<|endoftext|>`, with `()` none.
+        logit_bias: token id -> what is added to its logit.
+        cache: one `KVCache` a layer; what it holds comes before the prompt.
+        context: the ids that the cache holds; only a repetition penalty looks at them.
+        max_tokens: overrides `sample.max_tokens`.
+        logprobs: give each token its log-probability.
+
+    Raises:
+        ConfigError: an id outside the vocabulary, an unusable bias or stop string, a prompt that is too long.
+        ModelError: while iterating: the model's first logits are not numbers.
+    """
+    config = model.config
+    cache = make_cache(config) if cache is None else cache
+    offset = cache[0].offset
+    prompt = [int(i) for i in prompt_ids]
+    if not prompt and offset:
+        raise ValueError("a filled cache needs at least one more token; trim it by one and give that")
+    prompt_tokens = offset + len(prompt)
+    prompt = prompt or [tokenizer.eot_id]
+    _check_ids(prompt, config, tokenizer)
+    wanted = sample.max_tokens if max_tokens is None else max_tokens
+    room = _room(config, offset + len(prompt))
+    plan = _Plan(
+        model=model,
+        tokenizer=tokenizer,
+        prompt=prompt,
+        sampler=Sampler(sample, config.vocab_size, logit_bias, usable=tokenizer.vocab_size),
+        stop=StopMatcher(stop),
+        stop_ids=frozenset((tokenizer.eot_id,) if stop_ids is None else stop_ids),
+        cache=cache,
+        max_tokens=wanted if room is None else min(wanted, room),
+        note=_context_end(config) if room is not None and room < wanted else "",
+        logprobs=logprobs,
+        context=[*context, *prompt],
+    )
+    return Generation(plan, prompt_tokens, offset)
+
+
+def _steps(plan: _Plan, stats: Stats, fed: list[int]) -> Generator[Token, None, None]:
+    """The loop itself; keeps `stats` and `fed` up to date."""
+    model, cache, sampler = plan.model, plan.cache, plan.sampler
+    was_training = model.training
+    if was_training:
+        model.eval()
+    decoder = StreamDecoder(plan.tokenizer)
+    started = time.perf_counter()
+    try:
+        logits = _prefill(model, plan.prompt, cache, fed)  # (V,)
+        recent = _recent(plan.context, sampler.looks_back)
+        token, logprob = _choose(sampler, logits, 0, recent, plan.logprobs)
+        mx.async_eval(token, logprob)
+        if mx.any(mx.isnan(logits)).item():
+            raise ModelError(
+                "the model's logits are not numbers (NaN): its weights are damaged or its training diverged; "
+                "use an earlier checkpoint"
+            )
+        for n in range(plan.max_tokens):
+            now, now_logprob = token, logprob
+            last = n + 1 == plan.max_tokens
+            if not last:
+                logits = model(now.reshape(1, 1), cache)[0, 0]
+                if recent is not None:
+                    recent = mx.concatenate([recent[1:], now.reshape(1)])
+                token, logprob = _choose(sampler, logits, n + 1, recent, plan.logprobs)
+                mx.async_eval(token, logprob)
+            token_id = int(now)
+            if not last:
+                fed.append(token_id)
+            _time(stats, n, started)
+            ended = token_id in plan.stop_ids
+            # An end inside a character spoils it. Where only room is lacking it is not shown instead.
+            text = plan.stop.add(decoder.flush() if ended else decoder.add(token_id))
+            ended = ended or plan.stop.stopped
+            if ended or last:
+                text += plan.stop.flush()
+            reason: FinishReason | None = "stop" if ended else "length" if last else None
+            stats.finish_reason = reason
+            stats.note = plan.note if reason == "length" else ""
+            yield Token(token_id, text, float(now_logprob) if plan.logprobs else None, reason)
+            if reason is not None:
+                return
+    finally:
+        if was_training:
+            model.train()
+
+
+def _prefill(model: Transformer, prompt: Sequence[int], cache: list[KVCache], fed: list[int]) -> mx.array:
+    """Put the prompt into the cache, chunk by chunk; returns the logits after its last token, (V,)."""
+    for start in range(0, len(prompt), PREFILL_CHUNK):
+        chunk = list(prompt[start : start + PREFILL_CHUNK])
+        hidden = model.model(mx.array([chunk], dtype=mx.uint32), cache)  # (1, T, D)
+        fed.extend(chunk)
+        if start + len(chunk) < len(prompt):
+            mx.eval(hidden)
+    # The head sees the last position only: the logits of a whole prompt would be (T, V).
+    return model.logits(hidden[0, -1])
+
+
+def _choose(
+    sampler: Sampler, logits: mx.array, draw: int, recent: mx.array | None, logprobs: bool
+) -> tuple[mx.array, mx.array]:
+    """The next token () and its log-probability (); the latter means nothing unless asked for."""
+    token = sampler(logits, draw, recent)
+    return token, logprob_of(logits, token) if logprobs else token
+
+
+def _recent(context: Sequence[int], size: int) -> mx.array | None:
+    """The last `size` ids, filled up with one of them, as a penalty counts each id once; None for size 0."""
+    if not size:
+        return None
+    last = list(context[-size:])
+    return mx.array([last[0]] * (size - len(last)) + last, dtype=mx.uint32)
+
+
+def _time(stats: Stats, n: int, started: float) -> None:
+    elapsed = time.perf_counter() - started
+    stats.tokens = n + 1
+    stats.peak_memory = mx.get_peak_memory()
+    if n == 0:
+        stats.time_to_first_token = elapsed
+        stats.tok_per_sec = 1 / elapsed
+    else:
+        stats.tok_per_sec = n / (elapsed - stats.time_to_first_token)
+
+
+def _check_ids(ids: Sequence[int], config: ModelConfig, tokenizer: Tokenizer) -> None:
+    """MLX reads out of bounds for an id that has no row, so none may pass."""
+    size = min(config.vocab_size, tokenizer.vocab_size)
+    for at, token_id in enumerate(ids):
+        if not 0 <= token_id < size:
+            raise ConfigError(
+                f"token {at} of the prompt has the id {token_id}, but the model has {config.vocab_size:,} "
+                f"ids and its tokenizer {tokenizer.vocab_size:,}; encode it with the model's own tokenizer"
+            )
+
+
+def _room(config: ModelConfig, used: int) -> int | None:
+    """How many tokens can follow `used` ones; None if positions have no end.
+
+    Raises:
+        ConfigError: the prompt itself does not fit.
+    """
+    if config.positions not in ("learned", "sinusoidal"):
+        return None
+    if used > config.max_position_embeddings:
+        raise ConfigError(
+            f"the text has {used:,} tokens, but this model's {config.positions} positions end after "
+            f"{config.max_position_embeddings:,} (max_position_embeddings); shorten it or begin a new one"
+        )
+    # The last token is only chosen, never fed, so it needs no position.
+    return config.max_position_embeddings - used + 1
+
+
+def _context_end(config: ModelConfig) -> str:
+    return (
+        f"the text ends here because this model's {config.positions} positions end after "
+        f"{config.max_position_embeddings:,} tokens (max_position_embeddings)"
+    )

@@ -1,0 +1,102 @@
+"""Attention: each position looks at the ones before it.
+
+Shapes: B batch, T query time, S key time, D hidden, H query heads, K key-value heads, d width of one head.
+"""
+
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlxllm.config import ModelConfig
+from mlxllm.model.kv_cache import KVCache
+from mlxllm.model.module import Module
+from mlxllm.model.norms import RMSNorm
+from mlxllm.model.positions import rope_wavelengths, rotate
+
+Mask = mx.array | str | None
+"""(T, S) booleans, true where a query may look; "causal"; or None for everything."""
+
+Attend = Callable[[mx.array, mx.array, mx.array, float, Mask], mx.array]
+"""(queries, keys, values, scale, mask) -> (B, H, T, d)."""
+
+
+def causal_mask(queries: int, keys: int, window: int | None = None) -> mx.array:
+    """(T, S) booleans: query i, which stands at key S - T + i, sees itself and what came before.
+
+    Args:
+        queries: T.
+        keys: S, at least T.
+        window: see at most this many positions, the own one included (arXiv:2310.06825).
+    """
+    query_at = mx.arange(keys - queries, keys)[:, None]
+    key_at = mx.arange(keys)[None, :]
+    mask = key_at <= query_at
+    return mask if window is None else mask & (key_at > query_at - window)
+
+
+def fused_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: Mask) -> mx.array:
+    """softmax(q k^T * scale) v by MLX's fused kernel: the one that training and generation use."""
+    return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
+
+
+def attention_weights(q: mx.array, k: mx.array, scale: float, mask: Mask) -> mx.array:
+    """softmax(q k^T * scale) in float32, written out: (B, H, T, S); each row sums to one."""
+    k = mx.repeat(k, q.shape[1] // k.shape[1], axis=1)  # every query head gets its group's keys
+    scores = (q.astype(mx.float32) * scale) @ k.astype(mx.float32).swapaxes(-1, -2)  # (B, H, T, S)
+    if isinstance(mask, str):
+        mask = causal_mask(q.shape[2], k.shape[2])
+    if mask is not None:
+        scores = mx.where(mask, scores, -mx.inf)
+    scores = scores - mx.max(scores, axis=-1, keepdims=True)
+    exps = mx.exp(scores)
+    return exps / mx.sum(exps, axis=-1, keepdims=True)
+
+
+def plain_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: Mask) -> mx.array:
+    """softmax(Q K^T / sqrt(d)) V as the paper writes it (arXiv:1706.03762, equation 1); tests hold the fused one to it."""
+    v = mx.repeat(v, q.shape[1] // v.shape[1], axis=1)
+    return (attention_weights(q, k, scale, mask) @ v.astype(mx.float32)).astype(q.dtype)
+
+
+class Attention(Module):
+    """Multi-head, grouped-query or multi-query attention (arXiv:1706.03762, arXiv:2305.13245, arXiv:1911.02150).
+
+    With K key-value heads, query heads h*H/K ... (h+1)*H/K - 1 share key-value head h. `qk_norm` normalises each head's
+    queries and keys before the rotation, which keeps the scores bounded (arXiv:2302.05442).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.resolved_head_dim
+        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.q_proj = nn.Linear(config.hidden_size, heads * width, bias=config.attention_bias)
+        self.k_proj = nn.Linear(config.hidden_size, kv_heads * width, bias=config.attention_bias)
+        self.v_proj = nn.Linear(config.hidden_size, kv_heads * width, bias=config.attention_bias)
+        self.o_proj = nn.Linear(heads * width, config.hidden_size, bias=config.attention_out_bias)
+        if config.qk_norm:
+            self.q_norm = RMSNorm(width, config.norm_eps)
+            self.k_norm = RMSNorm(width, config.norm_eps)
+        self._heads, self._kv_heads = heads, kv_heads
+        self._scale = width**-0.5
+        self._qk_norm = config.qk_norm
+        self._rope = rope_wavelengths(config) if config.positions == "rope" else None
+
+    def __call__(
+        self, x: mx.array, mask: Mask, cache: KVCache | None = None, attend: Attend = fused_attention
+    ) -> mx.array:
+        """Mix the T positions of x (B, T, D), and those in the cache; returns (B, T, D)."""
+        B, T, _ = x.shape
+        q = self.q_proj(x).reshape(B, T, self._heads, -1)
+        k = self.k_proj(x).reshape(B, T, self._kv_heads, -1)
+        v = self.v_proj(x).reshape(B, T, self._kv_heads, -1).swapaxes(1, 2)  # (B, K, T, d)
+        if self._qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = q.swapaxes(1, 2), k.swapaxes(1, 2)
+        if self._rope is not None:
+            offset = cache.offset if cache is not None else 0
+            q, k = rotate(q, self._rope, offset), rotate(k, self._rope, offset)
+        if cache is not None:
+            k, v = cache.update(k, v)  # (B, K, S, d)
+        out = attend(q, k, v, self._scale, mask)  # (B, H, T, d)
+        return self.o_proj(out.swapaxes(1, 2).reshape(B, T, -1))

@@ -1,0 +1,219 @@
+"""A Hugging Face config.json to our `ModelConfig` and back, by the tables of `families`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from mlxllm.config import ModelConfig, RopeScaling
+from mlxllm.errors import ModelError
+from mlxllm.model.families import FAMILIES, Family
+
+_ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_new",
+    "gelu_pytorch_tanh": "gelu_new",
+    "relu": "relu",
+    "relu2": "relu2",
+}
+
+_ONLY: dict[str, Any] = {"partial_rotary_factor": 1.0, "quantization_config": None}
+"""Switches of any family that our model has in one position only."""
+
+_NOT_ARCHITECTURE = frozenset({"dropout", "initializer_range", "zero_init_outputs", "router_aux_loss_coef"})
+"""Fields that only training looks at."""
+
+_WEIGHTS = {"num_experts": 10, "positions": 5, "qk_norm": 3}
+"""How much more than others a field makes a model what it is; decides which architecture is the nearest."""
+
+
+def config_from_hf(raw: Mapping[str, Any]) -> ModelConfig:
+    """The `ModelConfig` of a config.json as transformers 4 or 5 writes it; dropout is training's, so it is 0.
+
+    Raises:
+        ModelError: an unknown architecture, a missing key, or a switch that our model does not have.
+    """
+    family = family_of(raw)
+    raw = {family.aliases.get(key, key): value for key, value in raw.items()}
+    for key, value in (_ONLY | dict(family.only)).items():
+        if raw.get(key) not in (None, value):
+            remedy = "mlxllm reads models without it" if value is None else f"only {value!r} is supported"
+            raise _unsupported(family, key, raw[key], remedy)
+    values: dict[str, Any] = dict(family.fixed)
+    for name, key in family.keys.items():
+        if key not in raw and key not in family.defaults:
+            raise ModelError(f"config.json of this {family.architecture} lacks the key {key!r}")
+        values[name] = raw.get(key, family.defaults.get(key))
+    if values["hidden_act"] not in _ACTIVATIONS:
+        key = family.keys["hidden_act"]
+        raise _unsupported(family, key, values["hidden_act"], f"known are {', '.join(_ACTIVATIONS)}")
+    values["hidden_act"] = _ACTIVATIONS[values["hidden_act"]]
+    if values["num_key_value_heads"] is None:
+        values["num_key_value_heads"] = values["num_attention_heads"]
+    if values["intermediate_size"] is None and isinstance(values["hidden_size"], int):
+        values["intermediate_size"] = 4 * values["hidden_size"]  # what GPT-2's n_inner: null means
+    if family.window:
+        values["sliding_window"] = _window_from_hf(family, raw)
+    if values["positions"] == "rope":
+        values.update(_rope_from_hf(family, raw))
+    try:
+        return ModelConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        place = f"{family.keys.get(name, name)}: " if name else ""
+        raise ModelError(f"config.json of this {family.architecture} does not fit: {place}{first['msg']}") from None
+
+
+def family_of(raw: Mapping[str, Any]) -> Family:
+    """The family that a config.json names.
+
+    Raises:
+        ModelError: it names none of ours; the message lists them.
+    """
+    named = raw.get("architectures") or [raw.get("model_type")]
+    name = named[0] if isinstance(named, list) else named
+    for family in FAMILIES:
+        if name in (family.architecture, family.model_type):
+            return family
+    known = ", ".join(family.architecture for family in FAMILIES)
+    what = f"the architecture {name!r}, which mlxllm does not know" if name else "no architecture"
+    raise ModelError(f"config.json names {what}; known are {known}")
+
+
+def _unsupported(family: Family, key: str, value: Any, remedy: str) -> ModelError:
+    shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:56]} ..."
+    return ModelError(
+        f"config.json of this {family.architecture} has {key} = {shown}, which mlxllm cannot compute; {remedy}"
+    )
+
+
+def _window_from_hf(family: Family, raw: Mapping[str, Any]) -> int | None:
+    """The window that all layers have, or None; a family may give it to some layers only, which we do not."""
+    window: int | None = raw.get("sliding_window", family.defaults["sliding_window"])
+    if window is None or ("use_sliding_window" in family.window and not raw.get("use_sliding_window", False)):
+        return None
+    layers = raw.get("num_hidden_layers")
+    if types := raw.get("layer_types"):
+        windowed = sum(kind == "sliding_attention" for kind in types)
+        if len(set(types)) > 1 or windowed not in (0, len(types)):
+            raise _unsupported(family, "layer_types", sorted(set(types)), "all layers must be of one kind")
+        return window if windowed else None
+    if "max_window_layers" in family.window:
+        first = raw.get("max_window_layers", family.defaults["max_window_layers"])
+        if first == 0:
+            return window
+        if isinstance(layers, int) and first < layers:
+            raise _unsupported(family, "max_window_layers", first, "all layers must have the window, or none")
+        return None
+    return window
+
+
+def _rope_from_hf(family: Family, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Our rope_theta and rope_scaling: transformers 5 has both in `rope_parameters`, 4 side by side."""
+    key = "rope_parameters" if raw.get("rope_parameters") else "rope_scaling"
+    found = raw.get(key) or {}
+    if not isinstance(found, dict) or any(isinstance(value, dict) for value in found.values()):
+        raise _unsupported(family, key, found, "all layers must rotate in the same way")
+    if found.get("partial_rotary_factor", 1.0) != 1.0:
+        raise _unsupported(family, "partial_rotary_factor", found["partial_rotary_factor"], "only 1.0 is supported")
+    theta = found.get("rope_theta", raw.get("rope_theta", family.defaults["rope_theta"]))
+    kind = found.get("rope_type", found.get("type", "default"))
+    needed = {
+        "default": (),
+        "linear": ("factor",),
+        "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    }
+    if kind not in needed:
+        raise _unsupported(family, f"{key}.rope_type", kind, f"known are {', '.join(needed)}")
+    if missing := [name for name in needed[kind] if name not in found]:
+        raise ModelError(f"config.json of this {family.architecture} lacks the key {key}.{missing[0]}")
+    scaling = {"rope_type": kind} | {name: found[name] for name in needed[kind]}
+    return {"rope_theta": theta, "rope_scaling": None if kind == "default" else scaling}
+
+
+def config_to_hf(config: ModelConfig) -> dict[str, Any]:
+    """The config.json of the architecture that `config` is a point of; transformers 4 and 5 both read it.
+
+    Raises:
+        ModelError: there is no such architecture; the message names the fields.
+    """
+    family = _family_with(config)
+    if family is None:
+        raise ModelError(why_no_architecture(config))
+    raw: dict[str, Any] = {"architectures": [family.architecture], "model_type": family.model_type}
+    raw.update({key: getattr(config, name) for name, key in family.keys.items()})
+    raw.update(family.only)
+    if "head_dim" in family.keys:
+        raw["head_dim"] = config.resolved_head_dim
+    if config.positions == "rope":
+        raw |= {"rope_theta": config.rope_theta, "rope_scaling": _rope_scaling_to_hf(config.rope_scaling)}
+    window = {
+        "sliding_window": config.sliding_window,
+        "use_sliding_window": config.sliding_window is not None,
+    }
+    # Layers from this one on have the window: all of them, or none.
+    window["max_window_layers"] = 0 if config.sliding_window is not None else config.num_hidden_layers
+    raw.update({key: window[key] for key in family.window})
+    return raw
+
+
+def _rope_scaling_to_hf(scaling: RopeScaling | None) -> dict[str, Any] | None:
+    if scaling is None:
+        return None
+    if scaling.rope_type == "linear":
+        return {"rope_type": "linear", "factor": scaling.factor}
+    return scaling.model_dump()
+
+
+def architecture_of(config: ModelConfig) -> str | None:
+    """The Hugging Face class that `config` is a point of; None where `why_no_architecture` has the reason."""
+    family = _family_with(config)
+    return None if family is None else family.architecture
+
+
+def why_no_architecture(config: ModelConfig) -> str:
+    """What keeps `config` from being the architecture nearest to it, in a sentence that names the fields."""
+    ours = _meaningful(config)
+
+    def distance(family: Family) -> int:
+        return sum(_WEIGHTS.get(name, 1) for name in _differences(config, family))
+
+    family = min(FAMILIES, key=distance)
+    needed = [f"model.{n} = {v!r} (it is {ours[n]!r})" for n, v in _differences(config, family).items()]
+    return (
+        f"no Hugging Face architecture that mlxllm knows has this combination of settings; the nearest is "
+        f"{family.architecture}, which needs {', '.join(needed)}"
+    )
+
+
+def _family_with(config: ModelConfig) -> Family | None:
+    return next((family for family in FAMILIES if not _differences(config, family)), None)
+
+
+def _differences(config: ModelConfig, family: Family) -> dict[str, Any]:
+    """Field -> what it would have to be for `config` to be in `family`."""
+    ours = _meaningful(config)
+    wanted = {name: value for name, value in family.fixed.items() if name in ours and ours[name] != value}
+    first_with: dict[str, str] = {}
+    for name, key in family.keys.items():
+        if name in ours and ours[name] != ours[first_with.setdefault(key, name)]:
+            wanted[name] = ours[first_with[key]]
+    if family.fixed.get("num_experts", 1) and not config.num_experts:
+        wanted["num_experts"] = 8  # or any other number
+    return wanted
+
+
+def _meaningful(config: ModelConfig) -> dict[str, Any]:
+    """The fields that decide what the model computes, without those that another field makes idle."""
+    fields = {name: getattr(config, name) for name in type(config).model_fields if name not in _NOT_ARCHITECTURE}
+    idle = ["num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob"]
+    if config.num_experts:
+        idle = ["intermediate_size", "mlp_bias"]
+    if config.positions != "rope":
+        idle += ["rope_theta", "rope_scaling"]
+    if config.head_dim == config.hidden_size // config.num_attention_heads:
+        fields["head_dim"] = None  # said or left out, it is the same
+    return {name: value for name, value in fields.items() if name not in idle}

@@ -1,0 +1,1 @@
+from mlxllm import runtime as runtime  # first of all: it prepares MLX

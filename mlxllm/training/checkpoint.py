@@ -1,0 +1,117 @@
+"""Writing checkpoints so that a kill, a power cut or a full disk never costs more than the steps since the last one.
+
+A checkpoint is written into a temporary folder, flushed to the disk, given its manifest of hashes last, and renamed.
+What is read back is verified by `model.checkpoint_files` first.
+"""
+
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from mlxllm.errors import RunError
+from mlxllm.model.checkpoint_files import (
+    CHECKPOINTS_DIRECTORY,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    TRAINER_FILE,
+    best_path,
+    checkpoint_path,
+    list_checkpoints,
+    verify_checkpoint,
+)
+from mlxllm.runs import fsync_directory, fsync_file, read_json, sha256_of_file, write_json_atomic
+from mlxllm.training.step import TrainState, by_name
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """What a trainer must know to go on, besides arrays. The data cursor and all randomness follow from `step`."""
+
+    step: int
+    """Updates made."""
+    tokens: int
+    """Tokens trained on."""
+    data_fingerprint: str
+    """Of the dataset that they came from."""
+    history: tuple[str, ...] = ("base",)
+    """The stages that made the model, the last one last."""
+    best_val_loss: float | None = None
+    """Lowest validation loss so far, nats a token."""
+    evals_without_gain: int = 0
+    """Validations since then."""
+    nonfinite_in_a_row: int = 0
+    """Skipped updates up to here."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What a particular kind of training adds."""
+
+
+def save_checkpoint(run_path: Path, state: TrainState, trainer: TrainerState) -> Path:
+    """Write the checkpoint of `trainer.step`; one that is there already and whole is left alone.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        RunError: the disk is full or cannot be written; nothing half-made stays.
+    """
+    final = checkpoint_path(run_path, trainer.step)
+    if final.exists():
+        if verify_checkpoint(final) is None:
+            return final
+        shutil.rmtree(final)
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        # The metadata is fixed: equal weights give equal files.
+        mx.save_safetensors(str(partial / MODEL_FILE), state.parameters, {"format": "mlx"})
+        mx.save_safetensors(str(partial / OPTIMIZER_FILE), state.optimizer, {"format": "mlx"})
+        write_json_atomic(partial / TRAINER_FILE, asdict(trainer))
+        names = (MODEL_FILE, OPTIMIZER_FILE, TRAINER_FILE)
+        for name in names:
+            with open(partial / name, "rb") as file:
+                fsync_file(file.fileno())
+        files = {n: {"sha256": sha256_of_file(partial / n), "bytes": (partial / n).stat().st_size} for n in names}
+        write_json_atomic(partial / MANIFEST_FILE, {"files": files})
+        fsync_directory(partial)
+        partial.rename(final)
+        fsync_directory(final.parent)
+    except (OSError, RuntimeError) as error:  # MLX reports a failed write as RuntimeError
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(
+            f"cannot write the checkpoint of step {trainer.step:,} to {final}: {error}; make room on the disk, then "
+            f"`mlxllm resume {run_path.name}` goes on from the checkpoint before"
+        ) from error
+    return final
+
+
+def load_checkpoint(path: Path) -> tuple[TrainState, TrainerState]:
+    """Read a checkpoint that `find_checkpoint` has verified."""
+    trainer = TrainerState(**read_json(path / TRAINER_FILE))
+    parameters = mx.load(str(path / MODEL_FILE))
+    optimizer = mx.load(str(path / OPTIMIZER_FILE))
+    assert isinstance(parameters, dict)
+    assert isinstance(optimizer, dict)
+    # Loads are lazy: read now, so that pruning the files later cannot matter.
+    mx.eval(parameters, optimizer)
+    return TrainState(by_name(parameters), by_name(optimizer), trainer.step), trainer
+
+
+def mark_best(run_path: Path, step: int, val_loss: float) -> None:
+    """Note that the checkpoint of `step` has the lowest validation loss."""
+    write_json_atomic(best_path(run_path), {"step": step, "val_loss": val_loss})
+
+
+def prune_checkpoints(run_path: Path, keep_last: int, keep_steps: set[int]) -> None:
+    """Delete all but the newest `keep_last` checkpoints and those of `keep_steps`, and half-written ones."""
+    folder = run_path / CHECKPOINTS_DIRECTORY
+    for partial in folder.glob(".step-*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+    present = list_checkpoints(run_path)
+    for checkpoint in present[:-keep_last]:
+        if checkpoint.step not in keep_steps:
+            shutil.rmtree(checkpoint.path, ignore_errors=True)

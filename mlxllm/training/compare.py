@@ -1,0 +1,95 @@
+"""Whether a run may go on: the settings and the data that it was trained with, against those that are there now."""
+
+from typing import Any
+
+from mlxllm.config import RunConfig
+from mlxllm.data.shards import TokenDataset
+from mlxllm.errors import ConfigError, DataError, RunError
+from mlxllm.model.module import named_parameters
+from mlxllm.model.transformer import Transformer
+from mlxllm.runs import RunDirectory, read_json
+from mlxllm.settings import parse_config
+from mlxllm.training.checkpoint import TrainerState
+from mlxllm.training.step import TrainState
+
+UNCOMPARED = {
+    "train": {"max_steps", "eval_every", "checkpoint_every", "keep_checkpoints", "sample_every", "sample_prompt"}
+}
+"""What may change between attempts: it does not touch the weights, or is what an extension is about."""
+
+
+def comparable(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide the weights, as plain values."""
+    raw = config.model_dump(mode="json", exclude={"sample", "preset"})
+    for section, names in UNCOMPARED.items():
+        raw[section] = {k: v for k, v in raw[section].items() if k not in names}
+    return raw
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
+    """ "section.key: old -> new" of everything that differs."""
+    found = []
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key}: {old} -> {new}")
+    return found
+
+
+def check_unchanged(run: RunDirectory, config: RunConfig, dataset: TokenDataset, trainer: TrainerState) -> None:
+    """Refuse to go on under settings or data that the checkpoint was not trained with."""
+    trained = trainer.extra.get("config")
+    if trained is not None and (changed := differences(trained, comparable(config))):
+        raise RunError(
+            f"the configuration of run {run.name!r} is not the one that it was trained with ({'; '.join(changed)}); put "
+            f"{run.config} back as it was, or start a new run with --model {run.name}"
+        )
+    if trainer.data_fingerprint != dataset.fingerprint:
+        raise RunError(
+            f"dataset {config.data.dataset!r} is not the one that run {run.name!r} was trained on (fingerprint "
+            f"{trainer.data_fingerprint[:12]} -> {dataset.fingerprint[:12]}); rebuild it as it was, or start a new run with "
+            f"--model {run.name}"
+        )
+
+
+def check_extension(run: RunDirectory, config: RunConfig, max_steps: int, step: int) -> None:
+    """Refuse an extension that does not extend."""
+    if max_steps <= step:
+        raise ConfigError(
+            f"run {run.name!r} continues from step {step:,} (it has {config.train.max_steps:,} steps so far); "
+            f"--max-steps {max_steps:,} is no extension, use more"
+        )
+
+
+def check_shapes(run: RunDirectory, model: Transformer, state: TrainState) -> None:
+    """Refuse a checkpoint whose arrays are not those of the configured model."""
+    expected = {name: tuple(p.shape) for name, p in named_parameters(model).items()}
+    found = {name: tuple(p.shape) for name, p in state.parameters.items()}
+    if expected != found:
+        name = next(n for n in sorted({*expected, *found}) if expected.get(n) != found.get(n))
+        raise RunError(
+            f"the checkpoint of run {run.name!r} has {name} with shape {found.get(name)}, its configuration says "
+            f"{expected.get(name)}; put {run.config} back as it was"
+        )
+
+
+def check_same_tokenizer(fingerprint: str, dataset: TokenDataset, model_name: str) -> None:
+    """Refuse a dataset whose tokens mean something else to the model."""
+    if fingerprint != dataset.tokenizer.fingerprint:
+        raise DataError(
+            f"dataset {dataset.name!r} was made with another tokenizer ({dataset.tokenizer.fingerprint[:12]}) than model "
+            f"{model_name!r} ({fingerprint[:12]}); build it again with the model's: `mlxllm data build ... --tokenizer "
+            f"<the model's folder>/tokenizer`"
+        )
+
+
+def already_exists(run: RunDirectory, config: RunConfig) -> str:
+    """The sentence about a run of that name, with what its settings differ in."""
+    before = parse_config(read_json(run.config), str(run.config))
+    changed = differences(comparable(before), comparable(config))
+    # Values that are only known once a run starts are no difference that the user made.
+    changed = [c for c in changed if not c.startswith(("model.vocab_size", "train.lanes", "train.compute_dtype"))]
+    what = f"with other settings ({'; '.join(changed)})" if changed else "with the same settings"
+    return f"run {run.name!r} exists already {what}; continue it with `mlxllm resume {run.name}` or choose another --run name"

@@ -1,0 +1,193 @@
+"""One training step: gradients of a batch, then an update, both compiled, over named state.
+
+The weights live in `TrainState`, not in the module: a step takes a state and returns the next one, so a step that fails
+or is only being timed leaves nothing behind.
+
+Shapes: B rows of one forward pass, A forward passes, T time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mlx.core as mx
+from mlx.utils import tree_map
+
+from mlxllm.config import TrainConfig
+from mlxllm.model.module import named_parameters, set_parameters
+from mlxllm.model.transformer import Transformer
+from mlxllm.training.optimizers import (
+    Arrays,
+    Constants,
+    apply_updates,
+    global_norm,
+    init_state,
+    update_constants,
+)
+from mlxllm.training.schedules import learning_rate_scale
+
+Objective = Callable[..., tuple[mx.array, mx.array]]
+"""(model, *batch arrays) -> (summed loss, number of tokens), float32 scalars."""
+
+Batch = tuple[mx.array, ...]
+"""Arrays whose first axis is the row."""
+
+
+@dataclass
+class TrainState:
+    """Everything that a step changes."""
+
+    parameters: Arrays
+    """Float32 master weights by name."""
+    optimizer: Arrays
+    """Moments by name."""
+    step: int
+    """Updates made."""
+
+    def arrays(self) -> list[mx.array]:
+        """All arrays, for `mx.eval`."""
+        return [*self.parameters.values(), *self.optimizer.values()]
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """What a step reports, still on the device."""
+
+    loss: mx.array
+    """Mean over the step's tokens, nats."""
+    grad_norm: mx.array
+    """Before clipping."""
+    num_tokens: mx.array
+    """Tokens that the loss was averaged over."""
+    finite: mx.array
+    """False where loss or gradients were not finite and the update was skipped."""
+
+    def arrays(self) -> list[mx.array]:
+        """All arrays, for `mx.eval`."""
+        return [self.loss, self.grad_norm, self.num_tokens, self.finite]
+
+
+def by_name(arrays: Arrays) -> Arrays:
+    """The same arrays in the order of their names: sums over all of them depend on the order in the last bit."""
+    return dict(sorted(arrays.items()))
+
+
+def initial_state(model: Transformer, train: TrainConfig) -> TrainState:
+    """The state before step 0, from the model's present weights."""
+    parameters = by_name({name: p.astype(mx.float32) for name, p in named_parameters(model).items()})
+    return TrainState(parameters, by_name(init_state(train, parameters)), 0)
+
+
+def install(model: Transformer, parameters: Arrays) -> None:
+    """Put weights into the module, to validate, sample or save; tracing a step leaves placeholders there."""
+    set_parameters(model, parameters)
+
+
+class TrainStep:
+    """The compiled step of one run.
+
+    Args:
+        model: the module that gives the computation its shape.
+        train: the recipe.
+        objective: what to minimise.
+        compute_dtype: of the forward and backward passes.
+        lanes: parts of each batch computed side by side, each on a CPU stream of its own. MLX's CPU backend runs one
+            operation at a time on one thread, and only the matrix products use more; two streams keep two cores busy
+            all the time. Gradients are the sum over the parts, so the result differs by rounding only.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        train: TrainConfig,
+        objective: Objective,
+        *,
+        compute_dtype: mx.Dtype = mx.float32,
+        lanes: int = 1,
+    ) -> None:
+        if train.batch_size % lanes:
+            raise ValueError(f"a batch of {train.batch_size} rows does not divide into {lanes} lanes")
+        self._model, self._train, self._objective = model, train, objective
+        self._dtype = compute_dtype
+        device = mx.default_device()
+        self._streams = [mx.default_stream(device), *(mx.new_stream(device) for _ in range(lanes - 1))]
+        random = mx.random.state
+        self._first = mx.compile(self._gradients, inputs=random, outputs=random)
+        self._next = mx.compile(self._accumulate, inputs=random, outputs=random)
+        self._update = mx.compile(self._apply)
+
+    def use(self, train: TrainConfig) -> None:
+        """Go on under another recipe that differs in the number of steps only: what is compiled stays."""
+        self._train = train
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        """The state after one update, and its metrics; nothing is evaluated yet where A = 1.
+
+        Args:
+            state: before the update.
+            batch: arrays of A * B rows.
+        """
+        train = self._train
+        rows, passes = train.batch_size, train.grad_accum_steps
+        self._model.train()
+        sums: tuple[Arrays, mx.array, mx.array] | None = None
+        for i in range(passes):
+            part = tuple(a[i * rows : (i + 1) * rows] for a in batch)
+            # Dropout depends on seed, step and pass alone: there is no generator state to save.
+            mx.random.seed(((train.seed + 1) * 1_000_003 + state.step * passes + i) % 2**63)
+            if sums is None:
+                sums = self._first(state.parameters, part)
+            else:
+                sums = self._next(state.parameters, part, *sums)
+            if passes > 1:
+                mx.eval(sums)  # one pass's activations at a time
+        assert sums is not None
+        constants = update_constants(train, learning_rate_scale(train, state.step), state.step + 1)
+        parameters, optimizer, metrics = self._update(state.parameters, state.optimizer, *sums, constants)
+        return TrainState(parameters, optimizer, state.step + 1), StepMetrics(*metrics)
+
+    def _gradients(self, parameters: Arrays, batch: Batch) -> tuple[Arrays, mx.array, mx.array]:
+        """Gradients of the summed loss, the summed loss, the number of tokens."""
+
+        def loss(parameters: Arrays, part: Batch) -> tuple[mx.array, mx.array]:
+            install(self._model, {n: p.astype(self._dtype) for n, p in parameters.items()})
+            return self._objective(self._model, *part)
+
+        lanes = len(self._streams)
+        rows = self._train.batch_size // lanes
+        results = []
+        for i, stream in enumerate(self._streams):
+            with mx.stream(stream):
+                part = tuple(a[i * rows : (i + 1) * rows] for a in batch) if lanes > 1 else batch
+                results.append(mx.value_and_grad(loss)(parameters, part))
+        (total, num_tokens), gradients = results[0]
+        for (more, count), lane_gradients in results[1:]:
+            total, num_tokens = total + more, num_tokens + count
+            gradients = tree_map(lambda a, b: a + b, gradients, lane_gradients)
+        return gradients, total, num_tokens
+
+    def _accumulate(
+        self, parameters: Arrays, batch: Batch, gradients: Arrays, total: mx.array, num_tokens: mx.array
+    ) -> tuple[Arrays, mx.array, mx.array]:
+        new, more, count = self._gradients(parameters, batch)
+        return {n: g + new[n] for n, g in gradients.items()}, total + more, num_tokens + count
+
+    def _apply(
+        self,
+        parameters: Arrays,
+        optimizer: Arrays,
+        gradients: Arrays,
+        total: mx.array,
+        num_tokens: mx.array,
+        constants: Constants,
+    ) -> tuple[Arrays, Arrays, tuple[mx.array, ...]]:
+        count = mx.maximum(num_tokens, 1)
+        loss = total / count
+        norm = global_norm(gradients) / count
+        finite = mx.isfinite(loss) & mx.isfinite(norm)
+        shrink = mx.minimum(1.0, constants["max_grad_norm"] / (norm + 1e-6)) / count
+        # Gradients of matrices come transposed out of their products; one layout needs half as many kernels.
+        clipped = {n: mx.contiguous(g).astype(mx.float32) * shrink for n, g in gradients.items()}
+        new_parameters, new_optimizer = apply_updates(self._train, parameters, clipped, optimizer, constants)
+        kept = {n: mx.where(finite, p, parameters[n]) for n, p in new_parameters.items()}
+        kept_optimizer = {n: mx.where(finite, s, optimizer[n]) for n, s in new_optimizer.items()}
+        return kept, kept_optimizer, (loss, norm, num_tokens, finite)

@@ -1,0 +1,364 @@
+"""The training loop: steps, and between them validation, samples, checkpoints, requests and signals.
+
+What the trainer needs is put together in `start.py`; what it says goes to the run directory and to a listener.
+"""
+
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import cast
+
+import mlx.core as mx
+import numpy as np
+
+from mlxllm.config import RunConfig, SampleConfig
+from mlxllm.errors import DivergedError, OutOfMemoryError, UserError
+from mlxllm.evaluation.perplexity import Evaluator
+from mlxllm.inference.generate import generate
+from mlxllm.model.transformer import Transformer
+from mlxllm.runs import Event, Recorder, Request, RunDirectory
+from mlxllm.runtime import process_footprint_bytes
+from mlxllm.tokenizer import Tokenizer
+from mlxllm.training.budget import Cost
+from mlxllm.training.checkpoint import TrainerState, mark_best, prune_checkpoints, save_checkpoint
+from mlxllm.training.loader import TokenLoader
+from mlxllm.training.schedules import decay_start, learning_rate_scale
+from mlxllm.training.step import Batch, StepMetrics, TrainState, TrainStep, install
+
+_POLL_SECONDS = 0.1
+
+
+@dataclass
+class Outcome:
+    """How a training loop ended."""
+
+    status: str
+    """finished, stopped, or early_stopped (validation had turned)."""
+    signal: int | None = None
+    """The signal that stopped it, if one did."""
+
+
+class Interrupts:
+    """Remembers SIGINT and SIGTERM, which MLX would only deliver after the running evaluation anyway.
+
+    The second one of either is acted on at once, for whoever cannot wait.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    @contextmanager
+    def catch(self) -> Iterator[None]:
+        """Take over both signals inside the block."""
+        before = {s: signal.signal(s, self._remember) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.received = number
+
+
+@dataclass
+class Trainer:
+    """One attempt of a run, from its newest checkpoint or from step 0 to `max_steps`."""
+
+    run: RunDirectory
+    config: RunConfig
+    model: Transformer
+    tokenizer: Tokenizer
+    step: TrainStep
+    loader: TokenLoader
+    evaluator: Evaluator
+    state: TrainState
+    progress: TrainerState
+    listener: Callable[[Event], None]
+    interrupts: Interrupts
+    best_step: int | None = None
+
+    def __post_init__(self) -> None:
+        self._validated_at = -1
+        self._improved = False
+        self._ended_early = False
+        self._rate = _Rate()
+
+    def fit(self, recorder: Recorder) -> Outcome:
+        """Train to the end, or until someone asks to stop; every exit that is not a crash leaves a checkpoint.
+
+        Raises:
+            DivergedError: too many non-finite steps in a row; the checkpoints from before stay.
+            OutOfMemoryError: the device has no more memory.
+        """
+        try:
+            return self._loop(recorder)
+        except UserError:
+            raise
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(
+                f"out of memory at step {self.state.step:,} ({error}); make --batch-size or --max-seq-len smaller, or set "
+                f"train.gradient_checkpointing; the last checkpoint is kept"
+            ) from error
+
+    def _loop(self, recorder: Recorder) -> Outcome:
+        train = self.config.train
+        pending: tuple[StepMetrics, int] | None = None
+        self._rate.restart()
+        if self.state.step == 0:
+            self._validate(recorder)
+            self._sample(recorder)
+        while self.state.step < train.max_steps:
+            if self.interrupts.received is not None or recorder.inbox.poll():
+                if pending is not None:
+                    self._record(recorder, *pending)
+                    pending = None
+                if self._obey(recorder):
+                    self._save(recorder)
+                    return Outcome("stopped", self.interrupts.received)
+            self.state, metrics = self.step(self.state, self.batch(self.state.step))
+            mx.async_eval(self.state.arrays(), metrics.arrays())
+            # The device works on this step while the last one's numbers are written.
+            if pending is not None:
+                self._record(recorder, *pending)
+            pending = (metrics, self.state.step)
+            if self._due(self.state.step):
+                self._record(recorder, *pending)
+                pending = None
+                self._between_steps(recorder)
+                if self._ended_early:
+                    break
+        if pending is not None:
+            self._record(recorder, *pending)
+        self._validate(recorder)
+        self._save(recorder)
+        return Outcome("early_stopped" if self._ended_early else "finished")
+
+    def batch(self, step: int) -> Batch:
+        """Inputs and targets of a step, (A * B, T) each."""
+        rows = self.loader.batch(step)
+        return mx.array(rows[:, :-1]), mx.array(rows[:, 1:])
+
+    def _due(self, step: int) -> bool:
+        train = self.config.train
+        return (
+            (train.eval_every > 0 and step % train.eval_every == 0)
+            or (train.sample_every > 0 and step % train.sample_every == 0)
+            or (train.checkpoint_every > 0 and step % train.checkpoint_every == 0)
+            or step == self._stable_step()
+        )
+
+    def _stable_step(self) -> int | None:
+        """The step before the decay, from which a run can be extended."""
+        return decay_start(self.config.train) if self.config.train.schedule == "wsd" else None
+
+    def _between_steps(self, recorder: Recorder) -> None:
+        train, step = self.config.train, self.state.step
+        last = step >= train.max_steps
+        if train.eval_every and step % train.eval_every == 0:
+            if self._validate(recorder) and not last:
+                self._save(recorder)
+            if train.early_stop_evals and self.progress.evals_without_gain >= train.early_stop_evals:
+                self._ended_early = True
+        if train.sample_every and step % train.sample_every == 0:
+            self._sample(recorder)
+        periodic = train.checkpoint_every and step % train.checkpoint_every == 0
+        if (periodic or step == self._stable_step()) and not last:
+            self._save(recorder)
+
+    def _record(self, recorder: Recorder, metrics: StepMetrics, step: int) -> None:
+        """Wait for a step's numbers, write its event, watch for divergence."""
+        loss, grad_norm = cast(float, metrics.loss.item()), cast(float, metrics.grad_norm.item())
+        tokens = int(cast(float, metrics.num_tokens.item()))
+        self.progress = replace(self.progress, step=step, tokens=self.progress.tokens + tokens)
+        train = self.config.train
+        self._tell(
+            recorder,
+            "train",
+            step,
+            loss=loss,
+            learning_rate=train.learning_rate * learning_rate_scale(train, step - 1),
+            grad_norm=grad_norm,
+            tokens=self.progress.tokens,
+            tok_per_sec=self._rate.add(tokens),
+            peak_memory=mx.get_peak_memory(),
+            footprint=process_footprint_bytes(),
+        )
+        if metrics.finite.item():
+            if self.progress.nonfinite_in_a_row:
+                self.progress = replace(self.progress, nonfinite_in_a_row=0)
+            return
+        in_a_row = self.progress.nonfinite_in_a_row + 1
+        self.progress = replace(self.progress, nonfinite_in_a_row=in_a_row)
+        self._tell(recorder, "warning", step, message=f"step {step:,}: loss or gradient is not finite; update skipped")
+        if in_a_row >= train.max_nonfinite_steps:
+            raise DivergedError(
+                f"{in_a_row} steps in a row had a loss or gradient that is not finite (the last is step {step:,}); the last "
+                f"good checkpoint is kept; start again with a smaller --learning-rate"
+            )
+
+    def _validate(self, recorder: Recorder) -> bool:
+        """Score the validation split; returns whether it was the best so far."""
+        if self._validated_at == self.state.step:
+            return False
+        recorder.flush()
+        begun = time.perf_counter()
+        install(self.model, self.state.parameters)
+        results = self.evaluator(self.model)
+        everything = results.pop("all")
+        best = self.progress.best_val_loss
+        improved = best is None or everything.loss < best
+        self.progress = replace(
+            self.progress,
+            best_val_loss=everything.loss if improved else best,
+            evals_without_gain=0 if improved else self.progress.evals_without_gain + 1,
+        )
+        self._validated_at = self.state.step
+        self._improved = improved
+        self._tell(
+            recorder,
+            "val",
+            self.state.step,
+            **everything.as_dict(),
+            sources={name: score.as_dict() for name, score in results.items()},
+            seconds=round(time.perf_counter() - begun, 3),
+        )
+        self._rate.restart()
+        return improved
+
+    def _save(self, recorder: Recorder, request: str | None = None) -> None:
+        recorder.flush()
+        begun = time.perf_counter()
+        self.progress = replace(self.progress, step=self.state.step)
+        path = save_checkpoint(self.run.path, self.state, self.progress)
+        best = self._validated_at == self.state.step and self._improved
+        if best:
+            assert self.progress.best_val_loss is not None
+            mark_best(self.run.path, self.state.step, self.progress.best_val_loss)
+            self.best_step = self.state.step
+        keep = {step for step in (self.best_step, self._stable_step()) if step is not None}
+        prune_checkpoints(self.run.path, self.config.train.keep_checkpoints, keep)
+        self._tell(
+            recorder,
+            "checkpoint_saved",
+            self.state.step,
+            path=path.name,
+            best=best,
+            seconds=round(time.perf_counter() - begun, 3),
+            **({"request": request} if request else {}),
+        )
+        self._rate.restart()
+
+    def _sample(self, recorder: Recorder) -> None:
+        if self.config.train.sample_every:
+            text = self.complete(self.config.train.sample_prompt, self.config.sample)
+            self._tell(recorder, "sample", self.state.step, prompt=self.config.train.sample_prompt, text=text)
+            self._rate.restart()
+
+    def complete(self, prompt: str, sample: SampleConfig) -> str:
+        """The continuation of `prompt` by the weights as they are now."""
+        install(self.model, self.state.parameters)
+        self.model.eval()
+        prompt_ids = self.tokenizer.encode(prompt)
+        return "".join(t.text for t in generate(self.model, self.tokenizer, prompt_ids, sample))
+
+    def _obey(self, recorder: Recorder) -> bool:
+        """Do what the control files ask; returns whether to stop."""
+        paused = False
+        while True:
+            for request in recorder.inbox.poll():
+                recorder.inbox.complete(request)
+                if request.name == "stop":
+                    recorder.update(status="stopping")
+                    return True
+                if request.name == "pause" and not paused:
+                    paused = True
+                    self._tell(recorder, "paused", self.state.step)
+                elif request.name == "resume" and paused:
+                    paused = False
+                    self._tell(recorder, "resumed", self.state.step)
+                    self._rate.restart()
+                elif request.name == "checkpoint":
+                    self._save(recorder, request.id)
+                elif request.name == "sample":
+                    self._answer(recorder, request)
+            if self.interrupts.received is not None:
+                return True
+            if not paused:
+                return False
+            recorder.update()
+            time.sleep(_POLL_SECONDS)
+
+    def _answer(self, recorder: Recorder, request: Request) -> None:
+        """Continue somebody's prompt with the weights in memory; training waits meanwhile."""
+        prompt = str(request.payload.get("prompt", ""))
+        wanted = {k: v for k, v in request.payload.items() if k in SampleConfig.model_fields}
+        try:
+            sample = SampleConfig.model_validate({**self.config.sample.model_dump(), **wanted})
+            fields = {"text": self.complete(prompt, sample)}
+        except (UserError, ValueError) as error:
+            fields = {"text": "", "error": str(error)}
+        self._tell(recorder, "sample", self.state.step, prompt=prompt, request=request.id, **fields)
+        self._rate.restart()
+
+    def _tell(self, recorder: Recorder, kind: str, step: int, **fields: object) -> None:
+        self.listener(recorder.write(kind, step, **fields))
+
+    def measure(self, steps: int = 4) -> Cost:
+        """Time a few steps and a part of the validation on this machine, compiled before; changes nothing.
+
+        Steps are functions from state to state, so their results are simply thrown away.
+        """
+        self._timed_step()
+        step = float(np.median([self._timed_step() for _ in range(steps)]))
+        measured = min(max(1, self.config.train.lanes), self.evaluator.num_batches)
+        self.evaluator(self.model, max_batches=measured)
+        begun = time.perf_counter()
+        self.evaluator(self.model, max_batches=measured)
+        validation = (time.perf_counter() - begun) * self.evaluator.num_batches / measured
+        begun = time.perf_counter()
+        self.complete(self.config.train.sample_prompt, self.config.sample)
+        return Cost(step, validation, time.perf_counter() - begun)
+
+    def _timed_step(self) -> float:
+        begun = time.perf_counter()
+        state, metrics = self.step(self.state, self.batch(self.state.step))
+        mx.eval(state.arrays(), metrics.arrays())
+        install(self.model, self.state.parameters)
+        return time.perf_counter() - begun
+
+
+class _Rate:
+    """Tokens a second over the last few steps: the numbers of one step may arrive together with the next one's."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque(maxlen=9)
+        self.restart()
+
+    def restart(self) -> None:
+        """Leave out what happened since the last step: a validation, a sample, a pause."""
+        self._marks.clear()
+        self._marks.append((time.perf_counter(), 0))
+
+    def add(self, tokens: int) -> float:
+        """Count a step's tokens; returns the rate."""
+        now = time.perf_counter()
+        self._marks.append((now, tokens))
+        counted = sum(count for _, count in list(self._marks)[1:])
+        return round(counted / max(now - self._marks[0][0], 1e-9), 1)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        sign in text for sign in ("out of memory", "unable to allocate", "insufficient memory", "malloc")
+    )
