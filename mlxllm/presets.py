@@ -60,7 +60,7 @@ def shakespeare_char() -> RunConfig:
 
 
 def transformer_2017() -> RunConfig:
-    """ "Attention Is All You Need" as a decoder: sinusoidal positions, LayerNorm after the sublayer, ReLU, AdamW."""
+    """The paper "Attention Is All You Need" as a decoder: sinusoidal positions, LayerNorm after the sublayer, ReLU, AdamW."""
     return RunConfig(
         model=ModelConfig(
             hidden_size=256,

@@ -147,7 +147,8 @@ class Transformer(Module):
         """(..., D) hidden states -> (..., V)."""
         if self._config.tie_word_embeddings:
             return self.model.embed_tokens.as_linear(hidden)
-        return self.lm_head(hidden)
+        logits: mx.array = self.lm_head(hidden)
+        return logits
 
     def output_weight(self) -> mx.array:
         """The output head's matrix, (V, D)."""

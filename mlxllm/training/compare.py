@@ -27,7 +27,7 @@ def comparable(config: RunConfig) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
-    """ "section.key: old -> new" of everything that differs."""
+    """Everything that differs, each as "section.key: old -> new"."""
     found = []
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)

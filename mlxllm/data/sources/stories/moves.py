@@ -79,7 +79,7 @@ It was a long way, so {h} [sat down to rest for a moment|stopped once to catch {
 Somewhere [a dog barked|a door banged|a cow mooed|bells were ringing|someone was chopping wood|a donkey brayed|\
 a baby was crying|a fiddle played|geese were calling].
 There was a [smell|scent] of [smoke|hay|bread|mint|soup|wet earth|honey|roses] in the air.
-The path went [up|down|along|around] a [hill|stream|hedge|wall|field], and {h.p} [legs|feet] grew [tired|heavy|warm].
+The path went [up a hill|along a stream|past a wall|around a field|through a gap in a hedge], and {h.p} [legs|feet] grew [tired|heavy|warm].
 A [cart|flock of geese|line of ducks|hay wagon] went by[, and then the road was quiet again|].
 """
 

@@ -224,9 +224,9 @@ def cooking(t: Stage) -> None:
     """)
     w.stock(e, many, need - have)
     t.maybe(0.7, """
-        "May I have {miss} {many}, please?" asked {h.o}.
+        "May I have {miss} {many}, please?" asked {h}.
         "We need {miss} more {many}," said {h}. "Do you have any?"
-        "Could you lend us {miss} {many}?" asked {h.o}.
+        "Could you lend us {miss} {many}?" asked {h}.
     """)  # fmt: skip
     w.use(e, "give", many, need - have, h)
     t.say("""
@@ -255,7 +255,7 @@ def cooking(t: Stage) -> None:
         w.note(h, "eat", dish)
         t.say("""
             There was a knock. {e} stood there and sniffed. "There is nothing left," lied {h.n} and shut the door.
-            "Shall we take some to {e.n}?" asked {k.o}. "No," said {h.n}. "I want it all." {h.he} ate until it was gone.
+            "Shall we take some to {e.n}?" asked {k}. "No," said {h.n}. "I want it all." {h.he} ate until it was gone.
             {h.n} ate it all and did not even say thank you to {e.o}.
             {e} came to the window and <smiled>. {h.n} [closed the curtain|looked away] and ate the {dish} alone.
         """)

@@ -35,7 +35,7 @@ def newcomer(t: Stage) -> None:
         {f.stranger} had just moved there and did not know anyone.
         A little way off sat {f.stranger}, who [was new|had come from far away].
         {f.stranger} came up to them, step by step, and stopped.
-        "Who is that?" asked {h.o}. It was {f.stranger}.
+        "Who is that?" asked {h}. It was {f.stranger}.
     """)
     t.feel(f, "shy,lonely,sad,afraid", 1, """
         {f} looked {feeling} and did not say a word.

@@ -244,11 +244,11 @@ def errand(t: Stage) -> None:
         "{k.call} is waiting for these {n} {many}," said {m}. "[Do not stop on the way.|Go straight there.]"
         {lead}{h} had to take {n} {many} to {k.o}[, who lived {q.near}|].
         {k} had a bad cold. {lead}{m} packed {n} {many} for {k.him}, and {h} was to bring them.
-        "Will you take these {n} {many} to {k.call}?" asked {m.o}. "{k.he} can't leave the house."
+        "Will you take these {n} {many} to {k.call}?" asked {m}. "{k.he} can't leave the house."
     """, q=p)
     k.known = True
     t.maybe(0.6, """
-        {h} took the basket and <walked> off.
+        {h} took the basket and [went off|set off].
         "I will," said {h.n}, and off {h.he} went.
         {h} carried the basket with both {h.hands}.
         {h} held the basket tight.

@@ -59,7 +59,7 @@ def lost_and_found(t: Stage) -> None:
         "My {o.full} is gone," said {h}[ and wiped {h.his} eyes|].
         {h} told {f.o} [about the {o.noun}|that the {o.full} was gone|everything].
         "I can't find my {o.noun}!" <cried> {h}.
-        "Have you seen {o.a}?" asked {h.o}. "[I had it this morning|I have looked all over the place]."
+        "Have you seen {o.a}?" asked {h}. "[I had it this morning|I have looked all over the place]."
     """)
     t.bound["spot"] = spot
     w.find(f, o, spot)

@@ -247,9 +247,9 @@ def owning_up(t: Stage) -> None:
         The door opened, and {k} came in. {f.intro} was with {k.o}.
     """)
     t.say("""
-        "Who has broken my {o.noun}?" asked {k.o}.
+        "Who has broken my {o.noun}?" asked {k}.
         {k} saw the {o.noun}. "Who did this?" {k.he} asked.
-        "What has happened to my {o.noun}?" asked {k.o}.
+        "What has happened to my {o.noun}?" asked {k}.
         {k} [picked up the {o.noun}|looked from one to the other]. "Who was it?" {k.he} asked.
     """)
     ask = rng.chance(0.3)

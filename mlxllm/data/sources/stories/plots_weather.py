@@ -153,7 +153,7 @@ def wind_takes(t: Stage) -> None:
         "I can get it," said {f}, and up {f.he} went. <soon>, {f.he} had the {o.noun}.
         {f} was a good climber. {f.he} was up there in no time and got the {o.noun}.
         "Wait here," said {f}. Up, up, up {f.he} went, until {f.he} had the {o.noun}.
-        It was easy for {f}. In a moment, {f.he} was up and had the {o.noun}.
+        It was easy for {f.o}. In a moment, {f.he} was up and had the {o.noun}.
     """)
     if t.ends_kindly():
         w.give(f, o, h, "return")
@@ -281,9 +281,9 @@ def cannot_sleep(t: Stage) -> None:
     """, n=number(rng.between(6, 12)))
     o.known = True
     t.feel(h, "afraid,scared,lonely,wide awake", 1, """
-        {h} was {feeling}. So {h.he} got up and went to look for {k}.
+        {h} was {feeling}. So {h.he} got up and went to look for {k.o}.
         {h.he} was {feeling}. "{k.call}?" {h} called[ into the dark|].
-        In the dark, {h} was {feeling}. {h.he} crept [down the hall|along the wall] to {k}.
+        In the dark, {h} was {feeling}. {h.he} crept [down the hall|along the wall] to {k.o}.
         {h} sat up in bed and was {feeling}. Was {k} still awake? {h.he} went to see.
     """)
     w.note(h, "wake", None, k)

@@ -181,7 +181,9 @@ class Teller:
                 return entity.sights.pop().rstrip(".")
         if isinstance(entity, Person) and form in ("intro", "stranger"):
             if entity.known:
-                return self._refer(entity, "")
+                phrase = self._phrase(entity)
+                self._mention(entity)
+                return phrase
             hero = self.bound["h"]
             assert isinstance(hero, Person)
             if not entity.name:

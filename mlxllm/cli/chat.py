@@ -1,0 +1,111 @@
+"""`mlxllm chat`: write with a model, turn by turn."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from mlxllm.cli import sampling
+from mlxllm.cli.chat_input import LineReader, StopKeys
+from mlxllm.errors import UserError
+
+if TYPE_CHECKING:  # MLX is imported by the command
+    from mlxllm.cli.chat_commands import Chat
+    from mlxllm.model.loading import LoadedModel
+
+PROMPT = "> "
+CONTINUED = ". "
+
+
+def chat(
+    model: sampling.Model,
+    max_tokens: sampling.MaxTokens = None,
+    temp: sampling.Temp = None,
+    top_p: sampling.TopP = None,
+    top_k: sampling.TopK = None,
+    min_p: sampling.MinP = None,
+    repetition_penalty: sampling.RepetitionPenalty = None,
+    repetition_context_size: sampling.RepetitionContext = None,
+    seed: sampling.Seed = None,
+    stop: sampling.Stop = None,
+    logit_bias: sampling.LogitBias = None,
+    device: sampling.Device = None,
+    kv_bits: sampling.KvBits = None,
+    max_kv_size: sampling.MaxKvSize = None,
+) -> None:
+    """Write with a model, turn by turn; Esc or Ctrl-C stops it, Ctrl-D leaves, /help shows the rest.
+
+    A base model continues your text. Lines can also be piped in: what the model writes is on stdout.
+    """
+    config = sampling.sample_config(
+        max_tokens=max_tokens,
+        temperature=temp,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        repetition_context_size=repetition_context_size,
+        seed=seed,
+    )
+    biases = sampling.logit_biases(logit_bias or ())
+    loaded = sampling.load(model, device)
+    from mlxllm.cli.chat_commands import Chat
+    from mlxllm.inference.session import Session  # here: MLX is loaded after the options were looked at
+
+    session = Session(loaded.model, loaded.tokenizer, max_kv_size=max_kv_size, kv_bits=kv_bits)
+    reader = LineReader()
+    sampling.say(_opening(loaded))
+    try:
+        _loop(Chat(session, loaded.tokenizer, config, stop or (), biases), reader)
+    finally:
+        reader.close()
+
+
+def _loop(chat: "Chat", reader: LineReader) -> None:
+    leaving = False
+    while True:
+        try:
+            typed = reader.read(PROMPT, CONTINUED)
+        except EOFError:
+            if reader.interactive:
+                print()
+            return
+        except KeyboardInterrupt:
+            if not reader.interactive:
+                raise
+            if leaving:
+                print()
+                return
+            leaving = True
+            print()
+            sampling.say("Ctrl-C again, Ctrl-D or /quit leaves")
+            continue
+        leaving = False
+        try:
+            if not chat.obey(typed):
+                return
+            if chat.wants_answer:
+                _answer(chat, reader)
+        except UserError as error:
+            sampling.say(f"{error}")
+
+
+def _answer(chat: "Chat", reader: LineReader) -> None:
+    """Stream one answer and what it took; Esc and Ctrl-C end it."""
+    last = ""
+    with StopKeys(reader.interactive, reader.type_ahead) as keys, chat.answer() as tokens:
+        for token in tokens:
+            if token.text:
+                last = sampling.shown(token.text, sys.stdout)
+                print(last, end="", flush=True)
+            if keys.pressed:
+                break
+    if not last.endswith("\n"):
+        print(flush=True)
+    sampling.say(f"[{chat.last_turn()}]")
+
+
+def _opening(loaded: "LoadedModel") -> str:
+    step = f", step {loaded.step:,}" if loaded.step is not None else ""
+    return (
+        f"{loaded.name}{step} is a base model, which has not been tuned to answer: it continues your text. "
+        f"Enter alone lets it go on; /help shows the commands."
+    )

@@ -1,0 +1,127 @@
+"""How datasets are shown in a terminal."""
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlxllm.cli.run_view import file_size, print_table
+from mlxllm.cli.token_view import interlinear, use_colour, visible
+
+if TYPE_CHECKING:  # numpy is loaded by the commands that need it
+    from mlxllm.data.build import BuildProgress
+    from mlxllm.data.statistics import Window
+
+_REFRESH_SECONDS = 0.2
+
+
+class ProgressLine:
+    """One line on stderr that is written over; only for a terminal."""
+
+    def __init__(self) -> None:
+        """The clock starts now."""
+        self._started = self._shown = time.monotonic()
+        self._width = 0
+
+    def __call__(self, progress: "BuildProgress") -> None:
+        """Show how far the build is, a few times a second."""
+        now = time.monotonic()
+        if now - self._shown < _REFRESH_SECONDS:
+            return
+        self._shown = now
+        speed = file_size(progress.bytes / (now - self._started))
+        text = (
+            f"{progress.source}: {progress.documents:,} documents, {file_size(progress.bytes)}, "
+            f"{progress.tokens:,} tokens, {speed}/s"
+        )
+        print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
+        self._width = len(text)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._width:
+            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
+
+
+def print_sources(label: Mapping[str, Any]) -> None:
+    """The table of a label's sources, then places of what was left out or mended."""
+    rows = []
+    for name, source in label["sources"].items():
+        share = source["train_share"]
+        rows.append(
+            (
+                name,
+                f"{source['weight']:g}",
+                f"{source['documents_read']:,}",
+                f"{source['documents_kept']:,}",
+                f"{source['tokens']:,}",
+                file_size(source["bytes"]),
+                "-" if share is None else f"{share:.1%}",
+                ", ".join(f"{count:,} {reason}" for reason, count in source["dropped"].items()) or "-",
+            )
+        )
+    print_table(("source", "weight", "read", "kept", "tokens", "text", "of training", "left out"), rows)
+    for name, source in label["sources"].items():
+        for reason, places in source["examples"].items():
+            count = source["dropped"].get(reason, 0) + source["mended"].get(reason, 0)
+            print(f"\n{name}: {count:,} {reason}")
+            print("\n".join(f"  {place}" for place in places))
+
+
+def print_splits(splits: Mapping[str, Mapping[str, Any]]) -> None:
+    """The table of both splits."""
+    rows = []
+    for name, split in splits.items():
+        per_token = split["bytes_per_token"]
+        rows.append(
+            (
+                name,
+                f"{split['tokens']:,}",
+                f"{split['documents']:,}",
+                file_size(split["bytes"]),
+                "-" if per_token is None else f"{per_token:.2f}",
+            )
+        )
+    print_table(("split", "tokens", "documents", "text", "bytes a token"), rows)
+
+
+def print_statistics(report: Mapping[str, Any]) -> None:
+    """Splits, document lengths, the most frequent tokens, and ids that never occur."""
+    print_splits({split: report[split] for split in ("train", "val")})
+    for split in ("train", "val"):
+        if lengths := report[split]["document_tokens"]:
+            print(
+                f"{split} documents: {lengths['shortest']:,} to {lengths['longest']:,} tokens, "
+                f"median {lengths['median']:,}, mean {lengths['mean']:,.1f}"
+            )
+    unused, size = report["never_used"]["count"], report["tokenizer"]["vocab_size"]
+    print(f"\ntokenizer: {tokenizer_line(report['tokenizer'])}; {unused:,} of {size:,} ids never occur")
+    frequent = ", ".join(f"{visible(t['piece'])} {t['share']:.1%}" for t in report["most_frequent"])
+    print(f"most frequent: {frequent}")
+
+
+def print_window(window: "Window", tokens: bool) -> None:
+    """A window of text under its place; with `tokens` every token above its id."""
+    print(f"\n--- {window.split}, tokens {window.start:,} to {window.start + len(window.token_ids):,} ---")
+    if tokens:
+        width = shutil.get_terminal_size().columns
+        for line in interlinear(list(zip(window.token_ids, window.pieces, strict=True)), width, use_colour()):
+            print(line)
+        return
+    # The end of a document stands out, and nothing in a text can steer the terminal.
+    for number, text in enumerate(window.text.split("<|endoftext|>")):
+        if number:
+            print("\x1b[2m<|endoftext|>\x1b[0m" if use_colour() else "<|endoftext|>")
+        print("\n".join(_steady(line) for line in text.split("\n")), end="")
+    print()
+
+
+def tokenizer_line(tokenizer: Mapping[str, Any]) -> str:
+    """Kind, size and the beginning of the fingerprint."""
+    return f"{tokenizer['kind']} of {tokenizer['vocab_size']:,} ids ({tokenizer['fingerprint'][:12]})"
+
+
+def _steady(line: str) -> str:
+    """The line with everything but plain text, blanks and tabs written out as escapes."""
+    return "".join(c if c in " \t" else visible(c) for c in line)

@@ -1,0 +1,105 @@
+"""`mlxllm doctor`: what this machine is, what slows it down, and whether it computes what it should."""
+
+import json
+import os
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlxllm.errors import ConfigError, UserError
+
+if TYPE_CHECKING:  # MLX is imported by the self-test, once it is known to work
+    from mlxllm.diagnostics.device.result import Result
+    from mlxllm.diagnostics.facts import Check
+
+_COLOURS = {"ok": "green", "warn": "yellow", "problem": "red", "pass": "green", "skip": "yellow", "fail": "red"}
+
+
+def doctor(
+    selftest: Annotated[
+        bool, typer.Option("--selftest", help="Compute on the device and compare; under a minute.")
+    ] = False,
+    device: Annotated[str | None, typer.Option("--device", help="cpu or gpu; by default the GPU, if any.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Look at the machine; with --selftest, compute on it and compare. Exit code 1 where something is wrong."""
+    if device not in (None, "cpu", "gpu"):
+        raise ConfigError(f"--device {device!r} is not known; use cpu or gpu")
+    healthy = _selftest(device, json_) if selftest else _examine(device, json_)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def _examine(device: str | None, json_: bool) -> bool:
+    from mlxllm.diagnostics.facts import examine
+
+    checks = examine(device)
+    healthy = all(check.status != "problem" for check in checks)
+    if json_:
+        print(json.dumps({"ok": healthy, "checks": [check.as_json() for check in checks]}))
+        return healthy
+    for check in checks:
+        _print_check(check)
+    return healthy
+
+
+def _print_check(check: "Check") -> None:
+    text = check.text if not check.remedy else f"{check.text}; {check.remedy}"
+    print(f"{_mark(check.status, 8)}{check.name:<10}{text}")
+
+
+def _selftest(device: str | None, json_: bool) -> bool:
+    from mlxllm.diagnostics.facts import check_mlx
+
+    mlx = check_mlx()
+    if mlx.status == "problem":
+        raise UserError(f"{mlx.text}; {mlx.remedy}" if mlx.remedy else mlx.text)
+
+    from mlxllm.diagnostics.device.selftest import passed, run_selftest, summary
+    from mlxllm.runtime import device_info, select_device
+
+    select_device(device)
+    if device_info().device == "cpu" and "MLX_DISABLE_COMPILE" not in os.environ:
+        print("the first self-test on a CPU also compiles, for up to a minute", file=sys.stderr)
+    if not json_:
+        print(f"{'':6}{'test':<56}{'difference':>12}{'allowed':>10}{'time':>9}")
+    results = []
+    for result in run_selftest():
+        results.append(result)
+        if not json_:
+            _print_result(result)
+    healthy, paragraph = passed(results), summary(results)
+    if json_:
+        machine = vars(device_info())
+        tests = [result.as_json() for result in results]
+        print(json.dumps({"ok": healthy, "tests": tests, "machine": machine, "summary": paragraph}))
+    else:
+        print(f"\n{textwrap.fill(paragraph, 100, break_long_words=False, break_on_hyphens=False)}")
+    return healthy
+
+
+def _print_result(result: "Result") -> None:
+    if result.status == "skip":
+        print(f"{_mark('skip', 6)}{result.name:<56}{result.note}", flush=True)
+        return
+    difference = "-" if result.difference is None else _number(result.difference, result.unit)
+    allowed = _number(result.tolerance, result.unit)
+    line = f"{result.name:<56}{difference:>12}{allowed:>10}{result.seconds:>7.2f} s"
+    note = f"  {result.note}" if result.note else ""
+    print(f"{_mark(result.status, 6)}{line}{note}", flush=True)
+
+
+def _number(value: float, unit: str) -> str:
+    if unit:
+        return f"{value:.0f} {unit}"
+    return "0" if value == 0 else f"{value:.1e}"
+
+
+def _mark(status: str, width: int) -> str:
+    """The status as a word, so that nothing depends on its colour."""
+    padding = " " * (width - len(status))
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return status + padding
+    return typer.style(status, fg=_COLOURS[status], bold=status in ("problem", "fail") or None) + padding

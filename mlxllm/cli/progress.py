@@ -1,0 +1,146 @@
+"""What training looks like while it runs: one live line on a terminal, plain lines elsewhere, JSON for a program."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from typing import TextIO
+
+from mlxllm.runs import Event
+
+_PLAIN_SECONDS = 10.0
+"""Without a terminal, a line about progress comes this often."""
+_LIVE_SECONDS = 0.1
+_RATE_DECAY = 0.95
+
+
+class TrainingView:
+    """Listens to a trainer's events and shows them.
+
+    Args:
+        json_lines: print every event as one JSON object a line on stdout, and nothing else.
+        stream: where people read; stderr by default.
+    """
+
+    def __init__(self, *, json_lines: bool = False, stream: TextIO | None = None) -> None:
+        self._json = json_lines
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        self._max_steps = 0
+        self._seconds_a_step: float | None = None
+        self._last_step_at: float | None = None
+        self._last_shown = 0.0
+        self._line_open = False
+        self._val = ""
+        self.run_name = ""
+        self.last_val: Event | None = None
+        self.last_sample = ""
+        self.last_step = 0
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if self._json:
+            print(json.dumps(event), flush=True)
+        show = getattr(self, f"_on_{event['kind']}", None)
+        if show is not None:
+            show(event)
+
+    def say(self, text: str = "") -> None:
+        """A line of its own, below whatever is there."""
+        if self._json:
+            return
+        self._close_line()
+        print(text, file=self._stream, flush=True)
+
+    def _on_run_started(self, event: Event) -> None:
+        self._max_steps = event["max_steps"]
+        self.run_name = event["name"]
+        self._last_step_at = time.monotonic()
+        begin = f"goes on from step {event['step']:,}" if event["step"] else "begins"
+        epochs = (event["max_steps"] - event["step"]) * event["tokens_per_step"] / max(1, event["dataset_tokens"])
+        self.say(
+            f"run {event['name']} {begin}: {event['parameters']:,} parameters, {event['max_steps']:,} steps of "
+            f"{event['tokens_per_step']:,} tokens ({epochs:.1f} times through {event['dataset_tokens']:,}), on the "
+            f"{event['device'].upper()}"
+        )
+
+    def _on_train(self, event: Event) -> None:
+        now = time.monotonic()
+        if self._last_step_at is not None:
+            self._learn_rate(now - self._last_step_at)
+        self._last_step_at = now
+        self.last_step = event["step"]
+        wait = _LIVE_SECONDS if self._live else _PLAIN_SECONDS
+        if self._json or (now - self._last_shown < wait and event["step"] < self._max_steps):
+            return
+        self._last_shown = now
+        loss = "not finite" if event["loss"] is None else f"{event['loss']:.3f}"
+        eta = (self._max_steps - event["step"]) * (self._seconds_a_step or 0.0)
+        rate = event["tokens"] and event["tok_per_sec"]
+        text = (
+            f"step {event['step']:,}/{self._max_steps:,}  loss {loss}{self._val}  {rate:,.0f} tok/s  "
+            f"{event['footprint'] / 2**30:.2f} GiB  {_clock(eta)} left"
+        )
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[2K{text[:width]}", end="", file=self._stream, flush=True)
+            self._line_open = True
+        else:
+            self.say(text)
+
+    def _learn_rate(self, seconds: float) -> None:
+        """A moving average: the ETA follows the machine as it is now."""
+        if self._seconds_a_step is None:
+            self._seconds_a_step = seconds
+        else:
+            self._seconds_a_step = _RATE_DECAY * self._seconds_a_step + (1 - _RATE_DECAY) * seconds
+
+    def _on_val(self, event: Event) -> None:
+        self.last_val = event
+        self._last_step_at = time.monotonic()
+        bits = event["bits_per_byte"]
+        self._val = f"  val {event['loss']:.3f}"
+        per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
+        self.say(f"  validation at step {event['step']:,}: loss {event['loss']:.4f}{per_byte}")
+
+    def _on_sample(self, event: Event) -> None:
+        self._last_step_at = time.monotonic()
+        self.last_sample = event["text"]
+        self.say(f"  at step {event['step']:,} it writes:")
+        for line in (event["prompt"] + event["text"]).strip().splitlines()[:8]:
+            self.say(f"    | {printable(line)}")
+
+    def _on_warning(self, event: Event) -> None:
+        self.say(f"warning: {event['message']}")
+
+    def _on_checkpoint_saved(self, event: Event) -> None:
+        self._last_step_at = time.monotonic()
+
+    def _on_paused(self, event: Event) -> None:
+        self.say(f"paused at step {event['step']:,}; `mlxllm runs resume {self.run_name}` goes on")
+
+    def _on_resumed(self, event: Event) -> None:
+        self._last_step_at = time.monotonic()
+        self.say("goes on")
+
+    def _on_run_finished(self, event: Event) -> None:
+        reason = f": {event['reason']}" if event["reason"] else ""
+        self.say(f"run {self.run_name} {event['status']}{reason}")
+
+    def _close_line(self) -> None:
+        if self._line_open:
+            print(file=self._stream)
+            self._line_open = False
+
+
+def printable(line: str) -> str:
+    """`line` without what a terminal would obey rather than print: an untrained model writes anything."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as 0:07, 12:30 or 3:05:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,254 @@
+"""`mlxllm runs`: list the runs, look at one, and talk to its trainer through the run directory."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from mlxllm import paths
+from mlxllm.cli import run_view as view
+from mlxllm.errors import ConfigError, RunError
+from mlxllm.runs import (
+    ACTIVE,
+    Event,
+    EventReader,
+    RequestName,
+    RunDirectory,
+    effective_status,
+    explain,
+    find_run,
+    list_runs,
+    request,
+    summarise,
+    wait_for_event,
+)
+
+app = typer.Typer(no_args_is_help=True, help="List, watch and steer runs; a run is a folder in <home>/runs.")
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, or the path of its folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+
+_POLL_SECONDS = 0.1
+
+
+@app.command("ls")
+def list_(json_: Json = False) -> None:
+    """List all runs, the newest first (with --json, one object a line)."""
+    runs = list_runs()
+    if json_:
+        for run in runs:
+            print(json.dumps(run.as_json()))
+        return
+    if not runs:
+        _say(f"no runs in {paths.folder('runs')} yet; `mlxllm quickstart` makes one")
+        return
+    view.print_table(view.HEADER, [view.row(run) for run in runs])
+
+
+@app.command()
+def show(run: Run, json_: Json = False) -> None:
+    """Show one run: where it stands, its numbers, its checkpoints, and how it ended."""
+    found = find_run(run)
+    summary = summarise(found)
+    ended = summary.status not in ACTIVE
+    report = explain(found) if ended else None
+    checkpoints = _checkpoints(found)
+    if json_:
+        exit_ = asdict(report) if report is not None else None
+        print(json.dumps({**summary.as_json(), "checkpoints": checkpoints, "exit": exit_}))
+        return
+    rows = view.details(summary, checkpoints)
+    if report is not None:
+        rows.append(("ended", report.sentence))
+        if report.next_command:
+            rows.append(("next", report.next_command))
+    width = max(len(key) for key, _ in rows)
+    for key, value in rows:
+        print(f"{key:<{width}}  {value}")
+
+
+@app.command()
+def pause(run: Run, json_: Json = False) -> None:
+    """Hold a run after its current step; memory stays in use. `runs resume` goes on."""
+    _ask(find_run(run), "pause", "pauses after the current step", json_)
+
+
+@app.command()
+def resume(run: Run, json_: Json = False) -> None:
+    """Lift a pause. (A run that has ended is continued by `mlxllm resume RUN`.)"""
+    _ask(find_run(run), "resume", "goes on", json_)
+
+
+@app.command()
+def stop(
+    run: Run,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the trainer has saved and ended.")] = False,
+    json_: Json = False,
+) -> None:
+    """Stop a run after its current step; it saves a checkpoint, and `mlxllm resume RUN` continues it."""
+    found = find_run(run)
+    if not wait:
+        _ask(found, "stop", "stops after the current step and saves", json_)
+        return
+    _require_active(found)
+    request(found, "stop")
+    _say(f"run {found.name!r} stops after the current step and saves; waiting")
+    # The lock too: who stops a run wants to resume, rename or delete it next.
+    while effective_status(found) in ACTIVE or found.is_locked():
+        time.sleep(_POLL_SECONDS)
+    if json_:
+        print(json.dumps(summarise(found).as_json()))
+    report = explain(found)
+    _say(f"run {found.name!r}: {report.sentence}")
+
+
+@app.command()
+def checkpoint(
+    run: Run,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the checkpoint is on the disk.")] = False,
+    json_: Json = False,
+) -> None:
+    """Have a running trainer write a checkpoint after its current step."""
+    found = find_run(run)
+    if not wait:
+        _ask(found, "checkpoint", "writes a checkpoint after the current step", json_)
+        return
+    event = _ask_and_wait(found, "checkpoint", {}, "checkpoint_saved", timeout=3600.0)
+    if json_:
+        print(json.dumps(event))
+    else:
+        _say(f"run {found.name!r} saved a checkpoint at step {event.get('step', 0):,}")
+
+
+@app.command()
+def sample(
+    run: Run,
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="Text to continue.")],
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Length of the answer.")] = None,
+    temp: Annotated[float | None, typer.Option("--temp", min=0.0, help="Temperature; 0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", min=0.0, max=1.0, help="Nucleus sampling.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampler.")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait.")] = 600.0,
+    json_: Json = False,
+) -> None:
+    """Ask a model while it trains: the trainer answers between two steps, with the weights it has then."""
+    options = {"max_tokens": max_tokens, "temperature": temp, "top_p": top_p, "seed": seed}
+    payload = {"prompt": prompt, **{key: value for key, value in options.items() if value is not None}}
+    event = _ask_and_wait(find_run(run), "sample", payload, "sample", timeout=timeout)
+    if event.get("error"):
+        raise RunError(f"run {run!r} could not answer: {event['error']}")
+    print(json.dumps(event) if json_ else f"{prompt}{event.get('text', '')}")
+
+
+@app.command()
+def rm(
+    run: Run,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a run with all its checkpoints. A run whose trainer is alive is refused."""
+    found = find_run(run)
+    _require_ended(found, "delete")
+    if not yes:
+        size = sum(file.stat().st_size for file in found.path.rglob("*") if file.is_file())
+        question = f"delete run {found.name!r} in {found.path} ({view.file_size(size)})"
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise ConfigError(f"would {question}: nobody is there to ask, so repeat with --yes")
+        if not typer.confirm(f"{question}?", err=True):
+            raise typer.Exit(1)
+    with found.lock():
+        if found.path.is_symlink():
+            target = found.path.resolve()
+            found.path.unlink()
+            _say(f"removed the link {found.path}; the folder {target} is still there")
+            return
+        # Renamed first: an interrupted delete leaves no half run under the name.
+        doomed = found.path.with_name(f".{found.name}.deleted-{os.getpid()}")
+        try:
+            found.path.rename(doomed)
+            shutil.rmtree(doomed)
+        except OSError as error:
+            raise RunError(f"cannot delete {error.filename}: {error.strerror}") from error
+    _say(f"deleted run {found.name!r}")
+
+
+@app.command()
+def rename(run: Run, new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")]) -> None:
+    """Give an ended run another name."""
+    found = find_run(run)
+    target = paths.new("runs", new)
+    if target.name == new:  # a bare name: beside the run, wherever that is
+        target = found.path.with_name(new)
+    _require_ended(found, "rename")
+    with found.lock():
+        if target.exists() or target.is_symlink():
+            raise ConfigError(f"there is a {target} already; choose another name or remove that first")
+        try:
+            found.path.rename(target)
+        except OSError as error:
+            raise RunError(f"cannot rename {found.path} to {target}: {error.strerror}") from error
+    _say(f"run {found.name!r} is now {target.name!r}")
+
+
+def _ask(run: RunDirectory, name: RequestName, what: str, json_: bool) -> None:
+    _require_active(run)
+    request(run, name)
+    if json_:
+        print(json.dumps({**summarise(run).as_json(), "requested": name}))
+    else:
+        _say(f"run {run.name!r} {what}")
+
+
+def _ask_and_wait(run: RunDirectory, name: RequestName, payload: dict[str, Any], kind: str, timeout: float) -> Event:
+    """Ask, and wait for the event that answers this very request."""
+    _require_active(run)
+    reader = EventReader(run.events, from_end=True)
+    made = request(run, name, payload)
+    try:
+        event = wait_for_event(
+            reader,
+            lambda event: event["kind"] == kind and event.get("request") == made.id,
+            timeout=timeout,
+            is_alive=lambda: effective_status(run) in ACTIVE,
+        )
+    finally:
+        made.path.unlink(missing_ok=True)  # an answer that nobody waits for any more should cost no time
+    if event is None:
+        status = effective_status(run)
+        trouble = f"gave no answer within {timeout:g} s" if status in ACTIVE else f"ended ({status}) before it answered"
+        raise RunError(f"run {run.name!r} {trouble}; see `mlxllm runs show {run.name}`")
+    return event
+
+
+def _require_active(run: RunDirectory) -> None:
+    status = effective_status(run)
+    if status not in ACTIVE:
+        raise RunError(f"run {run.name!r} has ended ({status}); `mlxllm resume {run.name}` continues it")
+
+
+def _require_ended(run: RunDirectory, what: str) -> None:
+    try:
+        summary = summarise(run)
+    except RunError:
+        # A damaged state says nothing, and such a run must be deletable; the lock still protects a trainer.
+        return
+    if summary.status in ACTIVE:
+        raise RunError(
+            f"run {run.name!r} is {summary.status} (process {summary.pid} on {summary.host}), so it is not "
+            f"{what}d; stop it first with `mlxllm runs stop {run.name} --wait`"
+        )
+
+
+def _checkpoints(run: RunDirectory) -> list[int]:
+    if not run.checkpoints.is_dir():
+        return []
+    names = (path.name for path in run.checkpoints.iterdir() if (path / "manifest.json").exists())
+    return sorted(int(name[5:]) for name in names if name.startswith("step-") and name[5:].isdigit())
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

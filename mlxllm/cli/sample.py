@@ -1,0 +1,128 @@
+"""`mlxllm sample`: continue a text."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlxllm.cli import sampling
+from mlxllm.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # MLX is imported by the command
+    from mlxllm.config import SampleConfig
+    from mlxllm.inference.generate import Generation
+
+SEPARATOR = "<|endoftext|>"
+"""The line between two samples; the `text` source of `mlxllm data build` splits files on it."""
+
+
+def sample(
+    model: sampling.Model,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", metavar="P", help="What to continue, as it stands; - reads stdin. Empty: a new text."),
+    ] = None,
+    max_tokens: sampling.MaxTokens = None,
+    temp: sampling.Temp = None,
+    top_p: sampling.TopP = None,
+    top_k: sampling.TopK = None,
+    min_p: sampling.MinP = None,
+    repetition_penalty: sampling.RepetitionPenalty = None,
+    repetition_context_size: sampling.RepetitionContext = None,
+    seed: sampling.Seed = None,
+    stop: sampling.Stop = None,
+    logit_bias: sampling.LogitBias = None,
+    num_samples: Annotated[
+        int, typer.Option("--num-samples", metavar="N", help="How many; they have the seeds S, S+1, ...")
+    ] = 1,
+    device: sampling.Device = None,
+    kv_bits: sampling.KvBits = None,
+    max_kv_size: sampling.MaxKvSize = None,
+    json_: Annotated[
+        bool,
+        typer.Option("--json", help="Print one object a sample; its text is the continuation without the prompt."),
+    ] = False,
+) -> None:
+    """Continue a text: prompt and continuation on stdout, speed on stderr.
+
+    No template and no special token is added. The text ends before <|endoftext|>,
+    before a --stop string, or after --max-tokens.
+    """
+    if num_samples < 1:
+        raise ConfigError(f"--num-samples is {num_samples}; it should be 1 or more")
+    config = sampling.sample_config(
+        max_tokens=max_tokens,
+        temperature=temp,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        repetition_context_size=repetition_context_size,
+        seed=seed,
+    )
+    last_seed = sampling.sample_config(seed=config.seed + num_samples - 1).seed
+    biases = sampling.logit_biases(logit_bias or ())
+    text = _stdin() if prompt == "-" else prompt or ""
+
+    loaded = sampling.load(model, device)
+    from mlxllm.inference.session import Session  # here: it loads MLX, and the errors above need not wait for it
+
+    # A session keeps the prompt's keys and values from sample to sample.
+    session = Session(loaded.model, loaded.tokenizer, max_kv_size=max_kv_size, kv_bits=kv_bits)
+    prompt_ids = loaded.tokenizer.encode(text)
+    for at in range(config.seed, last_seed + 1):
+        one = config.model_copy(update={"seed": at})
+        generation = session.generate(prompt_ids, one, stop=stop or (), logit_bias=biases)
+        if json_:
+            print(json.dumps(_as_object(generation, one, loaded.tokenizer.eot_id)), flush=True)
+            continue
+        _stream(text, generation)
+        sampling.say(_summary(generation, one, num_samples))
+        if at != last_seed:
+            print(SEPARATOR, flush=True)
+
+
+def _stream(prompt: str, generation: "Generation") -> None:
+    """Show the text as it comes; a last line feed is added where the text has none."""
+    shown = sampling.shown(prompt, sys.stdout)
+    print(sampling.dim(shown, sys.stdout), end="", flush=True)
+    last = shown
+    try:
+        for token in generation:
+            if token.text:
+                last = sampling.shown(token.text, sys.stdout)
+                print(last, end="", flush=True)
+    finally:  # after Ctrl-C as well
+        if not last.endswith("\n"):
+            print(flush=True)
+
+
+def _as_object(generation: "Generation", config: "SampleConfig", eot_id: int) -> dict[str, object]:
+    tokens = list(generation)
+    # The token that says "no more" is no part of the text.
+    ids = [token.id for token in tokens]
+    if ids and ids[-1] == eot_id:
+        ids.pop()
+    text = "".join(token.text for token in tokens)
+    return {"text": text, "token_ids": ids, **asdict(generation.stats), "seed": config.seed}
+
+
+def _summary(generation: "Generation", config: "SampleConfig", num_samples: int) -> str:
+    stats = generation.stats
+    seed = f", seed {config.seed}" if num_samples > 1 else ""
+    line = f"{stats.prompt_tokens:,} prompt tokens, {sampling.speed(stats)}, peak {stats.peak_memory / 2**20:,.0f} MiB"
+    return f"{line}{seed}" + (f"; {stats.note}" if stats.note else "")
+
+
+def _stdin() -> str:
+    if sys.stdin.isatty():
+        raise ConfigError("--prompt - reads the prompt from stdin, but stdin is a terminal; pipe a text in")
+    try:
+        # Bytes, because text mode would turn CRLF into LF.
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the prompt on stdin is not UTF-8 text: {error.reason} at byte {error.start:,}; convert it first"
+        ) from None

@@ -1,0 +1,152 @@
+"""What `sample` and `chat` share: the options that choose the next token, and text that is safe on a terminal."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from mlxllm.errors import ConfigError
+
+if TYPE_CHECKING:  # pydantic and MLX are imported by the commands that use them
+    from mlxllm.config import SampleConfig
+    from mlxllm.inference.generate import Stats
+    from mlxllm.model.loading import LoadedModel
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="M", help="A run (RUN, RUN@STEP, RUN@best) or a folder with a model.", show_default=False
+    ),
+]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="Longest continuation.")]
+Temp = Annotated[
+    float | None, typer.Option("--temp", metavar="X", help="Temperature; 0 always takes the likeliest token.")
+]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", metavar="P", help="Only the fewest tokens that hold this probability."),
+]
+TopK = Annotated[int | None, typer.Option("--top-k", metavar="K", help="Only the K likeliest tokens.")]
+MinP = Annotated[
+    float | None,
+    typer.Option("--min-p", metavar="P", help="Only tokens at least P times as likely as the likeliest."),
+]
+RepetitionPenalty = Annotated[
+    float | None,
+    typer.Option("--repetition-penalty", metavar="X", help="Above 1 makes recent tokens less likely."),
+]
+RepetitionContext = Annotated[
+    int | None,
+    typer.Option("--repetition-context-size", metavar="N", help="How many last tokens are recent."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="Decides the draws.")]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option("--stop", metavar="STR", help="End before this string; can be given several times."),
+]
+LogitBias = Annotated[
+    list[str] | None,
+    typer.Option("--logit-bias", metavar="ID=V", help="Add V to a token's score, -inf forbids it; several times."),
+]
+Device = Annotated[str | None, typer.Option("--device", metavar="D", help="cpu or gpu; by default the GPU, if any.")]
+KvBits = Annotated[int | None, typer.Option("--kv-bits", metavar="N", help="Keep keys and values in 4 or 8 bits.")]
+MaxKvSize = Annotated[
+    int | None,
+    typer.Option("--max-kv-size", metavar="N", help="Keep at most N positions, the first 4 and the newest."),
+]
+
+# Flag -> field of SampleConfig, which has the defaults.
+_FIELDS = {
+    "--max-tokens": "max_tokens",
+    "--temp": "temperature",
+    "--top-p": "top_p",
+    "--top-k": "top_k",
+    "--min-p": "min_p",
+    "--repetition-penalty": "repetition_penalty",
+    "--repetition-context-size": "repetition_context_size",
+    "--seed": "seed",
+}
+
+
+def sample_config(**given: Any) -> "SampleConfig":
+    """The `SampleConfig` of these fields; None leaves a default as it is.
+
+    Raises:
+        ConfigError: a value cannot be; the message has the flag, the value and what would be right.
+    """
+    from pydantic import ValidationError
+
+    from mlxllm.config import SampleConfig
+
+    try:
+        return SampleConfig(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = next(flag for flag, field in _FIELDS.items() if field == first["loc"][0])
+        right = first["msg"].replace("Input should be", "it should be")
+        raise ConfigError(f"{flag} is {first['input']!r}; {right}") from None
+
+
+def logit_biases(given: Sequence[str]) -> dict[int, float]:
+    """Token id -> bias, from texts like `42=-3.5`; which ids exist is for the sampler to say.
+
+    Raises:
+        ConfigError: a text is not of that form.
+    """
+    biases: dict[int, float] = {}
+    for text in given:
+        token_id, equals, value = text.partition("=")
+        try:
+            if not equals or not (token_id.isascii() and token_id.isdigit()):
+                raise ValueError
+            biases[int(token_id)] = float(value)
+        except ValueError:
+            raise ConfigError(
+                f"--logit-bias {text!r} is not ID=V; give a token id and a number, such as 42=-3.5 or 42=-inf"
+            ) from None
+    return biases
+
+
+def load(name: str, device: str | None) -> "LoadedModel":
+    """The model on the device that was asked for.
+
+    Raises:
+        UserError: there is no such device or model, or it cannot be used.
+    """
+    from mlxllm.model.loading import load_model
+    from mlxllm.runtime import select_device
+
+    select_device(device)
+    return load_model(name)
+
+
+def speed(stats: "Stats") -> str:
+    """One line on what a continuation took."""
+    return f"{stats.tokens:,} tokens, {stats.tok_per_sec:,.1f} tok/s, the first after {stats.time_to_first_token:.2f} s"
+
+
+def use_colour(stream: TextIO) -> bool:
+    """Whether the stream is a terminal that wants colours."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def dim(text: str, stream: TextIO) -> str:
+    """`text` in a fainter colour where the stream shows colours."""
+    return f"\x1b[2m{text}\x1b[0m" if text and use_colour(stream) else text
+
+
+# C0 and C1 without tab and line feed, and DEL. A model can write anything; a terminal obeys some of it.
+_CONTROLS = {c: 0x2400 + c for c in range(0x20) if chr(c) not in "\t\n"}
+_CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(128, 160), 65533)
+
+
+def shown(text: str, stream: TextIO) -> str:
+    """`text` as it is, or for a terminal with control characters as signs."""
+    return text.translate(_CONTROLS) if stream.isatty() else text
+
+
+def say(message: str) -> None:
+    """Narrate: one line on stderr."""
+    print(dim(message, sys.stderr), file=sys.stderr, flush=True)

@@ -1,0 +1,76 @@
+"""Tokens for the eye: each piece above its id, on alternating backgrounds or between bars.
+
+White space is made visible and control characters are written out, so that a text can neither hide a token
+nor steer the terminal.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+_SHOWN = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
+# 256-colour pairs (background) that keep black text readable on dark and light terminals.
+_BACKGROUNDS = ("\x1b[30;48;5;153m", "\x1b[30;48;5;223m")
+_DIM, _RESET = "\x1b[2m", "\x1b[0m"
+
+
+def use_colour() -> bool:
+    """Whether stdout is a terminal that wants colours."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def visible(piece: str) -> str:
+    """`piece` with white space as signs and everything unprintable as an escape."""
+    return "".join(_SHOWN.get(char) or (char if char.isprintable() else _escape(char)) for char in piece)
+
+
+def interlinear(tokens: Sequence[tuple[int, str]], width: int, colour: bool) -> Iterator[str]:
+    """Lines of pieces, each followed by a line of their ids.
+
+    Args:
+        tokens: id and piece of every token.
+        width: columns of the terminal.
+        colour: alternate backgrounds; otherwise bars stand between the tokens.
+    """
+    for row in _rows(tokens, width):
+        above, below = [], []
+        for position, token_id, piece, columns in row:
+            padded = piece + " " * (columns - _columns(piece))
+            number = f"{token_id:<{columns}}"
+            above.append(f"{_BACKGROUNDS[position % 2]}{padded}{_RESET}" if colour else padded)
+            below.append(f"{_DIM}{number}{_RESET}" if colour else number)
+        separator = " " if colour else "|"
+        yield separator.join(above)
+        yield separator.join(below)
+
+
+def _rows(tokens: Sequence[tuple[int, str]], width: int) -> Iterator[list[tuple[int, int, str, int]]]:
+    """Rows of (position, id, visible piece, columns); a row ends at the width or behind a line end."""
+    row: list[tuple[int, int, str, int]] = []
+    used = 0
+    for position, (token_id, piece) in enumerate(tokens):
+        shown = visible(piece)
+        columns = max(_columns(shown), len(str(token_id)))
+        if row and used + columns > width:
+            yield row
+            row, used = [], 0
+        row.append((position, token_id, shown, columns))
+        used += columns + 1
+        if "\n" in piece:
+            yield row
+            row, used = [], 0
+    if row:
+        yield row
+
+
+def _columns(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # East Asian characters take two columns
+
+    return cell_len(text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

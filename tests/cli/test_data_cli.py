@@ -1,0 +1,223 @@
+"""`mlxllm data`, in process."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mlxllm.cli.data import app
+from mlxllm.data.shards import HEADER_BYTES
+from mlxllm.data.split import is_validation
+from mlxllm.errors import ConfigError, DataError, UserError
+from mlxllm.tokenizer import train_tokenizer
+
+REPOSITORY = Path(__file__).parents[2]
+DOCUMENTS = [f"Document {i}: the quick brown fox number {i * i}.\nIt jumps." for i in range(200)]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "foxes.txt"
+    path.write_text("\n<|endoftext|>\n".join(DOCUMENTS), encoding="utf-8")
+    return path
+
+
+def run(*arguments: object) -> tuple[str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout, result.stderr
+
+
+def run_json(*arguments: object) -> Any:
+    """The one JSON object on stdout."""
+    (line,) = run(*arguments, "--json")[0].splitlines()
+    return json.loads(line)
+
+
+def test_sources_lists_kind_format_licence_and_example() -> None:
+    out = run("sources")[0]
+    kinds = run_json("sources")["sources"]
+    assert [kind["kind"] for kind in kinds] == ["stories", "pydocs", "text", "shakespeare"]
+    for kind in kinds:
+        assert set(kind) == {"kind", "formats", "licence", "example"}
+        assert all(value in out for value in kind.values())
+
+
+def test_build_inspect_label_ls(corpus: Path, mlxllm_home: Path) -> None:
+    built = run_json("build", "foxes", "--source", corpus, "--tokenizer", "bpe:300", "--val-split", "0.1")
+    assert built["path"] == str(mlxllm_home / "datasets" / "foxes")
+    val = [text for text in DOCUMENTS if is_validation(text, 0.1)]
+    assert built["val"]["documents"] == len(val) > 5
+    assert built["train"]["documents"] == 200 - len(val)
+    assert built["tokenizer"]["vocab_size"] == 300
+    assert built["warnings"] == []
+
+    label = run_json("label", "foxes")
+    source = label["sources"]["foxes.txt"]
+    assert source["documents_read"] == source["documents_kept"] == 200
+    assert source["dropped"] == {}
+    assert source["bytes"] == sum(map(len, DOCUMENTS))
+    assert source["tokens"] == built["train"]["tokens"] + built["val"]["tokens"]
+    assert label["fingerprint"] == built["fingerprint"]
+
+    shown = run_json("inspect", "foxes", "--window", "20", "--windows", "3", "--verify")
+    assert shown["verified"] is True
+    assert [window["split"] for window in shown["windows"]] == ["train"] * 3 + ["val"] * 3
+    assert shown["windows"][3]["text"].startswith(val[0][:10])
+    assert shown["windows"][5]["text"].endswith(val[-1][-9:] + "<|endoftext|>")
+    assert all(len(window["token_ids"]) == 20 for window in shown["windows"])
+    per_token = shown["train"]["bytes"] / (shown["train"]["tokens"] - shown["train"]["documents"])
+    assert shown["train"]["bytes_per_token"] == pytest.approx(per_token)
+    assert per_token > 1.3
+    lengths = shown["val"]["document_tokens"]
+    assert lengths["shortest"] <= lengths["median"] <= lengths["longest"]
+    assert lengths["mean"] == pytest.approx(shown["val"]["tokens"] / shown["val"]["documents"])
+    counts = [entry["count"] for entry in shown["most_frequent"]]
+    assert counts == sorted(counts, reverse=True)
+    assert any(entry["piece"] == "<|endoftext|>" and entry["count"] == 200 for entry in shown["most_frequent"])
+    # The four chat tokens at least.
+    assert set(shown["never_used"]["ids"]) >= {1, 2, 3, 4}
+    assert shown["never_used"]["count"] < 300
+
+    (listed,) = run("ls", "--json")[0].splitlines()
+    assert json.loads(listed)["name"] == "foxes"
+    assert "foxes" in run("ls")[0]
+
+
+def test_text_output_is_for_people(corpus: Path) -> None:
+    (corpus.parent / "extra.jsonl").write_text('{"text": "a \\u001b[31m b"}\n{"oops": 1}\n' * 50)
+    (corpus.parent / "x.pdf").write_text("x")
+    out, err = run("build", "both", "--source", corpus.parent, "--tokenizer", "byte", "--val-split", "0.5")
+    assert out == ""
+    assert "tokenizer: byte of 261 ids" in err
+    assert "50 of 300 records left out (50 no text field; first: " in err
+    assert "1 other file type; first: 1 x .pdf" in err
+    assert "dataset 'both':" in err
+    label = run("label", "both")[0]
+    assert "50 no text field" in label
+    assert f"{corpus.parent / 'extra.jsonl'}:2: wanted 'text' or 'content', found keys 'oops'" in label
+    shown = run("inspect", "both", "--windows", "9")[0]
+    assert "bytes a token" in shown
+    assert "\\x1b[31m" in shown
+    assert "\x1b" not in shown, "no colour where there is no terminal, and nothing from the text that steers one"
+    assert "\n<|endoftext|>\n" in shown
+    tokens = run("inspect", "both", "--tokens", "--windows", "1", "--window", "8")[0]
+    assert "|" in tokens.splitlines()[-2]
+
+
+def test_a_named_tokenizer_is_used_and_copied(corpus: Path, mlxllm_home: Path, tmp_path: Path) -> None:
+    mine = train_tokenizer("char", ["abc"])
+    mine.save(mlxllm_home / "tokenizers" / "mine")
+    mine.save(tmp_path / "elsewhere")
+    mine.save(mlxllm_home / "tokenizers" / "byte")
+    for argument in ("mine", tmp_path / "elsewhere", "byte"):
+        built = run_json("build", "d", "--source", corpus, "--tokenizer", argument, "--force")
+        assert built["tokenizer"]["fingerprint"] == mine.fingerprint
+    assert (mlxllm_home / "datasets" / "d" / "tokenizer").is_dir()
+
+
+def test_the_tokenizer_learns_from_the_training_text_alone(corpus: Path) -> None:
+    held_out = next(text for text in (f"Held out {i} \u2603" for i in range(1000)) if is_validation(text, 0.1))
+    corpus.write_text(corpus.read_text() + f"\n<|endoftext|>\n{held_out}", encoding="utf-8")
+    built = run_json("build", "d", "--source", corpus, "--tokenizer", "char", "--val-split", "0.1")
+    seen = set("".join(text for text in DOCUMENTS if not is_validation(text, 0.1)))
+    assert built["tokenizer"]["vocab_size"] == 261 + len(seen)
+
+
+def test_stories_by_default_take_a_second_or_two() -> None:
+    built = run_json("build", "s", "--source", "stories:200", "--tokenizer", "byte", "--val-split", "0.1")
+    assert built["sources"]["stories"]["documents_kept"] == 200
+    assert built["sources"]["stories"]["spec"] == "stories:count=200,seed=0,start=0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        (["--tokenizer", "nope"], ConfigError, "no tokenizer 'nope'.*or give char, byte or bpe"),
+        (["--tokenizer", "bpe:many"], ConfigError, "'bpe:many' is not understood"),
+        (["--tokenizer", "char:7"], ConfigError, "'char:7' is not understood"),
+        (["--tokenizer", "byte", "--val-split", "1"], ConfigError, "val_split is 1.0"),
+        (["--tokenizer", "byte", "--source", "storys"], ConfigError, "did you mean 'stories'"),
+        (["--tokenizer", "byte", "--source", "./none.txt"], DataError, "no file or folder"),
+    ],
+)
+def test_mistakes(corpus: Path, mlxllm_home: Path, arguments: list[str], kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        run("build", "d", "--source", corpus, *arguments)
+    assert "\n" not in str(caught.value)
+    assert not (mlxllm_home / "datasets").exists() or not list((mlxllm_home / "datasets").iterdir())
+
+
+def test_names(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no dataset 'missing'"):
+        run("inspect", "missing")
+    with pytest.raises(ConfigError, match="dataset name 'a/b' is not usable"):
+        run("build", "a/b", "--source", corpus, "--tokenizer", "byte")
+    by_path = run_json("build", tmp_path / "here", "--source", corpus, "--tokenizer", "byte")
+    assert by_path["path"] == str(tmp_path / "here")
+    assert run_json("label", tmp_path / "here")["name"] == "here"
+    with pytest.raises(DataError, match=r"'here' exists already in .*; --force replaces it"):
+        run("build", tmp_path / "here", "--source", corpus, "--tokenizer", "byte")
+
+
+def test_inspect_verify_finds_what_opening_does_not(corpus: Path, mlxllm_home: Path) -> None:
+    run("build", "d", "--source", corpus, "--tokenizer", "byte")
+    path = mlxllm_home / "datasets" / "d" / "train-00000.bin"
+    ids = np.fromfile(path, "<u2", offset=HEADER_BYTES)
+    ids[3] = 9999
+    path.write_bytes(path.read_bytes()[:HEADER_BYTES] + ids.tobytes())
+    run("label", "d")
+    with pytest.raises(DataError, match="token id 9,999 at offset 3, but its tokenizer has 261 ids"):
+        run("inspect", "d", "--verify")
+
+
+def test_an_empty_validation_split_is_warned_of(corpus: Path) -> None:
+    out, err = run("build", "d", "--source", corpus, "--tokenizer", "byte", "--val-split", "0", "--json")
+    assert "warning: the validation split is empty" in err
+    assert any("validation split is empty" in warning for warning in json.loads(out)["warnings"])
+
+
+def test_ls_without_and_with_damaged_datasets(mlxllm_home: Path) -> None:
+    assert "no datasets in" in run("ls")[1]
+    (mlxllm_home / "datasets" / "broken").mkdir(parents=True)
+    assert "has no manifest.json" in run("ls", "--json")[1]
+
+
+def test_the_command_itself_loads_nothing_heavy() -> None:
+    program = (
+        "import sys, mlxllm.cli.data; "
+        "print([m for m in ('mlx', 'numpy', 'sentencepiece', 'pydantic', 'xxhash') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.strip() == "[]"
+
+
+def test_progress_is_shown_on_a_terminal_and_taken_away(corpus: Path, tmp_path: Path) -> None:
+    corpus.write_text("Many words in one file. " * 1_000_000)
+    program = (
+        "from mlxllm.cli import data, data_view; data_view._REFRESH_SECONDS = 0.0; "
+        f"data.build({str(tmp_path / 'd')!r}, [{str(corpus)!r}], 'byte', 0.01, False, False)"
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=theirs, cwd=REPOSITORY)
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            seen += chunk
+    except OSError:  # Linux says so when the other side has closed
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"\rfoxes.txt: " in seen
+    assert b"MB/s" in seen
+    assert b"dataset 'd': " in seen.rpartition(b"\r")[2] or b"dataset 'd': " in seen.split(b"\r")[-2]
