@@ -220,7 +220,7 @@ def _model_with(config: ModelConfig, weights: Mapping[str, mx.array], dtype: mx.
         weights = {name: weight.astype(dtype) for name, weight in weights.items()}
     model.load_weights(list(weights.items()))
     model.eval()
-    # Now, not when they are first used: by then a trainer may have removed the checkpoint.
+    # Loads are lazy: read now, so that a disk that fails does so here and the first token does not wait for it.
     mx.eval(named_parameters(model))
     return model
 

@@ -24,22 +24,17 @@ def weight_files(path: Path) -> tuple[Path, ...]:
         weight_map = read_object(path / INDEX_FILE).get("weight_map")
         names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
         if not names or any(Path(name).name != name for name in names):
-            raise ModelError(
-                f"{path / INDEX_FILE} names no usable files in its weight_map; download it again"
-            )
+            raise ModelError(f"{path / INDEX_FILE} names no usable files in its weight_map; download it again")
         if missing := [name for name in names if not (path / name).is_file()]:
             raise ModelError(
-                f"{path} lacks {missing[0]}, one of the {len(names)} files that {INDEX_FILE} names; "
-                f"download it again"
+                f"{path} lacks {missing[0]}, one of the {len(names)} files that {INDEX_FILE} names; download it again"
             )
         return tuple(path / name for name in names)
     found = sorted(path.glob("*.safetensors"))
     if len(found) == 1:
         return (found[0],)
     if found:
-        raise ModelError(
-            f"{path} holds {len(found)} .safetensors files but no {INDEX_FILE} that says what they are"
-        )
+        raise ModelError(f"{path} holds {len(found)} .safetensors files but no {INDEX_FILE} that says what they are")
     if any(path.glob("*.bin")) or any(path.glob("*.pt")) or any(path.glob("*.pth")):
         raise ModelError(
             f"{path} holds its weights as a pickle, which can run any code when it is opened; mlxllm reads "
@@ -62,9 +57,7 @@ def read_safetensors(file: Path) -> dict[str, mx.array]:
             checked.keys()
         loaded = mx.load(str(file))
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise ModelError(
-            f"{file} is not a usable safetensors file: {error}; download or copy it again"
-        ) from None
+        raise ModelError(f"{file} is not a usable safetensors file: {error}; download or copy it again") from None
     assert isinstance(loaded, dict)
     return loaded
 

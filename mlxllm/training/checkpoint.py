@@ -41,6 +41,8 @@ class TrainerState:
     """The stages that made the model, the last one last."""
     best_val_loss: float | None = None
     """Lowest validation loss so far, nats a token."""
+    best_step: int | None = None
+    """Step of the checkpoint that has it."""
     evals_without_gain: int = 0
     """Validations since then."""
     nonfinite_in_a_row: int = 0
@@ -101,17 +103,24 @@ def load_checkpoint(path: Path) -> tuple[TrainState, TrainerState]:
     return TrainState(by_name(parameters), by_name(optimizer), trainer.step), trainer
 
 
-def mark_best(run_path: Path, step: int, val_loss: float) -> None:
-    """Note that the checkpoint of `step` has the lowest validation loss."""
-    write_json_atomic(best_path(run_path), {"step": step, "val_loss": val_loss})
+def mark_best(run_path: Path, trainer: TrainerState) -> None:
+    """Note which checkpoint has the lowest validation loss, if that is known and it is there.
+
+    Called after it was saved, and on resume: a kill may have come in between.
+    """
+    if trainer.best_step is not None and checkpoint_path(run_path, trainer.best_step).is_dir():
+        write_json_atomic(best_path(run_path), {"step": trainer.best_step, "val_loss": trainer.best_val_loss})
 
 
-def prune_checkpoints(run_path: Path, keep_last: int, keep_steps: set[int]) -> None:
-    """Delete all but the newest `keep_last` checkpoints and those of `keep_steps`, and half-written ones."""
+def prune_checkpoints(run_path: Path, step: int, keep_last: int, keep_steps: set[int]) -> None:
+    """Delete all but the newest `keep_last` checkpoints up to `step` and those of `keep_steps`, and half-written ones.
+
+    Checkpoints of later steps are damaged ones that a resume passed over: they must not count as the newest.
+    """
     folder = run_path / CHECKPOINTS_DIRECTORY
     for partial in folder.glob(".step-*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
-    present = list_checkpoints(run_path)
+    present = [checkpoint for checkpoint in list_checkpoints(run_path) if checkpoint.step <= step]
     for checkpoint in present[:-keep_last]:
         if checkpoint.step not in keep_steps:
             shutil.rmtree(checkpoint.path, ignore_errors=True)

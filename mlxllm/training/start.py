@@ -14,7 +14,7 @@ from mlxllm.config import RunConfig
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, DataError, RunError
 from mlxllm.evaluation.perplexity import Evaluator
-from mlxllm.model.checkpoint_files import best_path, find_checkpoint, list_checkpoints
+from mlxllm.model.checkpoint_files import best_path, checkpoint_path, find_checkpoint, list_checkpoints
 from mlxllm.model.loading import load_model
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer, build_model
@@ -32,7 +32,7 @@ from mlxllm.runs import (
 from mlxllm.runtime import compute_dtype, device_info, set_blas_threads
 from mlxllm.settings import parse_config
 from mlxllm.training.budget import steps_within
-from mlxllm.training.checkpoint import TrainerState, load_checkpoint
+from mlxllm.training.checkpoint import TrainerState, load_checkpoint, mark_best, save_checkpoint
 from mlxllm.training.compare import (
     already_exists,
     check_extension,
@@ -151,6 +151,10 @@ def start(plan: Plan, listener: Listener, interrupts: Interrupts) -> Outcome:
                 config = _measured(plan, trainer)
                 trainer = _with_config(trainer, config)
             _copy_tokenizer(plan.dataset, run)
+            # What a killed start may have left; and the weights that a resume begins with, should it come to that early.
+            shutil.rmtree(checkpoint_path(run.path, 0), ignore_errors=True)
+            if plan.model_name is not None:
+                save_checkpoint(run.path, trainer.state, trainer.progress)
             write_json_atomic(run.config, config.model_dump(mode="json"))
         except BaseException:
             if created:
@@ -195,6 +199,7 @@ def resume(
         if max_steps is not None or deadline is not None:
             _drop_later_checkpoints(run, trainer.state.step)
             write_json_atomic(run.config, config.model_dump(mode="json"))
+        mark_best(run.path, trainer.progress)
         return _fit(replace(plan, config=config), trainer)
 
 
@@ -289,7 +294,6 @@ def _assemble(
         progress=progress,
         listener=listener,
         interrupts=interrupts,
-        best_step=_best_step(plan.run),
     )
 
 

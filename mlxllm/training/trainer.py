@@ -83,7 +83,6 @@ class Trainer:
     progress: TrainerState
     listener: Callable[[Event], None]
     interrupts: Interrupts
-    best_step: int | None = None
 
     def __post_init__(self) -> None:
         self._validated_at = -1
@@ -238,15 +237,14 @@ class Trainer:
     def _save(self, recorder: Recorder, request: str | None = None) -> None:
         recorder.flush()
         begun = time.perf_counter()
-        self.progress = replace(self.progress, step=self.state.step)
-        path = save_checkpoint(self.run.path, self.state, self.progress)
         best = self._validated_at == self.state.step and self._improved
+        best_step = self.state.step if best else self.progress.best_step
+        self.progress = replace(self.progress, step=self.state.step, best_step=best_step)
+        path = save_checkpoint(self.run.path, self.state, self.progress)
         if best:
-            assert self.progress.best_val_loss is not None
-            mark_best(self.run.path, self.state.step, self.progress.best_val_loss)
-            self.best_step = self.state.step
-        keep = {step for step in (self.best_step, self._stable_step()) if step is not None}
-        prune_checkpoints(self.run.path, self.config.train.keep_checkpoints, keep)
+            mark_best(self.run.path, self.progress)
+        keep = {step for step in (best_step, self._stable_step()) if step is not None}
+        prune_checkpoints(self.run.path, self.state.step, self.config.train.keep_checkpoints, keep)
         self._tell(
             recorder,
             "checkpoint_saved",

@@ -31,7 +31,7 @@ def book() -> list[Story]:
 def test_the_first_stories_are_these_bits() -> None:
     text = "\n\n".join(s.text for s in islice(stories(0), 200))
     assert hashlib.sha256(text.encode()).hexdigest() == (
-        "REPLACE"
+        "7a9464890faecf3504268e8bd4d97964c87ad6ac82776e1a1949db42797f7739"
     )  # changes whenever a sentence of the corpus does
 
 
@@ -46,7 +46,9 @@ def test_splitmix64_reference_values() -> None:
 def test_hash_randomisation_changes_nothing() -> None:
     code = "from mlxllm.data.sources.stories import story; print([story(3, i) for i in range(30)])"
     outputs = {
-        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
         for seed in ("1", "2")
     }
     assert len(outputs) == 1
@@ -80,11 +82,12 @@ def check_text(text: str) -> None:
         for inside in paragraph.split('"')[1::2]:
             assert inside[-1] in ".,!?", text
             assert not re.search(r"[.!?] [a-z]", inside), text
-    assert not re.search(r"\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", text), text
-    assert not re.search(r"\b(\w+) \1\b", text.replace("Help! Help", ""), re.IGNORECASE) or re.search(
-        r"\b(had had|that that|more and more|on and on)\b", text
-    ), text
+    assert not re.search(r"\b[Aa] [aeiou]|\b[Aa]n (?!hour)[^aeiou]", text), text
+    for word in re.findall(r"\b(\w+) \1\b", text):
+        assert word in ("had", "ha", "that", "Ha"), text
+    # A name, not a pronoun, after a quotation's verb and in an object's place.
     assert not re.search(r'," (said|asked|cried|called) (he|she)\b', text), text
+    assert not re.search(r"\b(to|with|for|of|gave|met|told|near|let) (he|she)\b", text), text
 
 
 def test_every_text_is_well_formed(book: list[Story]) -> None:
@@ -150,16 +153,21 @@ def check_facts(s: Story) -> None:
     for topic in facts.topic:
         assert topic.lower() in lower, (topic, text)
     for other in facts.others:
-        assert other.kind in lower, (other, text)
+        assert other.kind in lower or other.kind in ("boy", "girl"), (other, text)
     for who, word in facts.feelings:
         assert word in lower, (who, word, text)
     for event in facts.events:
-        if event.count is not None and event.count > 0 and event.object:
-            assert number(event.count) in lower, (event, text)
+        if event.count is not None and event.object:
+            assert event.count == 0 or number(event.count) in lower, (event, text)
+        if event.place:
+            assert event.place.split()[-1] in lower, (event, text)
+        if event.recipient and event.verb in GIVING:
+            assert event.object is not None
+            assert event.object in lower, (event, text)
     for things, _ in facts.holders:
         assert things in lower, (things, text)
     for count in facts.counts:
-        assert 0 <= count.after
+        assert count.after >= 0
         assert count.things in lower or count.before + count.after <= 2, (count, text)
     if facts.weather == "snowy":
         assert "snow" in lower, text
@@ -180,7 +188,9 @@ def test_counts_add_up(book: list[Story]) -> None:
             given = sum(
                 e.count or 0
                 for e in s.facts.events
-                if e.who == count.who and e.object == count.things and e.verb in ("give", "eat", "lose", "bring", "plant")
+                if e.who == count.who
+                and e.object == count.things
+                and e.verb in ("give", "eat", "lose", "bring", "plant")
             )
             got = sum(e.count or 0 for e in s.facts.events if e.recipient == count.who and e.object == count.things)
             assert count.before - given + got == count.after, (count, s.facts.events)

@@ -83,7 +83,7 @@ PLOTS: dict[str, Callable[[Stage], None]] = {
 
 _NAMES = tuple(PLOTS)
 # Words before the ending; what is longer leaves no room for the longest ending within 200.
-_SHORTEST, _LONGEST = 36, 135
+_SHORTEST, _LONGEST = 36, 130
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ People say that {lesson}, and it is true.
 _KIND = """
 From that day on, {h.n} and {b.n} were [good|best|the best of|close] friends.
 After that, {h.n} and {b.n} were friends[, and they met almost every day| for ever| and had many more adventures].
-{h.n} and {b.n} [laughed|sang|danced|talked|played] together until [the sun went down|the stars came out|the moon rose|\
+{h.n} and {b.n} [laughed|sang|danced|talked|played] together until [the sun went down|the stars came out|the \
+moon rose|\
 it was time for bed|they were tired].
 They sat together [for a long time|until evening][ and told each other stories| and watched the clouds|], and \
 [both of them were happy|all was well|the world was good].
@@ -28,7 +29,7 @@ They sat together [for a long time|until evening][ and told each other stories| 
 They hugged, and [everything was good again|all was well|the day was bright again].
 {h.n} and {b.n} [stayed friends|shared everything from then on|stayed together after that].
 That [night|evening], {h.n} fell asleep with a [smile|warm heart][, glad to have a friend like {b.n}|].
-That [night|evening], {h.n} told {m.o} about {h.his} good friend, {b.n}.
+[At bedtime|At supper|Before {h.he} fell asleep], {h.n} was still smiling about {h.his} good friend, {b.n}.
 "You are a [true|good|real] friend," said {b.n}. "[So are you|And you are mine|I am glad to know you]," said {h.n}.
 "I like you," said {b.n}. "I like you, too," said {h.n}, and they laughed.
 They shared [a cup of tea|some warm bread|a big slice of cake|a bowl of soup|a sweet bun], and \
@@ -49,7 +50,7 @@ After that, {h.n} often came to see {b.n}, and they drank tea together.
 "Come and see me again," said {b.n}, and {h.n} promised it with a smile.
 {h.n} and {b.n} waved to each other, and both felt warm inside.
 That [night|evening], {h.n} fell asleep with a [smile|warm heart].
-That [night|evening], {h.n} told {m.o} about {h.his} new friend, {b.n}.
+[At bedtime|At supper|Before {h.he} fell asleep], {h.n} was still smiling about {h.his} new friend, {b.n}.
 Kindness had made the day bright, and {h.n} and {b.n} smiled at each other.
 They stayed friends, and they often spoke of that day.
 They shared [a cup of tea|some warm bread|a big slice of cake|a bowl of soup], and the day ended well.

@@ -71,7 +71,8 @@ On the way, {h} [counted the steps|hummed a little song|thought about supper|kic
 skipped a little|whistled a tune|picked a daisy|told {h.self} a joke].
 A [yellow|white|blue|small|brown] [butterfly|bee|dragonfly|moth|bird] flew along with {h.o} [for a while|to the next \
 corner|and then was gone].
-{h} waved to a [bird|crow|cat|hen|goose|lizard|rooster] on a [fence|wall|roof|gate], and it [looked at {h.o} with one \
+{h} waved to a [bird|crow|cat|hen|goose|lizard|rooster] on a [fence|wall|roof|gate], and it [looked at {h.o} \
+with one \
 eye|went away|made a funny noise|blinked].
 {h.p} tummy [rumbled|made a funny noise], but {h.he} went on.
 It was a long way, so {h} [sat down to rest for a moment|stopped once to catch {h.his} breath|ate a crumb from \
@@ -79,14 +80,15 @@ It was a long way, so {h} [sat down to rest for a moment|stopped once to catch {
 Somewhere [a dog barked|a door banged|a cow mooed|bells were ringing|someone was chopping wood|a donkey brayed|\
 a baby was crying|a fiddle played|geese were calling].
 There was a [smell|scent] of [smoke|hay|bread|mint|soup|wet earth|honey|roses] in the air.
-The path went [up a hill|along a stream|past a wall|around a field|through a gap in a hedge], and {h.p} [legs|feet] grew [tired|heavy|warm].
+The path went [up a hill|along a stream|past a wall|around a field|through a gap in a hedge], and {h.p} \
+[legs|feet] grew [tired|heavy|warm].
 A [cart|flock of geese|line of ducks|hay wagon] went by[, and then the road was quiet again|].
 """
 
 
 def detour(t: Stage, p: float = 0.4) -> None:
     """Something small on the hero's way that changes nothing."""
-    t.maybe(p * t.rich, _DETOURS)
+    t.maybe(p, _DETOURS)
 
 
 def thank(t: Stage, who: Entity, whom: Entity) -> None:

@@ -161,18 +161,18 @@ def opening(
         t.say(_PAIR)
     elif style < 9:
         t.say(_CLASSIC)
-        t.maybe(0.55 * t.rich, _TRAITS)
+        t.maybe(0.55, _TRAITS)
     elif style < 11:
         t.say(_HOME)
-        t.maybe(0.5 * t.rich, _TRAITS)
+        t.maybe(0.5, _TRAITS)
     elif style < 15:
         t.say(_HABIT)
-    elif first:
+    elif first or not weather:  # a story that begins at night does not begin with breakfast
         t.say(_CLASSIC)
     else:
         t.say(_VOICE)
         t.lead = "that day"
-    t.world.where[t.hero.label] = "home"
+    t.world.be(t.hero, "home")
     if not first and weather and t.weather != "sunny" and rng.chance(0.5 * t.rich):
         t.paragraph()
         tell_weather(t)

@@ -64,7 +64,7 @@ SPECIES = (
     _kind("frog", "by a pond|under a lily pad|near a stream", _FOOT, "hopped", swims=1),
     _kind("owl", f"in a hollow tree|{_WOODS}|in the roof of a barn", _WING, "flew", climbs=1),
     _kind("goat", "on a farm|on a rocky hill|near the mountains", _FOOT, "trotted", climbs=1, big=1),
-    _kind("lamb", "on a farm|in a green valley|on a hill with other sheep", _FOOT, "skipped"),
+    _kind("lamb", "on a farm|in a green valley|on a grassy hill", _FOOT, "skipped"),
     _kind("pig", "on a farm|in a red barn|in a cozy sty", _FOOT, "trotted", big=1),
     _kind("turtle", "by a pond|beside a lake|near a stream", _FOOT, "plodded", swims=1),
     _kind("mole", f"under a meadow|beneath a garden|{_WOODS}", _PAW, "shuffled"),

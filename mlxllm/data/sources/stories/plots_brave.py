@@ -6,6 +6,10 @@ from mlxllm.data.sources.stories.openings import opening
 from mlxllm.data.sources.stories.stage import Stage
 from mlxllm.data.sources.stories.template import rows
 
+# Sentences are laid out by hand, one way to say a thing a line.
+# fmt: off
+
+
 # What one fears, what has to be done, what it is really like, the topic, where the thing ends up.
 _FEARS = rows("""
 the dark | go into the dark shed | It was only a little dark, and nothing was there but a rake | shed | deep inside the shed
@@ -34,7 +38,7 @@ def fear(t: Stage) -> None:
     opening(t, "stormy" if topic == "thunder" else "sunny cloudy", must_tell=topic == "thunder")
     t.say("""
         {h} was afraid of {what}.
-        There was one thing that {h} feared, and that was {what}.
+        Only one thing made {h} afraid, and that was {what}.
         {h} was not afraid of [much|many things]. But {h.he} was afraid of {what}.
         Nobody knew it, but {h} was afraid of {what}.
         {h} was brave in most things, but not when it came to {what}. {h.he} was afraid.
@@ -113,10 +117,11 @@ def race(t: Stage) -> None:
         "I am faster than you," said {f.intro} to {h.n}. "Let us race!"
         {lead}{h} said to {f.intro}, "Let us race to {goal}!"
         {lead}{h} and {f.intro} met {q.at} for a race.
-        Who was the fastest? {h} and {f.intro} wanted to find out {q.at}.
+        Who was the fastest? {h} and {f.intro} wanted to find out in a race {q.at}.
         Everyone came {q.to} to see the race. {h} and {f.intro} were the fastest of all.
     """, q=p)
-    w.where[h.label] = w.where[f.label] = p.label
+    w.be(h, p.label)
+    w.be(f, p.label)
     look_around(t, p, 0.3)
     t.maybe(0.6, """
         They stood behind a line in the dust. "One, two, three, go!"
@@ -230,7 +235,7 @@ def contest(t: Stage) -> None:
         {f.intro} took part, too.
         But {f.intro} wanted to win as well.
         {f.intro} had entered the contest, too.
-        There was one who was just as good. It was {f.intro}.
+        {h} was good, but there was one who was just as good. It was {f.intro}.
     """)
     t.say("""
         {f} {did}. Everyone [clapped|cheered].
@@ -242,7 +247,7 @@ def contest(t: Stage) -> None:
     t.say("""
         {e} nodded and gave {f.n} the {o.noun}.
         "The winner is {f.n}!" said {e}, and {f} got the {o.noun}.
-        So it was {f} who won the {o.noun}.
+        So it was {f.n} who won the {o.noun}.
         "{f.n} has won!" said {e} and gave {f.him} the {o.noun}.
     """)
     w.note(f, "win", o.label)
@@ -254,7 +259,7 @@ def contest(t: Stage) -> None:
     if t.ends_kindly():
         w.note(h, "congratulate", None, f)
         t.say("""
-            But then {h.he} went to {f.n}. "Your {work} was the best," {h.he} said. "I am happy for you."
+            But then {h.n} went to {f.n}. "Your {work} was the best," {h.he} said. "I am happy for you."
             {h.n} took a deep breath and <smiled>. "Well done, {f.n}!" {h.he} said.
             {h.n} clapped louder than anyone else. "You have earned it," {h.he} said to {f.n}.
             {h.n} was the first to hug {f.n}. "Nobody could do it like you," {h.he} said.

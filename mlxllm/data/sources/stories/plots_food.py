@@ -7,6 +7,9 @@ from mlxllm.data.sources.stories.stage import Stage
 from mlxllm.data.sources.stories.template import rows
 from mlxllm.data.sources.stories.world import article, number
 
+# Sentences are laid out by hand, one way to say a thing a line.
+# fmt: off
+
 
 def sharing(t: Stage) -> None:
     """The hero has some food and meets somebody hungry."""
@@ -23,7 +26,7 @@ def sharing(t: Stage) -> None:
         There were {n} {many} in the kitchen, and {m} said, "[Take them with you|They are all for you]."
         {lead}{h} bought {n} {many} with {h.his} last coin.
         "Here are {n} {many} for you," said {m} one morning.
-    """, n=number(n))  # fmt: skip
+    """, n=number(n))
     go(t, h, p)
     detour(t)
     if n > 4 and rng.chance(0.5):
@@ -33,7 +36,7 @@ def sharing(t: Stage) -> None:
             {h} ate one {one}, and then {k} were left.
             "Just one," said {h}, and {h.he} ate {a_one}. ^That left {k}.
             One {one} looked so good that {h} ate it at once. Then there were {k}.
-        """, k=number(n), a_one=article(one))  # fmt: skip
+        """, k=number(n), a_one=article(one))
     t.paragraph()
     t.say("""
         Then {h} met {f.stranger}.
@@ -41,7 +44,7 @@ def sharing(t: Stage) -> None:
         <soon>, {f.stranger} [came along|sat down beside {h.o}].
         Not far away, {f.stranger} [was looking for something to eat|leaned on a fence].
     """)
-    w.go(f, p.label)
+    w.be(f, p.label)
     t.feel(f, "hungry,sad and hungry,tired and hungry,cold and hungry", 1, """
         {f} looked {feeling}. "I have had nothing to eat [today|since yesterday]," {f.he} said.
         "I am so hungry," said {f.n}. "My [bag|basket|plate] is empty."
@@ -49,13 +52,13 @@ def sharing(t: Stage) -> None:
         "Those {many} smell so good," said {f}. "I have not eaten since yesterday."
         {f} was {feeling}. {f.his} tummy [rumbled like thunder|hurt].
         "May I have some?" asked {f}, who was {feeling}.
-    """)  # fmt: skip
+    """)
     t.maybe(0.6, """
         {h} looked at {h.his} {many}. There were {k} of them.
         {h} <thought>. {h.he} had {k} {many}.
         {h} counted the {many}. "I have {k}," {h.he} said.
         There were {k} {many}. Was that enough for two?
-    """, k=number(n))  # fmt: skip
+    """, k=number(n))
     if t.ends_kindly():
         give = rng.between(1, n - 1)
         left = w.use(h, "give", many, give, f)
@@ -65,7 +68,7 @@ def sharing(t: Stage) -> None:
             "You can have {g}," said {h.n}, and {f.n} took {g} {gm}. ^{l} {were} left.
             {h} put {g} {gm} into {f.p} {f.hands}. Now {h} had {l} left.
             "Eat with me," said {h.n}. ^{f.n} got {g} {gm}, and {h.n} kept {l}.
-        """, g=number(give), gm=one if give == 1 else many, l=number(left), were="was" if left == 1 else "were")  # fmt: skip
+        """, g=number(give), gm=one if give == 1 else many, l=number(left), were="was" if left == 1 else "were")
         thank(t, f, h)
         t.maybe(0.4, """
             They ate side by side, and the {many} tasted sweeter than ever.
@@ -81,7 +84,7 @@ def sharing(t: Stage) -> None:
             {h} turned away and ate {h.his} {k} {many}, one after the other. {f.n} got nothing.
             "Find your own {many}," said {h.n}. {h.he} ate all {k} and did not share.
             {h} laughed. "You should have brought your own," {h.he} said, and {h.he} ate all {k} {many}.
-        """, k=number(n))  # fmt: skip
+        """, k=number(n))
         close(t, f, "it is mean not to share", 0.3, "other")
 
 
@@ -93,13 +96,14 @@ def greed(t: Stage) -> None:
     n, k = rng.between(8, 12), rng.between(3, 6)
     t.bound.update(n=number(n), k=number(k))
     opening(t, "sunny cloudy hot", pair=f)
-    w.where[h.label] = w.where[f.label] = p.label
+    w.be(h, p.label)
+    w.be(f, p.label)
     t.say("""
         {lead}{h} and {f.intro} went {q.to} to look for {many}.
         {lead}{h} heard that there were ripe {many} {q.near}. {f.intro} came along.
         "The {many} are ripe!" <cried> {f.intro}. {lead}{h} and {f.n} took their baskets and went {q.to}.
         There were [sweet|ripe|big] {many} {q.near}. {lead}{h} and {f.intro} [set out|went] to get some.
-    """, q=p)  # fmt: skip
+    """, q=p)
     look_around(t, p)
     w.stock(f, many, k)
     w.stock(h, many, n)
@@ -120,7 +124,7 @@ def greed(t: Stage) -> None:
         "Leave some for the others," said {f}. ^{h} did not listen.
         "Ha! I have more than you," said {h}.
         "You will be sorry," said {f}, but {h} [laughed|shook {h.his} head].
-    """)  # fmt: skip
+    """)
     t.paragraph()
     w.use(h, "lose", many, n)
     t.say("""
@@ -135,7 +139,7 @@ def greed(t: Stage) -> None:
         "All my {many}!" <cried> {h}, and {h.he} was {feeling}.
         {h} looked into the empty basket. {h.he} felt {feeling}.
         Now {h.n} had not even one, and {h.he} felt {feeling}.
-    """)  # fmt: skip
+    """)
     if t.ends_kindly():
         give = rng.between(1, k - 1)
         left = w.use(f, "give", many, give, h)
@@ -144,7 +148,7 @@ def greed(t: Stage) -> None:
             {f.n} held out {f.his} basket. "Take {g} of mine," {f.he} said. That left {f.o} with {l}.
             {f.n} had {k} {many}. {f.he} gave {g} to {h.n} and kept {l}.
             "Mine are yours, too," said {f.n}. ^{h.n} got {g}, and {f.n} had {l} left.
-        """, g=number(give), l=number(left))  # fmt: skip
+        """, g=number(give), l=number(left))
         thank(t, h, f)
         close(t, f, rng.choice(("enough is better than too much", "wanting everything can leave you with nothing")))
     else:
@@ -190,7 +194,7 @@ def cooking(t: Stage) -> None:
     t.topic = dish
     t.bound.update(dish=dish, a_dish=a_dish, many=many, need=number(need), have=number(have))
     t.bound.update(miss=number(need - have), are="was" if have == 1 else "were",
-                   was="were" if dish[-1] == "s" else "was")  # fmt: skip
+                   was="were" if dish[-1] == "s" else "was")
     opening(t, "rainy sunny cloudy cold snowy")
     t.say("""
         {lead}{h} and {k} wanted to make {a_dish}[ for supper|].
@@ -208,13 +212,13 @@ def cooking(t: Stage) -> None:
     t.feel(h, "sad,worried,disappointed", 0.4, """
         "Then we can't make it," said {h}, who was {feeling}.
         {h} was {feeling}. What could they do?
-    """)  # fmt: skip
+    """)
     t.maybe(0.6, """
         "[Go|Run] and ask the neighbor," said {k}.
         "I know who has {many}," said {k}. "Go and ask."
         So {h} took a bowl and went to the neighbor's door.
         {h} put on {h.his} hat and went to [ask for more|borrow some].
-    """)  # fmt: skip
+    """)
     detour(t, 0.3)
     t.say("""
         The neighbor was {e.a}.
@@ -227,7 +231,7 @@ def cooking(t: Stage) -> None:
         "May I have {miss} {many}, please?" asked {h}.
         "We need {miss} more {many}," said {h}. "Do you have any?"
         "Could you lend us {miss} {many}?" asked {h}.
-    """)  # fmt: skip
+    """)
     w.use(e, "give", many, need - have, h)
     t.say("""
         {e} gave {h.o} {miss} {many}. "[Enjoy your meal|Tell me how it was]," {e.he} said.
@@ -291,7 +295,7 @@ def secret_snack(t: Stage) -> None:
         Now only {l} were left.
         {l} were left on the plate.
         "There are still {l}," {h} thought. "Nobody will notice."
-    """)  # fmt: skip
+    """)
     t.paragraph()
     t.say("""
         <soon>, {m} came in with {f.intro}. "Who has eaten {ate} of the {many}?" {m.he} asked.
@@ -311,7 +315,7 @@ def secret_snack(t: Stage) -> None:
         {f} could not say a word. {f.he} was {feeling}.
         Tears came to {f.p} eyes, because {f.he} was {feeling}.
         {f} looked at {h.o} and was {feeling}.
-    """)  # fmt: skip
+    """)
     if t.ends_kindly():
         w.note(h, "confess", many, t.mom)
         t.say("""

@@ -6,22 +6,26 @@ from mlxllm.data.sources.stories.openings import opening
 from mlxllm.data.sources.stories.stage import Stage
 from mlxllm.data.sources.stories.world import number
 
+# Sentences are laid out by hand, one way to say a thing a line.
+# fmt: off
+
+
 _GAMES = ("tag", "hide and seek", "ball", "pirates", "kings and queens", "school", "store", "dragons", "leapfrog",
-          "marbles", "catch", "follow the leader", "knights", "explorers")  # fmt: skip
+          "marbles", "catch", "follow the leader", "knights", "explorers")
 
 
 def newcomer(t: Stage) -> None:
     """Somebody new does not know anyone."""
     h, w, rng = t.hero, t.world, t.rng
-    p = t.place("outdoor", "wide") if h.animal else t.place("people")
+    p = t.place("outdoor", "wide") if h.animal else t.place("people", without="dark")
     f = t.friend("f")
     t.friend("g")
     game = rng.choice(_GAMES)
     t.topic = game
     t.bound["game"] = game
     opening(t, "sunny cloudy windy")
-    w.go(h, p.label)
-    w.go(f, p.label)
+    w.be(h, p.label)
+    w.be(f, p.label)
     t.say("""
         {lead}{h} and {g.intro} played {game} {q.at}.
         {lead}{h} was {q.at} with {g.intro}. They were playing {game}.
@@ -30,7 +34,7 @@ def newcomer(t: Stage) -> None:
     """, q=p)
     look_around(t, p, 0.4)
     t.say("""
-        {f.stranger} stood [at the edge|by the gate|behind a post] and watched. Nobody knew {f.o}.
+        {f.stranger} stood [at the edge|a few steps away|not far from them] and watched. Nobody knew {f.o}.
         There was somebody new there. It was {f.stranger}.
         {f.stranger} had just moved there and did not know anyone.
         A little way off sat {f.stranger}, who [was new|had come from far away].
@@ -94,7 +98,8 @@ def quarrel(t: Stage) -> None:
         {lead}{h} and {f.intro} met {q.at}[ to play| as they always did].
         {lead}{h} and {f.intro} were on their way home. They came {q.to}.
     """, q=p)
-    w.where[h.label] = w.where[f.label] = p.label
+    w.be(h, p.label)
+    w.be(f, p.label)
     look_around(t, p, 0.4)
     t.bound["spot"] = p.spots.pop()
     w.note(h, "find", o.label)
@@ -209,7 +214,7 @@ def birthday(t: Stage) -> None:
         The table was full of presents, and everyone sang.
         There were lights in the trees, and [music played|everyone danced].
     """)
-    t.maybe(0.5, "{h.p} present was the smallest.\n{h} was [shy|nervous] when it was {h.his} turn.")
+    t.maybe(0.5, "{h.p} present was the smallest.\n{h} was [shy|nervous] and stood at the back.")
     w.give(h, o, f)
     t.say("""
         {f} opened the present and saw the {o.noun}.
@@ -255,7 +260,7 @@ def trade(t: Stage) -> None:
         {h} had got {o.a} from {h.his} uncle.
     """)
     go(t, h, p)
-    w.go(f, p.label)
+    w.be(f, p.label)
     t.say("""
         There {h.he} met {f.stranger}. {f.he} had {x.a}.
         {f.stranger} was there too and wanted to {x.use_a}.

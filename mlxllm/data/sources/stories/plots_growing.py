@@ -8,6 +8,9 @@ from mlxllm.data.sources.stories.template import rows
 from mlxllm.data.sources.stories.things import PLANTS
 from mlxllm.data.sources.stories.world import article, number
 
+# Sentences are laid out by hand, one way to say a thing a line.
+# fmt: off
+
 
 def planting(t: Stage) -> None:
     """Seeds are planted and take their time; the harvest is shared or spoiled."""
@@ -98,6 +101,7 @@ def planting(t: Stage) -> None:
         w.use(h, "lose", many, grown)
         close(t, f, "it is easy to spoil what took so long to grow", 0.3, "hero")
 
+
 # The skill, what goes wrong, good advice, how it is when it works; {he} and {his} stand for the hero.
 _SKILLS = rows("""
 whistle | only air came out | put your lips like this and blow softly | it was a high, clear whistle
@@ -171,7 +175,7 @@ def practice(t: Stage) -> None:
         {f} was good at it. {f.he} could {skill} [very well|better than anyone].
         "Is it so hard to {skill}?" asked {f}.
         {f} had learned to {skill} long ago.
-    """)  # fmt: skip
+    """)
     if t.ends_kindly():
         w.note(f, "teach", f"to {skill}", h)
         t.say("""
@@ -179,7 +183,7 @@ def practice(t: Stage) -> None:
             "Nobody can do it at first," said {f.n}. "Now {advice}."
             {f.n} did not laugh. "Try it like this," {f.he} said. "You have to {advice}."
             "I needed a long time, too," said {f.n}. "You only have to {advice}."
-            {f.n} [sat down next to|came closer to] {h.n}. "First, {advice}," {f.he} said.
+            {f.n} [sat down next to|came closer to] {h.n}. "Watch me and {advice}," {f.he} said.
         """)
         t.say("""
             {h.n} tried again and again. And then, {works}!
@@ -208,7 +212,7 @@ def practice(t: Stage) -> None:
             {h.n} did not try again.
             {h.n} gave up and hid {h.his} face.
             {h.n} wished that {h.he} had never tried.
-        """)  # fmt: skip
+        """)
         close(t, f, "it is mean to laugh at those who are still learning", 0.3, "hero")
 
 
@@ -244,7 +248,7 @@ def taking_turns(t: Stage) -> None:
         There was only one {what}, and it was {place}. {lead}{h} got there early.
         "Hooray, nobody is here yet!" <cried> {h}. {h.he} had the {what} {place} all to {h.self}.
     """)
-    w.go(h, f"the {what}")
+    w.be(h, f"the {what}")
     t.maybe(0.7, """
         "Wheee!" <cried> {h}. It was so much fun.
         {h} wanted to {act} all day long.

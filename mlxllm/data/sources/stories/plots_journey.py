@@ -7,11 +7,15 @@ from mlxllm.data.sources.stories.stage import Stage
 from mlxllm.data.sources.stories.template import rows
 from mlxllm.data.sources.stories.world import number
 
+# Sentences are laid out by hand, one way to say a thing a line.
+# fmt: off
+
+
 _LURES = (
     "a blue butterfly", "a big green beetle", "the sound of a flute", "a balloon in the sky", "a yellow bird",
     "a trail of white stones", "a rainbow", "a shiny dragonfly", "a line of ants", "the smell of pancakes",
     "a cloud like a dragon", "the sound of bells", "a feather in the wind", "a hopping frog", "a red leaf on the stream",
-)  # fmt: skip
+)
 
 
 def getting_lost(t: Stage) -> None:
@@ -42,7 +46,7 @@ def getting_lost(t: Stage) -> None:
         [Step by step|Little by little], {h} went far away from home, {q.into}.
         On and on {h} went, [past a pond|through a gate|under a fallen tree|over a stile], {q.into}.
     """, q=p)
-    w.where[h.label] = p.label
+    w.be(h, p.label)
     look_around(t, p, 0.4)
     t.say("""
         Then {h} looked around. Nothing looked [right|the same|like home]. {h.he} was lost!
@@ -94,7 +98,7 @@ def getting_lost(t: Stage) -> None:
             "It is not far," said {e} with a smile, and {e.he} brought {h.o} home.
             "Come, little one," said {e}. [Side by side|Slowly|Talking all the way], they walked home.
         """)
-        w.go(h, "home")
+        w.be(h, "home")
         t.say("""
             {m} stood at the door and hugged {h.o}.
             {m} cried with joy when {h} came in.
@@ -150,7 +154,7 @@ def helping_old(t: Stage) -> None:
         "Come and play {q.at}!" {f.intro} had said. So {lead}{h} [ran|set off].
         {lead}{h} <ran> along the road, because {f.intro} was waiting {q.at}.
     """, q=p)
-    w.go(f, p.label)
+    w.be(f, p.label)
     detour(t)
     load, verb = rng.choice(_LOADS)
     t.bound.update(load=load, verb=verb)
@@ -159,7 +163,7 @@ def helping_old(t: Stage) -> None:
         On the road, {h.he} saw {e.a} with {load}.
         At the foot of a hill stood {e.a} with {load}.
         By the side of the road was {e.a} who had to {verb} {load}.
-        Then {h} came upon {e.a}. {e.he} had to {verb} {load} all alone.
+        Then {h} came upon {e.a}, who had to {verb} {load} all alone.
         There, in the middle of the road, was {e.a} with {load}.
         But then {h} saw {e.a} who tried to {verb} {load}.
     """)
@@ -208,7 +212,7 @@ def helping_old(t: Stage) -> None:
             When {h.n} told {f.n} about it, {f.n} was not angry at all.
             {f.n} had waited, and they played until dark.
             Later, {f.n} said, "I would have helped, too."
-        """)  # fmt: skip
+        """)
         close(t, e, "helping others makes you happy", 0.5)
     else:
         t.solved = False
@@ -232,7 +236,7 @@ def errand(t: Stage) -> None:
     """Food has to be brought to someone who waits; on the way there is a temptation."""
     h, w, rng = t.hero, t.world, t.rng
     k, f, p = t.kin("k", (("grandma", "Grandma", "she"), ("grandpa", "Grandpa", "he"), ("aunt", "Auntie", "she"),
-                          ("uncle", "Uncle", "he"))), t.friend(), t.place("outdoor")  # fmt: skip
+                          ("uncle", "Uncle", "he"))), t.friend(), t.place("outdoor")
     _, many = t.food()
     n = rng.between(3, 9)
     t.bound["n"] = number(n)
@@ -261,8 +265,8 @@ def errand(t: Stage) -> None:
         Halfway, {f.stranger} was playing {q.at}.
         When {h} came {q.to}, {f.stranger} was there.
     """)
-    w.where[h.label] = p.label
-    w.go(f, p.label)
+    w.be(h, p.label)
+    w.be(f, p.label)
     t.say("""
         "What do you have there?" asked {f}. "Mmm, {many}! Nobody would miss [them|a few of them]."
         "[Stay and play with me|Come and play]!" said {f}. "You can eat the {many} with me."
@@ -278,17 +282,17 @@ def errand(t: Stage) -> None:
     t.feel(h, "unsure,torn,hungry,tempted", 0.4, "{h} felt {feeling}.\n{h} was {feeling} and stood still.")
     if t.ends_kindly():
         t.say("""
-            "No," said {h.n}. "They are for {k.o}. But come with me!"
+            "No," said {h.n}. "They are for {k.call}. But come with me!"
             {h.n} shook {h.his} head. "I gave my word," {h.he} said, and {h.he} took {f.n} along.
             "They are not mine," said {h.n}. "I will come and play later." And {h.he} walked on.
         """)
-        w.go(h, f"{k.label}'s house")
+        w.be(h, f"{k.label}'s house")
         left = w.use(h, "bring", many, n, k)
         assert left == 0
         t.say("""
-            {k} was so glad. {k.he} got all {n} {many}.
-            {k} counted the {many}. There were {n}. "How good of you!" {k.he} said.
-            {k} sat up in bed and <smiled> when {h.n} gave {k.him} the {n} {many}.
+            {k.n} was so glad. {k.he} got all {n} {many}.
+            {k.n} counted the {many}. There were {n}. "How good of you!" {k.he} said.
+            {k.n} sat up in bed and <smiled> when {h.n} gave {k.him} the {n} {many}.
             "{n} {many}!" said {k} and laughed. "Now I feel much better."
         """)
         close(t, k, "a promise should be kept", 0.45)

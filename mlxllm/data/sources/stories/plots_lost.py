@@ -5,6 +5,9 @@ from mlxllm.data.sources.stories.moves import ask_what_is_wrong, detour, go, loo
 from mlxllm.data.sources.stories.openings import opening
 from mlxllm.data.sources.stories.stage import Stage
 
+# Sentences are laid out by hand, one way to say a thing a line.
+# fmt: off
+
 
 def lost_and_found(t: Stage) -> None:
     """The hero loses a thing; someone else has found it, and gives it back or keeps it."""
@@ -16,7 +19,8 @@ def lost_and_found(t: Stage) -> None:
         {h} had {o.a}[ that {h.he} took everywhere| from {h.his} grandma|, and {h.he} loved it| of {h.his} own].
         The [best|finest|dearest] thing {h} had was {o.a}[ from {h.his} grandpa|].
         More than anything else, {h} loved {h.his} {o.full}.
-        {h.his} {o.full} was {h.p} [treasure|favorite thing|pride]. {h.he} [slept beside it|never went out without it].
+        {h.his} {o.full} was {h.p} [treasure|favorite thing|pride]. {h.he} [slept beside it|never went out \
+        without it].
         {m} had once given {h.o} {o.a}, and {h.he} [took it along everywhere|carried it around all day].
     """)
     go(t, h, p)
@@ -52,7 +56,7 @@ def lost_and_found(t: Stage) -> None:
         Along the path came {f.stranger}.
         {f.stranger} [heard {h.o}|saw {h.o}] and came closer.
     """)
-    w.go(f, p.label)
+    w.be(f, p.label)
     ask_what_is_wrong(t, f, h)
     t.say("""
         "I have lost my {o.noun}," said {h}. "It is {o.adj}. Have you seen it?"
@@ -76,7 +80,8 @@ def lost_and_found(t: Stage) -> None:
             "Is this your {o.noun}?" asked {f}, and {f.he} gave it back to {h.n}.
             "Here it is," said {f}, and put the {o.noun} into {h.p} {h.hands}.
             "Then this must be yours," said {f}, and {f.he} gave {h.n} the {o.noun}.
-            {f.n} [smiled|laughed] and held out the {o.noun}. "[Look what I have|I kept it safe for you]," {f.he} said. \
+            {f.n} [smiled|laughed] and held out the {o.noun}. "[Look what I have|I kept it safe for you]," \
+            {f.he} said. \
             ^{h.n} took it back.
         """)
         t.feel(h, "happy,glad,overjoyed,delighted,relieved", 0.6, """
@@ -118,7 +123,8 @@ def borrowed(t: Stage) -> None:
     """)
     t.say("""
         "[What a <pretty> {o.noun}!|I like your {o.noun}.|Oh, {o.a}!] [May|Can] I borrow it?" asked {f}.
-        "Can I have your {o.noun} [until tomorrow|for one day|for a little while]?" asked {f}. "I want to {o.use} too."
+        "Can I have your {o.noun} [until tomorrow|for one day|for a little while]?" asked {f}. "I want to \
+        {o.use} too."
         {f} wanted to {o.use}. "Please, may I borrow it?" {f.he} asked.
         "I need {o.an} [for tomorrow|today]," said {f}. "[Will you lend me yours|Can you lend me yours]?"
     """)
@@ -243,7 +249,10 @@ def finders(t: Stage) -> None:
             It was hard, but {h.n} gave the {o.noun} to {e.o}.
             "[Here it is|I have it here]," said {h.n}, and {e.n} got the {o.noun} back.
         """)
-        t.feel(owner, "happy,glad,overjoyed,so relieved", 0.7, "{e} was {feeling}.\n{e} was {feeling} and [danced|laughed|had to sit down].")
+        t.feel(owner, "happy,glad,overjoyed,so relieved", 0.7, """
+            {e} was {feeling}.
+            {e} was {feeling} and [danced|laughed|had to sit down].
+        """)
         if rng.chance(0.4):
             t.say("""
                 "You are honest," said {e}. "May I invite you to [supper|tea]?"
@@ -304,7 +313,8 @@ def hiding_place(t: Stage) -> None:
         {f} nodded three times.
     """)
     w.note(f, "promise", "the secret", h)
-    w.where[h.label] = w.where[f.label] = p.label
+    w.be(h, p.label)
+    w.be(f, p.label)
     t.say("""
         {h} showed {f.o} the {o.noun}. "It is [wonderful|so <pretty>]," said {f}.
         So {f} saw the hiding place and the {o.noun}.
@@ -333,16 +343,19 @@ def hiding_place(t: Stage) -> None:
             {o.noun} for you." And {f.he} gave it to {h.n}.
             "Here it is," said {f.n}. "I saw a [magpie|rat|thief] near the place, so I kept it safe. I told nobody." \
             ^{h.n} took the {o.noun} and laughed.
-            "I only wanted to polish it for you," said {f.n}, and {f.he} gave the {o.noun} back. "Your secret is safe \
+            "I only wanted to polish it for you," said {f.n}, and {f.he} gave the {o.noun} back. "Your secret \
+            is safe \
             with me."
         """)
         close(t, f, "a good friend can be trusted", 0.45)
     else:
         t.solved = False
         t.say("""
-            And there sat {f.n} with the {o.noun}. "Secrets are silly," {f.he} said. "Everyone has seen your place now."
+            And there sat {f.n} with the {o.noun}. "Secrets are silly," {f.he} said. "Everyone has seen your \
+            place now."
             {f.n} had told everyone, and {f.he} did not give the {o.noun} back.
             "I took it," said {f.n} and laughed. "Why did you show it to me?"
-            {f.n} wore a big grin. "What is hidden belongs to the one who takes it," {f.he} said and kept the {o.noun}.
+            {f.n} wore a big grin. "What is hidden belongs to the one who takes it," {f.he} said and kept the \
+            {o.noun}.
         """)
         close(t, f, "a broken promise breaks a friendship", 0.4, rng.choice(("hero", "both")))

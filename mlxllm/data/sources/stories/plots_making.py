@@ -7,6 +7,9 @@ from mlxllm.data.sources.stories.stage import Stage
 from mlxllm.data.sources.stories.template import rows
 from mlxllm.data.sources.stories.world import number
 
+# Sentences are laid out by hand, one way to say a thing a line.
+# fmt: off
+
 
 def broken(t: Stage) -> None:
     """The friend breaks the hero's thing by accident; they mend it, or the hero does not forgive."""
@@ -66,7 +69,8 @@ def broken(t: Stage) -> None:
             Then {h} took a deep breath. "It was an accident," {h.he} said. "I am not angry with you."
             "It is all right," said {h.n}. "You did not do it on purpose."
             "Don't cry," said {h.n}. "Things can break. You are more to me than {o.an}."
-            {h} looked at {f.n} for a long time. Then {h.he} put a {h.hand} on {f.p} shoulder. "Never mind," {h.he} said.
+            {h} looked at {f.n} for a long time. Then {h.he} put a {h.hand} on {f.p} shoulder. "Never mind," \
+            {h.he} said.
         """)
         if mended:
             w.note(h, "mend", o.label)
@@ -96,6 +100,7 @@ def broken(t: Stage) -> None:
             "You did that on purpose!" <cried> {h.n}. "You are just jealous!" ^{f.n} [shouted back|slammed the door].
         """)
         close(t, f, "angry words can hurt more than a broken toy", 0.3)
+
 
 # What is built, its noun, what of, how, what it is like.
 _BUILDS = rows("""
@@ -134,8 +139,8 @@ def building(t: Stage) -> None:
         {lead}{h} drew a plan in the sand. {h.he} wanted to build {built} with {f.intro}.
         Nobody had ever built {built} there. {lead}{h} and {f.intro} wanted to be the first.
     """)
-    w.go(h, p.label)
-    w.go(f, p.label)
+    w.be(h, p.label)
+    w.be(f, p.label)
     t.maybe(0.8, """
         They met {q.at} and looked for {parts}.
         They went {q.to}, because there were a lot of {parts} there.

@@ -7,6 +7,10 @@ from mlxllm.data.sources.stories.stage import Stage
 from mlxllm.data.sources.stories.template import rows
 from mlxllm.data.sources.stories.world import article, number
 
+# Sentences are laid out by hand, one way to say a thing a line.
+# fmt: off
+
+
 # Where someone is stuck, how one gets them out, what with.
 _TRAPS = rows("""
 stuck in the mud | pulled | a long branch
@@ -51,7 +55,7 @@ def rescue(t: Stage) -> None:
         There was {f.stranger}, {trap}.
         It was not easy to see, but {f.stranger} was {trap}.
     """)
-    w.where[f.label] = p.label
+    w.be(f, p.label)
     t.feel(f, "scared,afraid,frightened,tired", 1, """
         "I have been here since [morning|yesterday]," said {f}, who was {feeling}.
         {f} was {feeling}. "Please help me," {f.he} said.
@@ -118,14 +122,14 @@ a thump on the roof | owl | with a hurt wing
 a soft whine under the stairs | puppy | thin and hungry
 a tapping at the window | sparrow | cold and tired
 a rustle behind the wall | mouse | with a thorn in its foot
-a splash in the rain barrel | frog | that could not get out
+a splash in the rain barrel | frog | tired from swimming
 a squeak in the attic | bat | lost and scared
 a bump in the shed | hedgehog | with its head stuck in a cup
 a cry in the yard | lamb | lost and cold
 a flutter in the chimney | dove | black with soot
 a groan behind the barn | donkey | with a stone in its hoof
 a knock on the shutter | crow | with a string around its leg
-a hiss under the bed | goose | that had lost its way
+a hiss under the bed | goose | lost and angry
 """)
 
 
@@ -253,7 +257,7 @@ def sick_friend(t: Stage) -> None:
     """)
     t.maybe(0.6, "{h} stopped.\n{h} looked at the bag and then at {g.n}.\n{h} was not sure what to do.")
     if t.ends_kindly():
-        w.go(h, f"{f.label}'s house")
+        w.be(h, f"{f.label}'s house")
         w.use(h, "give", many, n, f)
         t.say("""
             "{f.n} needs me," said {h.n}. {h.he} went to {f.n} and gave {f.him} the {n} {many}.

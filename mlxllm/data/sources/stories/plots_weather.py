@@ -6,8 +6,12 @@ from mlxllm.data.sources.stories.openings import opening, tell_night, tell_weath
 from mlxllm.data.sources.stories.stage import Stage
 from mlxllm.data.sources.stories.world import number
 
+# Sentences are laid out by hand, one way to say a thing a line.
+# fmt: off
+
+
 _TREATS = ("a picnic", "a boat ride", "a day at the fair", "a swim", "a party in the garden", "a game of ball",
-           "a treasure hunt", "a walk in the hills", "a parade", "a campfire")  # fmt: skip
+           "a treasure hunt", "a walk in the hills", "a parade", "a campfire")
 
 
 def spoiled_plan(t: Stage) -> None:
@@ -25,7 +29,7 @@ def spoiled_plan(t: Stage) -> None:
         {lead}there was to be {plan}. {h} had invited {f.intro}.
         "Tomorrow we will have {plan}!" said {h} to {f.intro}.
         {h} and {f.intro} had talked about it for a week. They wanted to have {plan}.
-        {lead}{h} woke up early. It was the day of {plan}, and {f.intro} was coming.
+        {lead}{h} woke up early. {f.intro} was coming, and they would have {plan}.
         "Only one more night!" said {h} to {f.intro}. Then they would have {plan}.
     """)
     t.maybe(0.6, """
@@ -41,7 +45,7 @@ def spoiled_plan(t: Stage) -> None:
         ("stormy", "there was thunder and lightning. A storm had come"),
         ("foggy", "thick fog came down. They could not even see their own feet"),
         ("snowy", "it began to snow, even though it was already spring"),
-    ))  # fmt: skip
+    ))
     t.weather, t.weather_told = weather, True
     t.bound["trouble"] = trouble
     t.say("""
@@ -69,7 +73,7 @@ def spoiled_plan(t: Stage) -> None:
             "They sat at the window and made up a song about the weather",
             "They put on boots and jumped in every puddle they could find" if weather == "rainy"
             else "They drew pictures of everything they had wanted to do",
-        ))  # fmt: skip
+        ))
         t.bound["idea"] = idea
         t.say("""
             "I have an idea," said {h.n}. {idea}.
@@ -78,7 +82,11 @@ def spoiled_plan(t: Stage) -> None:
             "Who needs the sun?" said {h.n} with a laugh. {idea}.
         """)
         w.note(h, "invent", "a new plan")
-        t.maybe(0.5, "It was even better than {plan}.\n\"This is the best day of all,\" said {f.n}.\nThey forgot all about {plan}.")
+        t.maybe(0.5, """
+            It was even better than {plan}.
+            "This is the best day of all," said {f.n}.
+            They forgot all about {plan}.
+        """)
         close(t, f, "a bad day can still turn out well", 0.4)
     else:
         t.solved = False
@@ -119,8 +127,8 @@ def wind_takes(t: Stage) -> None:
     t.say("""
         It landed in a tall tree[, far out of reach|].
         Up it went, into the top of a tree.
-        There it hung, high in [an old oak|a birch|a pine].
-        It flew and flew until it got stuck in [the top of a tree|a tall pine|an old oak].
+        There it hung, high [up |]in [an old|a tall|a thin] tree.
+        It flew and flew until it got stuck in [the top of a|a tall|an old] tree.
     """)
     tries = rng.below(3)
     if tries:
@@ -145,9 +153,10 @@ def wind_takes(t: Stage) -> None:
     """)
     t.say("""
         Then {f.stranger} came by.
-        {f.stranger} sat on a branch and had seen everything.
         <soon>, {f.stranger} came along[ and looked up|].
-    """ if f.animal and f.species and f.species.climbs else "Then {f.stranger} came by.\n<soon>, {f.stranger} came along[ and looked up|].")
+        {f.stranger} had seen everything from [a wall|a window|a hill|behind a bush].
+        A voice said, "I can help you." It was {f.stranger}.
+    """)
     w.find(f, o)
     t.say("""
         "I can get it," said {f}, and up {f.he} went. <soon>, {f.he} had the {o.noun}.
@@ -207,15 +216,15 @@ def snow_day(t: Stage) -> None:
         {h} <walked> {q.to} and made a snowball as big as a [barrel|pumpkin].
         {q.at}, {h} followed the tracks of a [hare|bird|deer] in the snow.
     """, q=p)
-    w.go(h, p.label)
-    t.maybe(0.4 * t.rich, "The snow [glittered|crunched under {h.p} feet].\n{h} caught a snowflake on {h.his} tongue.")
+    w.be(h, p.label)
+    t.maybe(0.4, "The snow [glittered|crunched under {h.p} feet].\n{h} caught a snowflake on {h.his} tongue.")
     t.say("""
         Behind a tree stood {f.stranger}. {f.he} had nothing warm to wear.
         There {h} met {f.stranger}, who had [no coat|nothing warm to wear].
         {f.stranger} came through the snow with chattering teeth.
         Then {h} saw {f.stranger} by [a wall|a frozen puddle|a bare tree]. {f.he} wore nothing warm at all.
     """)
-    w.go(f, p.label)
+    w.be(f, p.label)
     t.feel(f, "cold,freezing,cold and tired", 1, """
         {f} was {feeling} and shook from head to toe.
         "Brrr!" said {f}, who was {feeling}.
@@ -261,9 +270,11 @@ def cannot_sleep(t: Stage) -> None:
     k, o = t.relative("k"), t.thing("toy") if rng.chance(0.5) else t.thing("cloth")
     opening(t, "")
     w.own(h, o)
-    why = rng.choice(("the wind howled around the house", "the moon was too bright", "there was a shadow on the wall",
-                      "{he} had had a bad dream", "{his} bed felt too big", "a branch tapped at the window",
-                      "{he} was thinking of the first day of school" if not h.animal else "an owl called outside"))  # fmt: skip
+    why = rng.choice((
+        "the wind howled around the house", "the moon was too bright", "there was a shadow on the wall",
+        "{he} had had a bad dream", "{his} bed felt too big", "a branch tapped at the window",
+        "an owl called outside", "{he} was thinking of the next day", "it was too hot", "something creaked",
+    ))
     why = why.format(he=h.forms["he"], his=h.forms["his"])
     t.bound["why"] = why
     t.say("""
@@ -302,7 +313,8 @@ def cannot_sleep(t: Stage) -> None:
             afraid of mice|a boat that wanted to fly].
             {k} lit a candle, looked under the bed, and said, "There is nobody here but you and me."
             "When I was small, I could not sleep either," said {k}, and {k.he} sang an old song.
-            "Come here," said {k}, and they [looked at the moon|listened to the night] until it did not seem strange any more.
+            "Come here," said {k}, and they [looked at the moon|listened to the night] until it did not seem \
+            strange any more.
         """)
         t.maybe(0.6, "{h} yawned.\nSoon {h.p} eyes fell shut.\n{h} held the {o.noun} and breathed slowly.")
         close(t, k, "one is never too old for a story", 0.2)

@@ -30,8 +30,8 @@ class Stage(Teller):
         self.weather_told = False
         self.solved = True
         self.lesson: str | None = None
-        self.rich = rng.choice((0.35, 0.6, 0.9, 1.0))
-        """How much the story likes to add what could be left out."""
+        self.rich = rng.choice((0.2, 0.5, 0.8, 1.0))
+        """How much the story likes to add what could be left out: a factor on the chances of `maybe`."""
         self.people: list[Person | Kin] = []
         self.topic: str | None = None
         self._ending_rng = ending_rng
@@ -109,10 +109,7 @@ class Stage(Teller):
         wanted, unwanted = frozenset(flags), frozenset(without.split())
         info = self.rng.choice(things.THINGS)
         while (
-            not wanted <= info.flags
-            or unwanted & info.flags
-            or info.noun in self._things
-            or (broken and not info.mend)
+            not wanted <= info.flags or unwanted & info.flags or info.noun in self._things or (broken and not info.mend)
         ):
             info = self.rng.choice(things.THINGS)
         self._things.add(info.noun)
@@ -139,6 +136,10 @@ class Stage(Teller):
         return place
 
     # Feelings, numbers, the ending.
+
+    def maybe(self, p: float, variants: str, **bound: Entity | str) -> bool:
+        """Says it with probability p, more or less by how rich the story is; tells whether it was said."""
+        return super().maybe(p if p >= 1 else p * self.rich, variants, **bound)
 
     def feel(self, who: Entity, words: str, p: float, variants: str) -> None:
         """Says with probability p that `who` is one of the comma-separated words (`feeling` in the variants)."""

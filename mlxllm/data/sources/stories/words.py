@@ -3,7 +3,7 @@
 WORDS = {
     # Ways to speak.
     "said": "said|said|said|answered|replied",
-    "asked": "asked|asked|wondered",
+    "asked": "asked|asked|asked|said",
     "cried": "cried|shouted|called|yelled",
     "whispered": "whispered|murmured|mumbled",
     "begged": "begged|pleaded|asked",

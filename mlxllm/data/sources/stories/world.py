@@ -196,8 +196,13 @@ class World:
         """An event that moves nothing."""
         self.events.append(Event(who.label, verb, object, recipient.label if recipient else None, place, count))
 
-    def go(self, who: Entity, place: str) -> None:
+    def be(self, who: Entity, place: str) -> None:
+        """`who` is at the place, without a word on how they came there."""
         self.where[who.label] = place
+
+    def go(self, who: Entity, place: str) -> None:
+        """The text says that `who` goes to the place."""
+        self.be(who, place)
         self.note(who, "go", place=place)
 
     def lose(self, who: Entity, thing: Thing, spot: str) -> None:
