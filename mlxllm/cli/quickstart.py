@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # heavy modules are imported by the command
 
 DEFAULT_MINUTES = 3.0
 _FINAL_TOKENS = 200
+_CHAR_VOCABULARY = 330
 _PARTING_SECONDS = 4.0
 """Kept for the last sample and for leaving."""
 
@@ -30,7 +31,10 @@ class Corpus:
 
     source: str
     tokenizer: str
-    vocab_size: int | None
+    vocab_size: int
+    """Of the tokenizer that is to be made, about."""
+    tokens: int
+    """Tokens of the text, about."""
     val_split: float
     prompt: str
 
@@ -71,16 +75,24 @@ def _run(
 ) -> "tuple[str, str, Outcome] | None":
     recipe = _corpus(corpus, seconds)
     name, path = _new_run(run, corpus)
-    view.say(f"1/4  dataset: {recipe.source}")
-    dataset = _build(name, recipe, view)
 
     from mlxllm.runtime import select_device  # MLX begins to load here
-    from mlxllm.training.sizing import quickstart_config
+    from mlxllm.training.kernels import KernelsAhead
+    from mlxllm.training.sizing import TextSize, choose, measured_flops
 
     select_device(device)
-    view.say("2/4  measuring this machine (the first time, a compiler works in the background)")
-    remaining = seconds - (time.monotonic() - begun) - _PARTING_SECONDS
-    config = quickstart_config(dataset, remaining, recipe.prompt, seed)
+    view.say("1/4  measuring this machine")
+    guess = TextSize(recipe.vocab_size, recipe.tokens)
+    flops = measured_flops(guess) * (seconds - _PARTING_SECONDS)
+    ahead = KernelsAhead(choose(guess, flops, name, recipe.prompt, seed))
+    try:
+        view.say(f"2/4  dataset: {recipe.source}")
+        dataset = _build(name, recipe, view)
+        ahead.wait()
+    finally:
+        ahead.stop()
+    text = TextSize(dataset.vocab_size, dataset.train.num_tokens)
+    config = choose(text, flops, str(dataset.directory), recipe.prompt, seed)
 
     from mlxllm.runs import RunDirectory
     from mlxllm.training.start import plan_run, start
@@ -99,12 +111,12 @@ def _corpus(corpus: str, seconds: float) -> Corpus:
     """The recipe of a named corpus or of a path."""
     if corpus == "stories":
         # About as many stories as can be read once or twice in the time, on a laptop's CPU.
-        count = round(min(200_000, max(3000, 45 * seconds)), -3)
-        return Corpus(f"stories:{count:.0f}", "bpe", 2048, 0.02, "Once upon a time")
+        count = int(min(200_000, max(3000, 45 * seconds)))
+        return Corpus(f"stories:{count}", "bpe", 2048, 156 * count, 0.02, "Once upon a time")
     if corpus == "shakespeare":
-        return Corpus("shakespeare", "char", None, 0.1, "ROMEO:")
+        return Corpus("shakespeare", "char", _CHAR_VOCABULARY, 1_000_000, 0.1, "ROMEO:")
     if corpus == "pydocs":
-        return Corpus("pydocs", "bpe", 4096, 0.03, "The ")
+        return Corpus("pydocs", "bpe", 4096, 700_000, 0.03, "The ")
     path = Path(corpus).expanduser()
     if not path.exists():
         raise ConfigError(
@@ -112,9 +124,9 @@ def _corpus(corpus: str, seconds: float) -> Corpus:
         )
     size = sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
     # A vocabulary takes text to be learned from: a short text is read by characters.
-    kind = "char" if size < 300_000 else "bpe"
-    vocab_size = None if kind == "char" else 1024 if size < 2_000_000 else 4096
-    return Corpus(f"text:{path}", kind, vocab_size, 0.05, "")
+    if size < 300_000:
+        return Corpus(f"text:{path}", "char", _CHAR_VOCABULARY, size, 0.05, "")
+    return Corpus(f"text:{path}", "bpe", 1024 if size < 2_000_000 else 4096, size // 3, 0.05, "")
 
 
 def _new_run(run: str | None, corpus: str) -> tuple[str, Path]:
@@ -140,7 +152,8 @@ def _build(name: str, recipe: Corpus, view: TrainingView) -> "TokenDataset":
     directory = paths.folder("datasets") / Path(name).name
     source = open_source(recipe.source)
     texts = training_texts([source], recipe.val_split)
-    tokenizer = train_tokenizer(recipe.tokenizer, texts, vocab_size=recipe.vocab_size)
+    vocab_size = recipe.vocab_size if recipe.tokenizer == "bpe" else None
+    tokenizer = train_tokenizer(recipe.tokenizer, texts, vocab_size=vocab_size)
     manifest = build_dataset(directory, [(source, 1.0)], tokenizer, val_split=recipe.val_split)
     for warning in manifest.warnings:
         view.say(f"warning: {warning}")

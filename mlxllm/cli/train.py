@@ -1,6 +1,7 @@
 """`mlxllm train` and `mlxllm resume`: pre-training, headless."""
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -114,10 +115,12 @@ def resume(
 
 def end(run: "RunDirectory", view: TrainingView, outcome: "Outcome") -> None:
     """Say what to type next, and leave."""
+    in_home = run.path == paths.folder("runs") / run.name
+    name = run.name if in_home else shlex.quote(str(run.path))
     if outcome.status == "stopped":
-        view.say(f"saved; go on with: {program()} resume {run.name}")
+        view.say(f"saved; go on with: {program()} resume {name}")
     else:
-        view.say(f"try it: {program()} sample --model {run.name} --prompt ...")
+        view.say(f"try it: {program()} sample --model {name} --prompt ...")
     exit_for(outcome)
 
 

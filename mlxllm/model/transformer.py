@@ -146,9 +146,9 @@ class Transformer(Module):
     def logits(self, hidden: mx.array) -> mx.array:
         """(..., D) hidden states -> (..., V)."""
         if self._config.tie_word_embeddings:
-            return self.model.embed_tokens.as_linear(hidden)
-        logits: mx.array = self.lm_head(hidden)
-        return logits
+            tied: mx.array = self.model.embed_tokens.as_linear(hidden)
+            return tied
+        return self.lm_head(hidden)
 
     def output_weight(self) -> mx.array:
         """The output head's matrix, (V, D)."""

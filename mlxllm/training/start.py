@@ -106,13 +106,18 @@ def open_dataset(config: RunConfig) -> TokenDataset:
 
 
 def resolve(config: RunConfig, dataset: TokenDataset) -> RunConfig:
-    """Fill in what depends on dataset and machine: vocabulary size, compute dtype, lanes."""
+    """Fill in what depends on dataset and machine."""
     vocab = config.model.vocab_size or dataset.vocab_size
     if vocab < dataset.vocab_size:
         raise ConfigError(
             f"model.vocab_size is {vocab:,}, but dataset {dataset.name!r} has token ids up to {dataset.vocab_size - 1:,}; "
             f"leave model.vocab_size out or set it to {dataset.vocab_size:,} or more"
         )
+    return settle(config.with_values(model={"vocab_size": vocab}))
+
+
+def settle(config: RunConfig) -> RunConfig:
+    """Fill in what depends on the machine: compute dtype and lanes."""
     dtype = str(compute_dtype(config.train.compute_dtype)).rsplit(".", 1)[-1]
     lanes = config.train.lanes or default_lanes(config.train.batch_size)
     if mx.default_device().type == mx.gpu:
@@ -121,7 +126,7 @@ def resolve(config: RunConfig, dataset: TokenDataset) -> RunConfig:
         raise ConfigError(
             f"train.batch_size {config.train.batch_size} does not divide into train.lanes {lanes}; leave lanes out"
         )
-    return config.with_values(model={"vocab_size": vocab}, train={"compute_dtype": dtype, "lanes": lanes})
+    return config.with_values(train={"compute_dtype": dtype, "lanes": lanes})
 
 
 def default_lanes(batch_size: int) -> int:

@@ -31,6 +31,9 @@ Objective = Callable[..., tuple[mx.array, mx.array]]
 Batch = tuple[mx.array, ...]
 """Arrays whose first axis is the row."""
 
+Sums = tuple[Arrays, mx.array, mx.array]
+"""(gradients of the summed loss by name, the summed loss, the number of tokens)."""
+
 
 @dataclass
 class TrainState:
@@ -111,7 +114,7 @@ class TrainStep:
         device = mx.default_device()
         self._streams = [mx.default_stream(device), *(mx.new_stream(device) for _ in range(lanes - 1))]
         random = mx.random.state
-        self._first = mx.compile(self._gradients, inputs=random, outputs=random)
+        self.gradients = mx.compile(self._gradients, inputs=random, outputs=random)
         self._next = mx.compile(self._accumulate, inputs=random, outputs=random)
         self._update = mx.compile(self._apply)
 
@@ -129,24 +132,27 @@ class TrainStep:
         train = self._train
         rows, passes = train.batch_size, train.grad_accum_steps
         self._model.train()
-        sums: tuple[Arrays, mx.array, mx.array] | None = None
+        sums: Sums | None = None
         for i in range(passes):
             part = tuple(a[i * rows : (i + 1) * rows] for a in batch)
             # Dropout depends on seed, step and pass alone: there is no generator state to save.
             mx.random.seed(((train.seed + 1) * 1_000_003 + state.step * passes + i) % 2**63)
             if sums is None:
-                sums = self._first(state.parameters, part)
+                sums = self.gradients(state.parameters, part)
             else:
                 sums = self._next(state.parameters, part, *sums)
             if passes > 1:
                 mx.eval(sums)  # one pass's activations at a time
         assert sums is not None
         constants = update_constants(train, learning_rate_scale(train, state.step), state.step + 1)
+        return self.update(state, sums, constants)
+
+    def update(self, state: TrainState, sums: Sums, constants: Constants) -> tuple[TrainState, StepMetrics]:
+        """The state after an update by summed gradients; see `optimizers.update_constants`."""
         parameters, optimizer, metrics = self._update(state.parameters, state.optimizer, *sums, constants)
         return TrainState(parameters, optimizer, state.step + 1), StepMetrics(*metrics)
 
-    def _gradients(self, parameters: Arrays, batch: Batch) -> tuple[Arrays, mx.array, mx.array]:
-        """Gradients of the summed loss, the summed loss, the number of tokens."""
+    def _gradients(self, parameters: Arrays, batch: Batch) -> Sums:
 
         def loss(parameters: Arrays, part: Batch) -> tuple[mx.array, mx.array]:
             install(self._model, {n: p.astype(self._dtype) for n, p in parameters.items()})
@@ -167,7 +173,7 @@ class TrainStep:
 
     def _accumulate(
         self, parameters: Arrays, batch: Batch, gradients: Arrays, total: mx.array, num_tokens: mx.array
-    ) -> tuple[Arrays, mx.array, mx.array]:
+    ) -> Sums:
         new, more, count = self._gradients(parameters, batch)
         return {n: g + new[n] for n, g in gradients.items()}, total + more, num_tokens + count
 

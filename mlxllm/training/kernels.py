@@ -1,0 +1,116 @@
+"""Compile the kernels of a training step ahead, in processes beside this one.
+
+On the Linux CPU `mx.compile` calls g++ for each fused kernel, one after another: half a minute the first time. Two
+processes do it on two cores while the trainer's own process still prepares the data. What they compile lands where MLX
+looks for it, whole: each works in a temporary folder of its own and moves finished libraries over.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from mlxllm.config import RunConfig
+from mlxllm.evaluation.perplexity import Evaluator, SourceSpan
+from mlxllm.model.transformer import build_model
+from mlxllm.runtime import compiler_available
+from mlxllm.training.objectives import next_token_loss
+from mlxllm.training.optimizers import update_constants
+from mlxllm.training.step import TrainStep, initial_state
+
+PARTS = ("gradients", "update")
+_DESTINATION = "MLXLLM_KERNELS"
+
+
+class KernelsAhead:
+    """Compiles for `config` in the background from the moment it is made, where that is worth it.
+
+    Args:
+        config: resolved; the shape of the model and the recipe decide the kernels, sizes of batches do not.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
+        worth_it = sys.platform.startswith("linux") and mx.default_device().type == mx.cpu
+        if not worth_it or not compiler_available() or "MLX_DISABLE_COMPILE" in os.environ:
+            return
+        for part in PARTS:
+            process = subprocess.Popen(
+                [sys.executable, "-m", __name__, part],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, _DESTINATION: tempfile.gettempdir()},
+            )
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(config.model_dump(mode="json")).encode())
+                process.stdin.close()
+            self._processes.append(process)
+
+    def wait(self) -> None:
+        """Return when all is compiled; a process that failed only costs the time that it should have saved."""
+        for process in self._processes:
+            process.wait()
+
+    def stop(self) -> None:
+        """Leave what is not finished."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+
+
+def compile_part(config: RunConfig, part: str) -> None:
+    """Run one part of a training step once, on a batch as small as possible."""
+    train, lanes = config.train, max(1, config.train.lanes)
+    train = train.model_copy(update={"batch_size": 2 * lanes, "grad_accum_steps": 1})
+    length = min(config.data.max_seq_len, 64)
+    model = build_model(config.model)
+    step = TrainStep(model, train, next_token_loss, lanes=lanes)
+    state = initial_state(model, train)
+    if part == "gradients":
+        ids = mx.zeros((train.batch_size, length), dtype=mx.int32)
+        mx.eval(step.gradients(state.parameters, (ids, ids)))
+        return
+    gradients = {name: mx.zeros(p.shape) for name, p in state.parameters.items()}
+    mx.eval(step.update(state, (gradients, mx.zeros(()), mx.ones(())), update_constants(train, 1.0, 1)))
+    split = _Zeros(lanes * 2 * length + 1)
+    Evaluator(split, np.ones(config.model.vocab_size), length, batch_size=2, lanes=lanes)(model)
+
+
+class _Zeros:
+    """A split of nothing but token 0."""
+
+    def __init__(self, num_tokens: int) -> None:
+        self.num_tokens = num_tokens
+        self.sources: Mapping[str, SourceSpan] = {}
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        return np.zeros(count, dtype=np.int32)
+
+
+def _main(part: str) -> None:
+    config = RunConfig.model_validate_json(sys.stdin.read())
+    destination = Path(os.environ[_DESTINATION])
+    with tempfile.TemporaryDirectory(prefix="mlxllm-kernels-", dir=destination) as private:
+        # MLX asks for the temporary folder when it first compiles.
+        os.environ["TMPDIR"] = private
+        mx.set_default_device(mx.Device(mx.cpu, 0))
+        compile_part(config, part)
+        for library in Path(private).glob("mlx/*/cpu/*.so"):
+            target = destination / library.relative_to(private)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                shutil.move(library, target)  # within one file system: a rename, so nobody sees half a library
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])
