@@ -210,7 +210,7 @@ def preset_config(name: str) -> RunConfig:
     Raises:
         ConfigError: there is no such preset; the message lists those that there are.
     """
-    if name not in PRESETS:
+    if name not in list(PRESETS):  # a list takes anything that a TOML file may hold
         raise ConfigError(f"preset {name!r} does not exist; there are {', '.join(PRESETS)}")
     return PRESETS[name]().model_copy(update={"preset": name})
 

@@ -1,6 +1,7 @@
 """How the layers of settings become one configuration: defaults < preset < TOML file < --set < explicit flag."""
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -66,7 +67,12 @@ def parse_config(raw: Any, where: str, origins: Mapping[str, str] | None = None)
 def _sentence(error: ValidationError, where: str, origins: Mapping[str, str]) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    origin = next((o for k, o in origins.items() if k == key or key.startswith(f"{k}.")), where)
+    if first["type"] == "value_error":  # about several settings: those that the message names
+        words = set(re.findall(r"\w+", str(first["ctx"]["error"])))
+        concerned = [o for k, o in origins.items() if k.startswith(f"{key}." if key else "") and k.split(".")[-1] in words]
+    else:
+        concerned = [o for k, o in origins.items() if f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.")][:1]
+    origin = ", ".join(dict.fromkeys(concerned)) or where
     source = f" (from {origin})" if origin else ""
     if first["type"] == "extra_forbidden":
         return f"setting {key!r}{source} does not exist{_near(key)}"
@@ -117,7 +123,8 @@ def _parse_setting(text: str) -> tuple[str, Any]:
 
 def _set(raw: Values, key: str, value: Any, origins: dict[str, str], origin: str) -> None:
     section, _, rest = key.partition(".")
-    if section not in RunConfig.model_fields:
+    field = RunConfig.model_fields.get(section)
+    if field is None or _section_of(field.annotation) is None:
         raise ConfigError(f"setting {key!r} (from {origin}) does not exist{_near(key)}")
     branch = value
     for part in reversed(rest.split(".")):

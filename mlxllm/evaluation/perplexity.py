@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlxllm.errors import DataError
+from mlxllm.model.cpu_math import log_sum_exp
 from mlxllm.model.transformer import Transformer
 
 
@@ -76,7 +77,7 @@ def token_losses(model: Transformer, inputs: mx.array, targets: mx.array, chunk_
             piece = mx.depends([piece], [losses[-1]])[0]
         logits = model.logits(piece).astype(mx.float32)
         target = flat[start : start + chunk_tokens, None]
-        losses.append(mx.logsumexp(logits, axis=-1) - mx.take_along_axis(logits, target, axis=-1).squeeze(-1))
+        losses.append(log_sum_exp(logits) - mx.take_along_axis(logits, target, axis=-1).squeeze(-1))
     return mx.concatenate(losses).reshape(targets.shape)
 
 

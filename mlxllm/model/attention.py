@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxllm.config import ModelConfig
+from mlxllm.model.cpu_math import causal_attention, worthwhile
 from mlxllm.model.kv_cache import KVCache
 from mlxllm.model.module import Module
 from mlxllm.model.norms import RMSNorm
@@ -36,7 +37,14 @@ def causal_mask(queries: int, keys: int, window: int | None = None) -> mx.array:
 
 
 def fused_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: Mask) -> mx.array:
-    """softmax(q k^T * scale) v by MLX's fused kernel: the one that training and generation use."""
+    """softmax(q k^T * scale) v by MLX's fused kernel: the one that training and generation use.
+
+    Whole texts on the CPU, for which MLX has no fused kernel, go through `cpu_math`.
+    """
+    T, S = q.shape[2], k.shape[2]
+    if mask == "causal" and T == S and worthwhile(q.size // q.shape[-1] * S, q.dtype):
+        groups = q.shape[1] // k.shape[1]
+        return causal_attention(q, mx.repeat(k, groups, axis=1), mx.repeat(v, groups, axis=1), scale)
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
 
 

@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxllm.config import ModelConfig
+from mlxllm.model import cpu_math
 from mlxllm.model.module import Module
 
 
@@ -17,8 +18,13 @@ def _squared_relu(x: mx.array) -> mx.array:
     return mx.square(mx.maximum(x, 0))
 
 
+def _silu(x: mx.array) -> mx.array:
+    """x sigmoid(x)."""
+    return cpu_math.silu(x) if cpu_math.worthwhile(x.size, x.dtype) else nn.silu(x)
+
+
 ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
-    "silu": nn.silu,
+    "silu": _silu,
     "gelu": nn.gelu,
     "gelu_new": nn.gelu_approx,
     "relu": nn.relu,

@@ -86,7 +86,9 @@ class RotatingKVCache:
             raise ValueError(f"a cache of {size} positions cannot always keep the first {keep}")
         self.offset = 0
         self._size, self._keep = size, keep
-        self._k: mx.array | None = None  # (B, K, S <= size, d); in order of time until it is full, then a ring after `keep`
+        self._k: mx.array | None = (
+            None  # (B, K, S <= size, d); in order of time until it is full, then a ring after `keep`
+        )
         self._v: mx.array | None = None
         self._next = 0  # the slot that the next position goes to
 

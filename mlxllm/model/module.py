@@ -25,5 +25,5 @@ def set_parameters(module: nn.Module, parameters: dict[str, mx.array]) -> None:
 
 
 def nested(arrays: dict[str, mx.array]) -> dict[str, Any]:
-    """"a.b.c" -> array as nested dictionaries and lists, as `nn.Module.update` wants them."""
+    """Turn "a.b.c" -> array into nested dictionaries and lists, as `nn.Module.update` wants them."""
     return cast(dict[str, Any], tree_unflatten(list(arrays.items())))

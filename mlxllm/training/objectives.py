@@ -7,6 +7,7 @@ from typing import cast
 
 import mlx.core as mx
 
+from mlxllm.model.cpu_math import exp_nonpositive, worthwhile
 from mlxllm.model.transformer import Transformer
 
 
@@ -36,6 +37,7 @@ def cross_entropy(
         float32 scalar; differentiable in `hidden` and `weight`.
     """
     N, V = hidden.shape[0], weight.shape[0]
+    exp = exp_nonpositive if worthwhile(min(N, chunk_tokens) * V, mx.float32) else mx.exp
     if targets.shape != (N,) or loss_mask.shape != (N,):
         raise ValueError(f"targets {targets.shape} and loss_mask {loss_mask.shape} must both be ({N},)")
 
@@ -43,7 +45,7 @@ def cross_entropy(
         """Loss (scalar) and its gradient with respect to the logits (C, V), both already masked."""
         logits = (rows @ weight.T).astype(mx.float32)
         top = mx.max(logits, axis=-1, keepdims=True)
-        exps = mx.exp(logits - top)
+        exps = exp(logits - top)
         total = mx.sum(exps, axis=-1, keepdims=True)  # (C, 1)
         lse = (mx.log(total) + top).squeeze(-1)  # (C,)
         picked = mx.take_along_axis(logits, target[:, None], axis=-1).squeeze(-1)

@@ -52,8 +52,7 @@ def _fits(config: RunConfig, text: TextSize, flops: float) -> bool:
     costs = estimate(config)
     seen = flops / costs.flops_per_token
     return (
-        seen >= TOKENS_PER_PARAMETER * costs.parameters
-        and costs.parameters <= PARAMETERS_PER_TEXT_TOKEN * text.tokens
+        seen >= TOKENS_PER_PARAMETER * costs.parameters and costs.parameters <= PARAMETERS_PER_TEXT_TOKEN * text.tokens
     )
 
 
