@@ -69,7 +69,9 @@ def _sentence(error: ValidationError, where: str, origins: Mapping[str, str]) ->
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "value_error":  # about several settings: those that the message names
         words = set(re.findall(r"\w+", str(first["ctx"]["error"])))
-        concerned = [o for k, o in origins.items() if k.startswith(f"{key}." if key else "") and k.split(".")[-1] in words]
+        concerned = [
+            o for k, o in origins.items() if k.startswith(f"{key}." if key else "") and k.split(".")[-1] in words
+        ]
     else:
         concerned = [o for k, o in origins.items() if f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.")][:1]
     origin = ", ".join(dict.fromkeys(concerned)) or where

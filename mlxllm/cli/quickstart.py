@@ -1,9 +1,11 @@
 """`mlxllm quickstart`: from text to a model that talks, in one command and a few minutes."""
 
 import json
+import shutil
 import sys
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +18,14 @@ from mlxllm.errors import EXIT_SIGINT, ConfigError
 
 if TYPE_CHECKING:  # heavy modules are imported by the command
     from mlxllm.data.shards import TokenDataset
+    from mlxllm.runs import RunDirectory
     from mlxllm.training.trainer import Outcome
 
 DEFAULT_MINUTES = 3.0
 _FINAL_TOKENS = 200
 _CHAR_VOCABULARY = 330
+_FEW_DOCUMENTS = 100
+"""With fewer, a split by document may hold out none or a half; the end of the text is held out instead."""
 _PARTING_SECONDS = 4.0
 """Kept for the last sample and for leaving."""
 
@@ -59,10 +64,8 @@ def quickstart(
     try:
         result = _run(begun, seconds, corpus or "stories", run, seed, device, view)
     except KeyboardInterrupt:
-        view.say("interrupted before training began; nothing was kept, the same command begins again")
+        view.say("interrupted before training began; the same command begins again")
         sys.exit(EXIT_SIGINT)
-    if result is None:
-        return
     name, sample, outcome = result
     if json_:
         val = {key: view.last_val[key] for key in ("loss", "bits_per_byte")} if view.last_val else None
@@ -72,10 +75,11 @@ def quickstart(
 
 def _run(
     begun: float, seconds: float, corpus: str, run: str | None, seed: int | None, device: str | None, view: TrainingView
-) -> "tuple[str, str, Outcome] | None":
+) -> "tuple[str, str, Outcome]":
     recipe = _corpus(corpus, seconds)
     name, path = _new_run(run, corpus)
 
+    from mlxllm.runs import RunDirectory
     from mlxllm.runtime import select_device  # MLX begins to load here
     from mlxllm.training.kernels import KernelsAhead
     from mlxllm.training.sizing import TextSize, choose, measured_flops
@@ -91,20 +95,36 @@ def _run(
         ahead.wait()
     finally:
         ahead.stop()
-    text = TextSize(dataset.vocab_size, dataset.train.num_tokens)
-    config = choose(text, flops, str(dataset.directory), recipe.prompt, seed)
+    directory = RunDirectory(path)
+    try:
+        outcome = _train(dataset, flops, recipe, seed, directory, begun + seconds - _PARTING_SECONDS, view)
+    except BaseException:
+        if not directory.config.exists():  # no run came of it that could need its data
+            shutil.rmtree(dataset.directory, ignore_errors=True)
+        raise
+    sample = _parting_words(path, recipe.prompt, view)
+    _next_steps(name, outcome, view)
+    return name, sample, outcome
 
-    from mlxllm.runs import RunDirectory
+
+def _train(
+    dataset: "TokenDataset",
+    flops: float,
+    recipe: Corpus,
+    seed: int | None,
+    run: "RunDirectory",
+    deadline: float,
+    view: TrainingView,
+) -> "Outcome":
+    from mlxllm.training.sizing import TextSize, choose
     from mlxllm.training.start import plan_run, start
     from mlxllm.training.trainer import Interrupts
 
+    text = TextSize(dataset.vocab_size, dataset.train.num_tokens)
+    config = choose(text, flops, str(dataset.directory), recipe.prompt, seed)
+
     view.say("3/4  training; Ctrl-C stops after the current step and saves")
-    directory = RunDirectory(path)
-    plan = plan_run(directory, config, deadline=begun + seconds - _PARTING_SECONDS, milestones=6)
-    outcome = start(plan, view, Interrupts())
-    sample = _parting_words(name, recipe.prompt, view)
-    _next_steps(name, outcome, view)
-    return name, sample, outcome
+    return start(plan_run(run, config, deadline=deadline, milestones=6), view, Interrupts())
 
 
 def _corpus(corpus: str, seconds: float) -> Corpus:
@@ -146,11 +166,13 @@ def _build(name: str, recipe: Corpus, view: TrainingView) -> "TokenDataset":
     from mlxllm.data.build import build_dataset
     from mlxllm.data.shards import TokenDataset
     from mlxllm.data.sources import open_source
-    from mlxllm.data.split import training_texts
+    from mlxllm.data.split import ByPosition, training_texts
     from mlxllm.tokenizer import train_tokenizer
 
     directory = paths.folder("datasets") / Path(name).name
     source = open_source(recipe.source)
+    if not source.single_text and sum(1 for _ in islice(source.documents(), _FEW_DOCUMENTS)) < _FEW_DOCUMENTS:
+        source = ByPosition(source)
     texts = training_texts([source], recipe.val_split)
     vocab_size = recipe.vocab_size if recipe.tokenizer == "bpe" else None
     tokenizer = train_tokenizer(recipe.tokenizer, texts, vocab_size=vocab_size)
@@ -165,13 +187,13 @@ def _build(name: str, recipe: Corpus, view: TrainingView) -> "TokenDataset":
     return TokenDataset.open(directory)
 
 
-def _parting_words(name: str, prompt: str, view: TrainingView) -> str:
+def _parting_words(run: Path, prompt: str, view: TrainingView) -> str:
     """What the finished model writes."""
     from mlxllm.config import SampleConfig
     from mlxllm.inference.generate import generate
     from mlxllm.model.loading import load_model
 
-    loaded = load_model(str(paths.existing("runs", name)))
+    loaded = load_model(str(run))
     sample = SampleConfig(temperature=0.6, max_tokens=_FINAL_TOKENS)
     text = "".join(t.text for t in generate(loaded.model, loaded.tokenizer, loaded.tokenizer.encode(prompt), sample))
     view.say("4/4  what it writes now:")

@@ -58,15 +58,11 @@ def train(
 
     directory = paths.new("tokenizers", name)
     if directory.exists() and not force:
-        raise ConfigError(
-            f"tokenizer {name!r} exists already ({directory}); choose another name or add --force"
-        )
+        raise ConfigError(f"tokenizer {name!r} exists already ({directory}); choose another name or add --force")
     kind = kind or "bpe"
     specs = [*(input_ or []), *(more or [])]
     if not specs and kind in ("char", "bpe"):
-        raise ConfigError(
-            f"a {kind} tokenizer learns from text: add --input with files, a folder or a source"
-        )
+        raise ConfigError(f"a {kind} tokenizer learns from text: add --input with files, a folder or a source")
     sources = _open(specs)
     start = time.monotonic()
     tokenizer = train_tokenizer(kind, _texts(sources), vocab_size=vocab_size, seed=seed or 0)
@@ -74,9 +70,7 @@ def train(
     _tell_problems(sources)
     if vocab_size is not None and tokenizer.vocab_size < vocab_size:
         _say(f"{vocab_size:,} ids were asked for, but the text has pieces for {tokenizer.vocab_size:,} only")
-    _say(
-        f"{kind} tokenizer with {tokenizer.vocab_size:,} ids in {time.monotonic() - start:.1f} s: {directory}"
-    )
+    _say(f"{kind} tokenizer with {tokenizer.vocab_size:,} ids in {time.monotonic() - start:.1f} s: {directory}")
     if json_:
         print(json.dumps({**_describe(tokenizer, directory), "requested_vocab_size": vocab_size}))
 
@@ -115,9 +109,7 @@ def decode(
 @app.command()
 def show(
     tokenizer: Name,
-    text: Annotated[
-        str | None, typer.Argument(help="A text to spell; a short sample if it is left out.")
-    ] = None,
+    text: Annotated[str | None, typer.Argument(help="A text to spell; a short sample if it is left out.")] = None,
     file: Annotated[
         Path | None, typer.Option("--file", metavar="F", help="Spell the beginning of a file (up to 1 MiB).")
     ] = None,
@@ -146,11 +138,7 @@ def list_(json_: Json = False) -> None:
     from mlxllm.tokenizer import load_tokenizer
 
     folder = paths.folder("tokenizers")
-    found = (
-        sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-        if folder.is_dir()
-        else []
-    )
+    found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
     if not found and not json_:
         _say(f"no tokenizers in {folder} yet; `mlxllm tokenizer train NAME --input FILES` makes one")
     width = max((len(directory.name) for directory in found), default=0)
@@ -253,9 +241,7 @@ def _read_beginning(path: Path) -> str:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text: byte {error.start:,} is 0x{content[error.start]:02X}"
-        ) from None
+        raise DataError(f"{path} is not UTF-8 text: byte {error.start:,} is 0x{content[error.start]:02X}") from None
 
 
 def _stdin() -> str:
@@ -271,9 +257,7 @@ def _stdin() -> str:
 def _token_id(word: str) -> int:
     # Not int() alone, which reads 1_0 and other alphabets' digits as well.
     if not (word.isascii() and word.isdigit()) or len(word) > 18:
-        raise ConfigError(
-            f"{word!r} is not a token id; ids are whole numbers, as `mlxllm tokenizer encode` prints"
-        )
+        raise ConfigError(f"{word!r} is not a token id; ids are whole numbers, as `mlxllm tokenizer encode` prints")
     return int(word)
 
 

@@ -1,0 +1,1 @@
+"""Reading text from its sources, and writing it as token shards."""

@@ -1,0 +1,160 @@
+"""Greedy tokens a second, and seconds from process start to the first token: ours, mlx-lm, transformers.
+
+A random Llama of 27.8M parameters in float32, one prompt, one sequence. Each side runs in a process of its own, in
+turns, and must write the same tokens. The start is that of the command line, `mlxllm sample` and `mlx_lm generate`,
+from start to end of a process that writes one token.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import llama
+from common import BENCH, ROOT, BenchError, Side, machine, mebibytes, parser, ratio_text, run, say, worker
+from train_throughput import check_same_mlx
+
+PEERS = {"mlx-lm": "peers/mlx_lm_decode.py", "transformers": "peers/transformers_decode.py"}
+PROMPT = "Once upon a time there was a small machine that counted tokens. "
+STD = 0.15
+"""With the usual 0.02 a random model with a tied head repeats its last token, and equal texts would prove nothing."""
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    made = parser(__doc__)
+    llama.add_shape(made)
+    made.add_argument("--max-tokens", type=int, default=256, metavar="N", help="tokens of a continuation")
+    made.add_argument("--repeats", type=int, default=2, metavar="N", help="timed continuations of a process")
+    made.add_argument("--rounds", type=int, default=3, metavar="N", help="processes of each side, in turns")
+    return made.parse_args()
+
+
+def main(args: argparse.Namespace, temporary: Path) -> dict[str, Any]:
+    """Ours, mlx-lm, transformers, ours, ...; then the starts, in turns as well."""
+    if args.max_tokens < 2 or args.repeats < 1 or args.rounds < 1:
+        raise BenchError("--max-tokens must be 2 or more, --repeats and --rounds 1 or more")
+    model = temporary / "model"
+    parameters = llama.make(args, model, STD)
+    options = ("--model", model, "--prompt", PROMPT, "--max-tokens", args.max_tokens, "--repeats", args.repeats)
+
+    ours = Side("ours")
+    peers = {} if args.ours_only else {name: Side(name) for name in PEERS}
+    for number in range(args.rounds):
+        what = f"round {number + 1} of {args.rounds}"
+        result = worker(Path(sys.executable), "ours/decode_model.py", *options, what=f"{what}: ours")
+        ours.add(result, "tok_per_sec", "prefill_seconds", "footprint")
+        check_text(ours, args.max_tokens)
+        for name, side in peers.items():
+            result = worker(args.peers_python, PEERS[name], *options, what=f"{what}: {name}")
+            side.add(result, "tok_per_sec", "prefill_seconds", "footprint")
+            check_same_text(ours, side)
+    for number in range(args.rounds + 1):
+        say(f"process start to first token, {'not counted' if number == 0 else f'round {number} of {args.rounds}'}")
+        for side, command in starts(model, ours, peers, args.peers_python):
+            seconds = timed(command)
+            if number:
+                side.samples.setdefault("start", []).append(seconds)
+    return outcome(ours, peers, parameters)
+
+
+def check_text(side: Side, length: int) -> None:
+    """The text is as long as asked for, and says something.
+
+    Raises:
+        BenchError: it does not; equal texts would then prove little.
+    """
+    token_ids = side.facts["token_ids"]
+    if len(token_ids) != length:
+        raise BenchError(f"{side.name} wrote {len(token_ids)} tokens instead of {length}")
+    if len(set(token_ids)) < min(8, length // 2):
+        raise BenchError(f"{side.name} wrote only {len(set(token_ids))} different tokens; choose other weights")
+
+
+def check_same_text(ours: Side, peer: Side) -> None:
+    """Raises BenchError where two sides read or write different tokens."""
+    for key in ("prompt_ids", "token_ids"):
+        mine, theirs = ours.facts[key], peer.facts[key]
+        if mine != theirs:
+            pairs = zip(mine, theirs, strict=False)
+            at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(mine), len(theirs)))
+            raise BenchError(
+                f"ours and {peer.name} differ in {key} from number {at} on: {mine[at : at + 4]} and "
+                f"{theirs[at : at + 4]}; speeds of different texts are not compared"
+            )
+
+
+def starts(model: Path, ours: Side, peers: dict[str, Side], peers_python: Path) -> list[tuple[Side, list[str]]]:
+    """The command of each side that writes one token."""
+    options = ["--model", str(model), "--prompt", PROMPT, "--max-tokens", "1", "--temp", "0"]
+    commands = [(ours, [sys.executable, "-m", "mlxllm", "sample", *options])]
+    if "mlx-lm" in peers:
+        script = str(BENCH / "peers" / "mlx_lm_command.py")
+        commands.append((peers["mlx-lm"], [str(peers_python), script, "generate", *options]))
+    return commands
+
+
+def timed(command: list[str]) -> float:
+    """Seconds from the start of a process to its end.
+
+    Raises:
+        BenchError: it failed.
+    """
+    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    if "mlxllm" in command:
+        env["PYTHONPATH"] = str(ROOT)
+    begun = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    seconds = time.perf_counter() - begun
+    if done.returncode or not done.stdout.strip():
+        last = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
+        raise BenchError(f"`{' '.join(command[1:4])}` failed: {last}")
+    return seconds
+
+
+def outcome(ours: Side, peers: dict[str, Side], parameters: int) -> dict[str, Any]:
+    """The table and the numbers."""
+    ratios = {name: ours.median("tok_per_sec") / side.median("tok_per_sec") for name, side in peers.items()}
+    sides = (ours, *peers.values())
+    start = peers["mlx-lm"].median("start") / ours.median("start") if peers else None
+    table = [
+        ("", "tokens a second", "ours / it", "start to first token, s", "its / ours", "process peak"),
+        *(
+            (
+                side.name,
+                side.shown("tok_per_sec"),
+                ratio_text(ratios.get(side.name)),
+                side.shown("start", "{:.2f}") if "start" in side.samples else "",
+                ratio_text(start) if side.name == "mlx-lm" else "",
+                mebibytes(side.median("footprint")),
+            )
+            for side in sides
+        ),
+    ]
+    o = ours.facts
+    about = machine() | {"mlx": o["mlx"], "blas": o["blas"], "device": o["device"], "compiled": o["compiled"]}
+    if peers:
+        check_same_mlx(o, peers["mlx-lm"].facts)
+        about |= {"mlx_lm": peers["mlx-lm"].facts["version"], "transformers": peers["transformers"].facts["version"]}
+        about |= {key: peers["transformers"].facts[key] for key in ("torch", "threads")}
+    return {
+        "title": "decode: a random Llama, greedy, one sequence",
+        "table": table,
+        "ratio": ratios.get("mlx-lm"),
+        "ratio_transformers": ratios.get("transformers"),
+        "ratio_start": start,
+        "tok_per_sec": {side.name: side.samples["tok_per_sec"] for side in sides},
+        "start_seconds": {side.name: side.samples.get("start") for side in sides},
+        "prefill_seconds": {side.name: side.samples["prefill_seconds"] for side in sides},
+        "footprint": {side.name: side.samples["footprint"] for side in sides},
+        "parameters": parameters,
+        "tokens": len(o["token_ids"]),
+        "machine": about,
+    }
+
+
+if __name__ == "__main__":
+    run(main, arguments())
