@@ -194,7 +194,7 @@ def _parting_words(run: Path, prompt: str, view: TrainingView) -> str:
     from mlxllm.model.loading import load_model
 
     loaded = load_model(str(run))
-    sample = SampleConfig(temperature=0.6, max_tokens=_FINAL_TOKENS)
+    sample = SampleConfig(temperature=0.5, max_tokens=_FINAL_TOKENS)
     text = "".join(t.text for t in generate(loaded.model, loaded.tokenizer, loaded.tokenizer.encode(prompt), sample))
     view.say("4/4  what it writes now:")
     view.say()

@@ -41,8 +41,12 @@ def cross_entropy(
     if targets.shape != (N,) or loss_mask.shape != (N,):
         raise ValueError(f"targets {targets.shape} and loss_mask {loss_mask.shape} must both be ({N},)")
 
-    def chunk(rows: mx.array, target: mx.array, mask: mx.array, weight: mx.array) -> tuple[mx.array, mx.array]:
-        """Loss (scalar) and its gradient with respect to the logits (C, V), both already masked."""
+    def chunk(rows: mx.array, target: mx.array, mask: mx.array, weight: mx.array) -> tuple[mx.array, ...]:
+        """Loss (scalar), and its gradients with respect to rows (C, D) and weight (V, D), without the target's part.
+
+        With e = exp(z - max), the softmax is e / sum(e). It is never formed: the division is done on the rows, which
+        are much narrower than the logits.
+        """
         logits = (rows @ weight.T).astype(mx.float32)
         top = mx.max(logits, axis=-1, keepdims=True)
         exps = exp(logits - top)
@@ -52,15 +56,18 @@ def cross_entropy(
         loss = lse - (1 - label_smoothing) * picked
         # d lse / d logits is the softmax; the z-loss scales it by 1 + 2 zeta lse.
         factor = mask if z_loss == 0 else mask * (1 + 2 * z_loss * lse)
-        grad = exps * (factor[:, None] / total)
+        factor = factor[:, None] / total
+        exps = exps.astype(rows.dtype)
+        d_rows = (exps @ weight).astype(mx.float32) * factor
+        d_weight = (exps.T @ (rows * factor).astype(rows.dtype)).astype(mx.float32)
         if label_smoothing:
             loss = loss - label_smoothing * mx.mean(logits, axis=-1)
-            grad = grad - (label_smoothing / V) * mask[:, None]
+            even = (label_smoothing / V) * mask[:, None]
+            d_rows = d_rows - even * mx.sum(weight, axis=0)
+            d_weight = d_weight - mx.sum(even * rows, axis=0)
         if z_loss:
             loss = loss + z_loss * lse * lse
-        at_target = mx.take_along_axis(grad, target[:, None], axis=-1) - (1 - label_smoothing) * mask[:, None]
-        grad = mx.put_along_axis(grad, target[:, None], at_target, axis=-1)
-        return mx.sum(loss * mask), grad.astype(rows.dtype)
+        return mx.sum(loss * mask), d_rows, d_weight
 
     @mx.custom_function
     def summed(hidden: mx.array, weight: mx.array) -> tuple[mx.array, mx.array, mx.array]:
@@ -70,11 +77,12 @@ def cross_entropy(
             piece = slice(start, min(start + chunk_tokens, N))
             # The dependency makes chunks run one after another, so that only one chunk's logits are alive.
             rows = mx.depends([hidden[piece]], [d_weight, d_hidden[-1], loss])[0] if start else hidden[piece]
-            chunk_loss, d_logits = chunk(rows, targets[piece], loss_mask[piece], weight)
-            loss = loss + chunk_loss
-            d_hidden.append(d_logits @ weight)
-            d_weight = d_weight + (d_logits.T @ rows).astype(mx.float32)
-        return loss, mx.concatenate(d_hidden, axis=0), d_weight
+            chunk_loss, d_rows, more = chunk(rows, targets[piece], loss_mask[piece], weight)
+            loss, d_weight = loss + chunk_loss, d_weight + more
+            d_hidden.append(d_rows)
+        share = (1 - label_smoothing) * loss_mask[:, None]
+        d_weight = d_weight.at[targets].add(-share * hidden)
+        return loss, mx.concatenate(d_hidden, axis=0) - share * weight[targets], d_weight
 
     @summed.vjp
     def backward(
@@ -85,7 +93,7 @@ def cross_entropy(
         hidden, weight = primals
         _, d_hidden, d_weight = outputs
         scale = cotangents[0]
-        return d_hidden * scale.astype(hidden.dtype), (d_weight * scale).astype(weight.dtype)
+        return (d_hidden * scale).astype(hidden.dtype), (d_weight * scale).astype(weight.dtype)
 
     return cast(tuple[mx.array, ...], summed(hidden, weight))[0]
 
