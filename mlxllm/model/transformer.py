@@ -189,6 +189,9 @@ def init_weights(model: Transformer, seed: int) -> None:
             continue
         key, sub = mx.random.split(key)
         scale = config.initializer_range
+        if name == "model.embed_tokens.weight" and config.tie_word_embeddings:
+            # The head sees the token itself with a logit of about D * deviation: it must not begin by repeating it.
+            scale = min(scale, 1 / config.hidden_size)
         if name.endswith(("o_proj.weight", "down_proj.weight", "experts.down_proj")):
             scale = 0.0 if config.zero_init_outputs else scale / (2 * config.num_hidden_layers) ** 0.5
         drawn[name] = scale * mx.random.normal(weight.shape, key=sub)

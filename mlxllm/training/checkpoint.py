@@ -5,6 +5,7 @@ What is read back is verified by `model.checkpoint_files` first.
 """
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,17 @@ def prune_checkpoints(run_path: Path, step: int, keep_last: int, keep_steps: set
     Checkpoints of later steps are damaged ones that a resume passed over: they must not count as the newest.
     """
     folder = run_path / CHECKPOINTS_DIRECTORY
-    for partial in folder.glob(".step-*.partial"):
-        shutil.rmtree(partial, ignore_errors=True)
+    for left_over in folder.glob(".step-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
     present = [checkpoint for checkpoint in list_checkpoints(run_path) if checkpoint.step <= step]
     for checkpoint in present[:-keep_last]:
         if checkpoint.step not in keep_steps:
-            shutil.rmtree(checkpoint.path, ignore_errors=True)
+            delete_checkpoint(checkpoint.path)
+
+
+def delete_checkpoint(path: Path) -> None:
+    """Delete a checkpoint: first its name, then its files, so that a kill in between leaves no half of one."""
+    doomed = path.with_name(f".{path.name}.deleted")
+    with suppress(OSError):  # what cannot be deleted costs space, not the run
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)

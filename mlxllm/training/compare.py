@@ -5,6 +5,7 @@ from typing import Any
 from mlxllm.config import RunConfig
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, DataError, RunError
+from mlxllm.model.checkpoint_files import list_checkpoints
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.runs import RunDirectory, read_json
@@ -54,12 +55,13 @@ def check_unchanged(run: RunDirectory, config: RunConfig, dataset: TokenDataset,
         )
 
 
-def check_extension(run: RunDirectory, config: RunConfig, max_steps: int, step: int) -> None:
-    """Refuse an extension that does not extend."""
-    if max_steps <= step:
+def check_extension(run: RunDirectory, max_steps: int, option: str) -> None:
+    """Refuse to replace what a run has reached by less; `option` is what gave the number of steps."""
+    reached = max((c.step for c in list_checkpoints(run.path)), default=0)
+    if max_steps <= reached:
         raise ConfigError(
-            f"run {run.name!r} continues from step {step:,} (it has {config.train.max_steps:,} steps so far); "
-            f"--max-steps {max_steps:,} is no extension, use more"
+            f"run {run.name!r} has {reached:,} steps already, and {option} would end it at step {max_steps:,}; "
+            f"that is no extension, use more"
         )
 
 

@@ -32,7 +32,7 @@ from mlxllm.runs import (
 from mlxllm.runtime import compute_dtype, device_info, set_blas_threads
 from mlxllm.settings import parse_config
 from mlxllm.training.budget import steps_within
-from mlxllm.training.checkpoint import TrainerState, load_checkpoint, mark_best, save_checkpoint
+from mlxllm.training.checkpoint import TrainerState, delete_checkpoint, load_checkpoint, mark_best, save_checkpoint
 from mlxllm.training.compare import (
     already_exists,
     check_extension,
@@ -193,13 +193,15 @@ def resume(
             loaded = load_checkpoint(found)
             check_unchanged(run, config, dataset, loaded[1])
         if max_steps is not None:
-            check_extension(run, config, max_steps, loaded[1].step if loaded else 0)
+            check_extension(run, max_steps, "--max-steps")
             config = config.with_values(train={"max_steps": max_steps})
         plan = Plan(run, config, dataset, _origin(run))
         model = _initial_model(plan) if loaded is None else Transformer(config.model)
         trainer = _assemble(plan, config, model, loaded, listener, interrupts)
         if deadline is not None:
-            config = config.with_values(train={"max_steps": trainer.state.step + measured_steps(trainer, deadline)})
+            max_steps = trainer.state.step + measured_steps(trainer, deadline)
+            check_extension(run, max_steps, "so little time")
+            config = config.with_values(train={"max_steps": max_steps})
             trainer = _with_config(trainer, config)
         if max_steps is not None or deadline is not None:
             _drop_later_checkpoints(run, trainer.state.step)
@@ -380,6 +382,6 @@ def _drop_later_checkpoints(run: RunDirectory, step: int) -> None:
     """An extension makes the steps after its start again: what the first attempt made of them is superseded."""
     for checkpoint in list_checkpoints(run.path):
         if checkpoint.step > step:
-            shutil.rmtree(checkpoint.path)
+            delete_checkpoint(checkpoint.path)
     if (best := _best_step(run)) is not None and best > step:
         best_path(run.path).unlink()

@@ -1,0 +1,135 @@
+"""What the trainer does between steps, and how it turns time into steps."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlxllm.config import TrainConfig
+from mlxllm.data.shards import TokenDataset
+from mlxllm.errors import ConfigError
+from mlxllm.model.checkpoint_files import find_checkpoint, list_checkpoints
+from mlxllm.runs import RunDirectory, read_events, read_state
+from mlxllm.training.budget import Cost, steps_within
+from mlxllm.training.compare import differences
+from mlxllm.training.start import default_lanes, resolve
+from mlxllm.training.trainer import Interrupts
+from tests.training import tiny
+
+
+def test_events_of_a_run(data: Path, tmp_path: Path) -> None:
+    listener = tiny.Listener()
+    settings = tiny.config(data, eval_every=5, sample_every=4, sample_prompt="7 sq", checkpoint_every=6, max_steps=12)
+    tiny.train(tmp_path / "run", settings, listener)
+    assert [e["step"] for e in listener.of("train")] == list(range(1, 13))
+    assert [e["step"] for e in listener.of("val")] == [0, 5, 10, 12]
+    assert [e["step"] for e in listener.of("sample")] == [0, 4, 8, 12]
+    # Better validations, the step before the decay (8), every sixth, the last.
+    assert [e["step"] for e in listener.of("checkpoint_saved")] == [5, 6, 8, 10, 12]
+    assert {e["prompt"] for e in listener.of("sample")} == {"7 sq"}
+    assert listener.events == read_events(RunDirectory(tmp_path / "run").events)
+    for event in listener.of("train"):
+        assert event["tokens"] == 64 * event["step"]
+        for key in ("loss", "grad_norm", "learning_rate", "tok_per_sec", "peak_memory", "footprint"):
+            assert event[key] > 0
+    rates = [e["learning_rate"] for e in listener.of("train")]
+    assert rates[:8] == pytest.approx([1.5e-3] + [3e-3] * 7)
+    assert rates[8:] == pytest.approx([3e-3 * (1 - n / 5) for n in (1, 2, 3, 4)])
+
+
+def test_a_run_whose_validation_has_turned_stops_early(data: Path, tmp_path: Path) -> None:
+    """The best checkpoint is kept, and the run is finished, not stopped."""
+    run = tmp_path / "run"
+    settings = tiny.config(
+        data, optimizer="lion", learning_rate=1.0, schedule="constant", warmup_steps=10, max_grad_norm=0,
+        max_steps=40, eval_every=2, checkpoint_every=0, early_stop_evals=3, keep_checkpoints=1,
+    )  # fmt: skip
+    listener = tiny.Listener()
+    assert tiny.train(run, settings, listener).status == "early_stopped"
+    losses = {e["step"]: e["loss"] for e in listener.of("val")}
+    best = min(losses, key=losses.__getitem__)
+    assert 0 < best < 30
+    assert max(losses) == best + 6
+    assert find_checkpoint(run, "best").step == best
+    assert [c.step for c in list_checkpoints(run)] == [best, best + 6]
+    state = read_state(RunDirectory(run))
+    assert state is not None
+    assert (state.status, state.exit_reason) == ("finished", "validation had stopped improving")
+
+
+def test_the_second_signal_is_obeyed_at_once() -> None:
+    """For whoever cannot wait for the step, or for the disk."""
+    program = (
+        "import signal; from mlxllm.training.trainer import Interrupts; i = Interrupts()\n"
+        "with i.catch():\n"
+        "    signal.raise_signal(signal.SIGTERM); print(i.received, flush=True); signal.raise_signal(signal.SIGINT)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.returncode) == (str(int(signal.SIGTERM)), -signal.SIGINT)
+
+
+def test_signals_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts().catch():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_lanes_and_types_are_resolved(data: Path) -> None:
+    opened = TokenDataset.open(data)
+    resolved = resolve(tiny.config(data), opened)
+    assert resolved.model.vocab_size == opened.vocab_size
+    assert resolved.train.lanes == default_lanes(4) >= 1
+    assert resolved.train.compute_dtype in ("float32", "bfloat16")
+    assert 7 % default_lanes(7) == 0
+    assert resolve(resolved, opened) == resolved
+    with pytest.raises(ConfigError, match=r"model.vocab_size is 5, but .* set it to 261 or more"):
+        resolve(tiny.config(data, {"vocab_size": 5}), opened)
+    assert resolve(tiny.config(data, {"vocab_size": 300}), opened).model.vocab_size == 300
+
+
+costs = st.builds(Cost, step=st.floats(1e-4, 5), validation=st.floats(0, 20), sample=st.floats(0, 5))
+
+
+@given(
+    cost=costs,
+    seconds=st.floats(0, 10_000),
+    eval_every=st.integers(0, 100),
+    sample_every=st.integers(0, 100),
+    milestones=st.integers(0, 10),
+)
+def test_steps_fit_into_the_time(
+    cost: Cost, seconds: float, eval_every: int, sample_every: int, milestones: int
+) -> None:
+    train = TrainConfig(eval_every=eval_every, sample_every=sample_every)
+    steps = steps_within(train, cost, seconds, milestones)
+    assert steps >= 1
+
+    def duration(steps: int) -> float:
+        once = cost.validation + cost.sample
+        if milestones:
+            return steps * cost.step + (milestones + 1) * once
+        validations = 1 + (steps // eval_every if eval_every else 0)
+        samples = 1 + (steps // sample_every if sample_every else 0)
+        return steps * cost.step + validations * cost.validation + samples * cost.sample
+
+    if steps > 1:
+        assert duration(steps) <= seconds
+    # Nor is much of the time given away: with a tenth more steps and two more of each, it would not fit.
+    assert duration(round(1.1 * steps) + 2) + 2 * (cost.validation + cost.sample) > 0.96 * seconds
+
+
+def test_differences_name_what_differs() -> None:
+    before = {"train": {"seed": 1, "betas": [0.9, 0.95], "gone": 2}, "lora": None}
+    after = {"train": {"seed": 2, "betas": [0.9, 0.95], "new": 3}, "lora": {"rank": 4}}
+    assert differences(before, after) == [
+        "lora: None -> {'rank': 4}",
+        "train.gone: 2 -> None",
+        "train.new: None -> 3",
+        "train.seed: 1 -> 2",
+    ]
+    assert differences(before, before) == []
