@@ -4,7 +4,7 @@ Keys of `model` are Hugging Face's, so that a config travels unchanged. How laye
 `mlxllm/settings.py`; the shipped recipes are in `mlxllm/presets.py`.
 """
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Section(BaseModel):
     """A group of settings: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class RopeScaling(Section):
@@ -110,7 +112,7 @@ class ModelConfig(Section):
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of "
-                f"num_key_value_heads {self.num_key_value_heads}"
+                f"num_key_value_heads {self.num_key_value_heads}; make it so, or leave both equal"
             )
         if self.positions == "rope" and self.resolved_head_dim % 2:
             raise ValueError(f"rotary positions need an even head width, not {self.resolved_head_dim}")
@@ -153,7 +155,7 @@ class TrainConfig(Section):
     """The last learning rate as a share of the peak."""
     weight_decay: float = Field(0.1, ge=0)
     """Decoupled weight decay of matrices (never of norms, biases or position tables)."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     """Decay of the first and second moments."""
     eps: float = Field(1e-8, gt=0)
     """Added to the root of the second moment."""

@@ -132,7 +132,10 @@ def _corpus(corpus: str, seconds: float) -> Corpus:
     if corpus == "stories":
         # About as many stories as can be read once or twice in the time, on a laptop's CPU.
         count = int(min(200_000, max(3000, 45 * seconds)))
-        return Corpus(f"stories:{count}", "bpe", 2048, 156 * count, 0.02, "Once upon a time")
+        # The shorter the time, the smaller the world: with all its plots, minutes are enough for sentences only.
+        plots = 8 if seconds < 400 else 16 if seconds < 1200 else 0
+        source = f"stories:count={count},plots={plots}"
+        return Corpus(source, "bpe", 2048, 140 * count, 0.02, "Once upon a time")
     if corpus == "shakespeare":
         return Corpus("shakespeare", "char", _CHAR_VOCABULARY, 1_000_000, 0.1, "ROMEO:")
     if corpus == "pydocs":

@@ -101,6 +101,10 @@ def _main(part: str) -> None:
     config = RunConfig.model_validate_json(sys.stdin.read())
     destination = Path(os.environ[_DESTINATION])
     with tempfile.TemporaryDirectory(prefix="mlxllm-kernels-", dir=destination) as private:
+        for library in destination.glob("mlx/*/cpu/*.so"):
+            linked = Path(private) / library.relative_to(destination)
+            linked.parent.mkdir(parents=True, exist_ok=True)
+            linked.symlink_to(library)
         # MLX asks for the temporary folder when it first compiles.
         os.environ["TMPDIR"] = private
         mx.set_default_device(mx.Device(mx.cpu, 0))
@@ -108,7 +112,7 @@ def _main(part: str) -> None:
         for library in Path(private).glob("mlx/*/cpu/*.so"):
             target = destination / library.relative_to(private)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists():
+            if not library.is_symlink() and not target.exists():
                 shutil.move(library, target)  # within one file system: a rename, so nobody sees half a library
 
 

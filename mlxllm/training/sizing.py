@@ -95,7 +95,7 @@ def _row_length(tokens: int) -> int:
 def _config(text: TextSize, width: int, layers: int, dataset: str, prompt: str, seed: int | None) -> RunConfig:
     train = TrainConfig(
         optimizer="muon",
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         schedule="wsd",
         decay_fraction=0.5,
         warmup_steps=20,

@@ -102,9 +102,7 @@ def test_an_existing_name_is_kept_unless_forced(file: Path) -> None:
         (["encode", "b", "a\udc80"], DataError, r"lone surrogate U\+DC80 at character 1"),
     ],
 )
-def test_mistakes_end_in_a_sentence(
-    file: Path, arguments: list[str], error: type[UserError], sentence: str
-) -> None:
+def test_mistakes_end_in_a_sentence(file: Path, arguments: list[str], error: type[UserError], sentence: str) -> None:
     run("train", "b", "--kind", "byte")
     with pytest.raises(error, match=sentence):
         run(*[file if word == "FILE" else word for word in arguments])

@@ -10,7 +10,7 @@ import pytest
 
 from mlxllm.data.sources import list_sources, open_source, parse_source, shakespeare
 from mlxllm.data.sources.pydocs import PydocsSource, docstrings
-from mlxllm.data.sources.stories import story
+from mlxllm.data.sources.stories import SIMPLEST_PLOTS, story, tell
 from mlxllm.data.sources.stories_source import StoriesSource
 from mlxllm.errors import ConfigError, DataError
 from mlxllm.tokenizer import train_tokenizer
@@ -52,6 +52,7 @@ def test_a_bare_path_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ar
         ("stories@inf", "weight 'inf'"),
         ("stories:0", "tells nothing"),
         ("stories:count=x", "does not know 'count=x'"),
+        ("stories:plots=99", "has no 99 simplest plots"),
         ("stories:size=3", "does not know 'size=3'"),
         ("stories:-3", "does not know '-3'"),
         ("pydocs:x", "takes no options; found 'x'"),
@@ -74,6 +75,13 @@ def test_stories_are_numbered() -> None:
     assert [d.id for d in documents] == ["stories:7:2", "stories:7:3", "stories:7:4"]
     assert open_source("stories").spec == "stories:count=20000,seed=0,start=0"
     assert open_source("stories:5").spec == "stories:count=5,seed=0,start=0"
+
+
+def test_a_smaller_world_tells_the_simplest_plots_in_turn() -> None:
+    source = open_source("stories:count=6,seed=3,plots=2")
+    assert source.spec == "stories:count=6,seed=3,start=0,plots=2"
+    expected = [tell(3, i, plot=SIMPLEST_PLOTS[i % 2]).text for i in range(6)]
+    assert [document.text for document in source.documents()] == expected
 
 
 @pytest.fixture(scope="module")

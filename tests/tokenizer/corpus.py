@@ -2,9 +2,7 @@
 
 import random
 
-_WORDS = (
-    "the a little old fox garden river house mother child said asked found lost happy under over and".split()
-)
+_WORDS = "the a little old fox garden river house mother child said asked found lost happy under over and".split()
 _CODE = "def area(width):\n    # in m²\n    if width < 0:\n        return None\n\treturn width * 2\n\n\n"
 _OTHER = "Füße, naïve café; привет мир. 日本語の文章。 नमस्ते दुनिया! 2024-11-05 12:30\r\n"
 

@@ -127,9 +127,7 @@ def _as_huggingface(tokenizer: BpeTokenizer) -> huggingface.Tokenizer:
     vocabulary = {tokenizer.piece(i): i for i in range(tokenizer.vocab_size)}
     model = huggingface.models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True)
     other = huggingface.Tokenizer(model)
-    other.decoder = huggingface.decoders.Sequence(
-        [huggingface.decoders.ByteFallback(), huggingface.decoders.Fuse()]
-    )
+    other.decoder = huggingface.decoders.Sequence([huggingface.decoders.ByteFallback(), huggingface.decoders.Fuse()])
     return other
 
 
@@ -137,9 +135,7 @@ def _as_huggingface(tokenizer: BpeTokenizer) -> huggingface.Tokenizer:
 def test_long_texts_are_cut_without_changing_an_id(bpe: BpeTokenizer, filler: str) -> None:
     text = "".join(corpus(seed=6, documents=40)) + filler + "".join(corpus(seed=7, documents=20))
     assert len(text) > 2 * CHUNK_CHARS
-    whole = sentencepiece.SentencePieceProcessor(model_proto=bpe.model_files()["tokenizer.model"]).encode(
-        text
-    )
+    whole = sentencepiece.SentencePieceProcessor(model_proto=bpe.model_files()["tokenizer.model"]).encode(text)
     assert bpe.encode(text) == whole
     first, empty, second = bpe.encode_to_array([text, "", "short"])
     assert first.tolist() == whole
@@ -223,9 +219,7 @@ def test_a_kind_that_does_not_exist_or_has_no_size_is_refused() -> None:
     with pytest.raises(ConfigError, match="no tokenizer kind 'word'; known are char, byte, bpe"):
         train_tokenizer("word", ["text"])
     for kind in ("char", "byte"):
-        with pytest.raises(
-            ConfigError, match=rf"a {kind} tokenizer has no vocabulary size to choose \(2,048\)"
-        ):
+        with pytest.raises(ConfigError, match=rf"a {kind} tokenizer has no vocabulary size to choose \(2,048\)"):
             train_tokenizer(kind, ["text"], vocab_size=2048)
 
 

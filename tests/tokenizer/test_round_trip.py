@@ -33,9 +33,7 @@ NASTY = [
     "\u200b\u200d\u202e\u00a0\u3000",
 ]
 
-SETTINGS = settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+SETTINGS = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 ANY_TEXT = st.one_of(
     st.text(),
     st.text(alphabet=st.sampled_from(" \n\t\r\u2581\0<|>aethe.\"'é日\u0301😀\ue000")),

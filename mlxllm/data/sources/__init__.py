@@ -12,7 +12,7 @@ __all__ = ["Document", "Problems", "Source", "SourceKind", "list_sources", "open
 _KINDS = (
     SourceKind(
         "stories",
-        "generated here: COUNT, or count=N,seed=S,start=I (by default 20000 stories of seed 0)",
+        "generated here: COUNT, or count=N,seed=S,start=I,plots=P (20000 of seed 0; plots: the P simplest of 31)",
         "made by this program; free to use",
         "stories:20000",
     ),

@@ -3,18 +3,22 @@
 from collections.abc import Iterator
 
 from mlxllm.data.sources.base import Document, Problems
+from mlxllm.data.sources.stories import SIMPLEST_PLOTS, tell
 from mlxllm.errors import ConfigError
 
 DEFAULT_COUNT = 20_000
-_OPTIONS = ("count", "seed", "start")
+_OPTIONS = ("count", "seed", "start", "plots")
 
 
 class StoriesSource:
-    """Stories number `start` to `start + count` of the world with this seed."""
+    """Stories number `start` to `start + count` of the world with this seed.
 
-    def __init__(self, count: int = DEFAULT_COUNT, seed: int = 0, start: int = 0) -> None:
-        """Nothing is generated yet."""
-        self.count, self.seed, self.start = count, seed, start
+    With `plots` only so many of the simplest plots are told: a smaller world, for a model with little time.
+    """
+
+    def __init__(self, count: int = DEFAULT_COUNT, seed: int = 0, start: int = 0, plots: int = 0) -> None:
+        """Nothing is generated yet; `plots` 0 is all of them."""
+        self.count, self.seed, self.start, self.plots = count, seed, start, plots
         self.problems = Problems()
 
     @classmethod
@@ -37,6 +41,11 @@ class StoriesSource:
             values[key.strip()] = int(number)
         if values.get("count") == 0:
             raise ConfigError("source 'stories' with count 0 tells nothing; give a count such as stories:20000")
+        if not 0 <= values.get("plots", 0) <= len(SIMPLEST_PLOTS):
+            raise ConfigError(
+                f"source 'stories' has no {values['plots']} simplest plots; give plots=1 to plots={len(SIMPLEST_PLOTS)}, or "
+                f"leave it out for all"
+            )
         return cls(**values)
 
     @property
@@ -46,8 +55,9 @@ class StoriesSource:
 
     @property
     def spec(self) -> str:
-        """All three numbers, so that it stays the same data when defaults change."""
-        return f"stories:count={self.count},seed={self.seed},start={self.start}"
+        """All numbers, so that it stays the same data when defaults change."""
+        plots = f",plots={self.plots}" if self.plots else ""
+        return f"stories:count={self.count},seed={self.seed},start={self.start}{plots}"
 
     @property
     def single_text(self) -> bool:
@@ -56,7 +66,6 @@ class StoriesSource:
 
     def documents(self) -> Iterator[Document]:
         """The stories in order."""
-        from mlxllm.data.sources.stories import story  # its word lists are loaded only when they are used
-
         for index in range(self.start, self.start + self.count):
-            yield Document(story(self.seed, index).text, f"stories:{self.seed}:{index}", self.name)
+            plot = SIMPLEST_PLOTS[index % self.plots] if self.plots else None
+            yield Document(tell(self.seed, index, plot=plot).text, f"stories:{self.seed}:{index}", self.name)

@@ -31,6 +31,7 @@ from mlxllm.data.sources.stories.world import Character, Count, Ending, Event, F
 
 __all__ = [
     "PLOTS",
+    "SIMPLEST_PLOTS",
     "Character",
     "Count",
     "Ending",
@@ -82,6 +83,12 @@ PLOTS: dict[str, Callable[[Stage], None]] = {
 """Every plot by name."""
 
 _NAMES = tuple(PLOTS)
+
+SIMPLEST_PLOTS = (
+    *("strange_noise", "cannot_sleep", "spoiled_plan", "taking_turns", "practice", "snow_day", "newcomer", "race"),
+    *("birthday", "getting_lost", "helping_old", "building", "errand", "contest", "fear", "secret_snack"),
+)
+"""Plots that a small model learns first: those whose stories a compressor makes smallest, in that order."""
 # Words before the ending; what is longer leaves no room for the longest ending within 200.
 _SHORTEST, _LONGEST = 36, 130
 
