@@ -72,7 +72,15 @@ def train(
         "train.seed": seed,
     }
     resolved = build_config(preset=preset, config_file=config, settings=set_ or (), flags=flags)
+    if model is not None and (fixed := [s for s in set_ or () if s.startswith("model.")]):
+        raise ConfigError(
+            f"--set {fixed[0]} cannot change the model that --model {model} brings; leave one of them out"
+        )
     if dry_run:
+        if model is not None:
+            from mlxllm.model.loading import load_model  # MLX begins to load here
+
+            resolved = resolved.with_values(model=load_model(model).config.model_dump())
         _print_dry_run(resolved, json_)
         return
     begun = time.monotonic()
@@ -134,16 +142,18 @@ def program() -> str:
     """How the user calls this program: as it was called this time."""
     called = Path(sys.argv[0])
     if called.name != "mlxllm":
-        return f"{Path(sys.executable).name} -m mlxllm"
+        return f"{_from_here(Path(sys.executable))} -m mlxllm"
     from shutil import which
 
     on_path = which("mlxllm")
     if on_path is not None and Path(on_path).resolve() == called.resolve():
         return "mlxllm"
-    try:
-        return str(called.relative_to(Path.cwd())) if called.is_absolute() else str(called)
-    except ValueError:
-        return str(called)
+    return _from_here(called)
+
+
+def _from_here(path: Path) -> str:
+    """`path` as it is typed in the working folder."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _new_run_path(config: "RunConfig") -> Path:

@@ -95,7 +95,8 @@ class TrainStep:
         compute_dtype: of the forward and backward passes.
         lanes: parts of each batch computed side by side, each on a CPU stream of its own. MLX's CPU backend runs one
             operation at a time on one thread, and only the matrix products use more; two streams keep two cores busy
-            all the time. Gradients are the sum over the parts, so the result differs by rounding only.
+            all the time. Gradients are the sum over the parts, so the result differs by rounding only
+            (but for the balance loss of a mixture of experts, which is about the tokens of one part).
     """
 
     def __init__(
