@@ -80,7 +80,7 @@ def test_stories_are_numbered() -> None:
 def test_a_smaller_world_tells_the_simplest_plots_in_turn() -> None:
     source = open_source("stories:count=6,seed=3,plots=2")
     assert source.spec == "stories:count=6,seed=3,start=0,plots=2"
-    expected = [tell(3, i, plot=SIMPLEST_PLOTS[i % 2]).text for i in range(6)]
+    expected = [tell(3, i, plot=SIMPLEST_PLOTS[i % 2], cast=4).text for i in range(6)]
     assert [document.text for document in source.documents()] == expected
 
 

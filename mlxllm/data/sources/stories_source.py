@@ -7,13 +7,15 @@ from mlxllm.data.sources.stories import SIMPLEST_PLOTS, tell
 from mlxllm.errors import ConfigError
 
 DEFAULT_COUNT = 20_000
+_SMALL_CAST = 4
 _OPTIONS = ("count", "seed", "start", "plots")
 
 
 class StoriesSource:
     """Stories number `start` to `start + count` of the world with this seed.
 
-    With `plots` only so many of the simplest plots are told: a smaller world, for a model with little time.
+    With `plots` only so many of the simplest plots are told, with 16 names in all: a smaller world, for a model with
+    little time.
     """
 
     def __init__(self, count: int = DEFAULT_COUNT, seed: int = 0, start: int = 0, plots: int = 0) -> None:
@@ -68,4 +70,5 @@ class StoriesSource:
         """The stories in order."""
         for index in range(self.start, self.start + self.count):
             plot = SIMPLEST_PLOTS[index % self.plots] if self.plots else None
-            yield Document(tell(self.seed, index, plot=plot).text, f"stories:{self.seed}:{index}", self.name)
+            cast = _SMALL_CAST if self.plots else None
+            yield Document(tell(self.seed, index, plot=plot, cast=cast).text, f"stories:{self.seed}:{index}", self.name)

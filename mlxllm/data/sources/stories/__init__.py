@@ -114,11 +114,14 @@ def stories(seed: int, start: int = 0) -> Iterator[Story]:
         index += 1
 
 
-def tell(seed: int, index: int, *, plot: str | None = None, ending: Ending | None = None) -> Story:
+def tell(
+    seed: int, index: int, *, plot: str | None = None, ending: Ending | None = None, cast: int | None = None
+) -> Story:
     """Story number `index`, with the plot and the ending that are asked for.
 
     With the same seed, index and plot, the two endings share their text up to `facts.ending_at`; asking for the
-    ending that `story` has drawn gives the same story. Raises KeyError for a plot that is not in `PLOTS`.
+    ending that `story` has drawn gives the same story. With `cast` only so many girls, boys, she- and he-animals have
+    names in this world (4 or more). Raises KeyError for a plot that is not in `PLOTS`.
     """
     draw = Rng(seed, index)
     name = draw.choice(_NAMES)
@@ -126,7 +129,7 @@ def tell(seed: int, index: int, *, plot: str | None = None, ending: Ending | Non
     name = plot or name
     attempt = 0
     while True:
-        stage = Stage(Rng(seed, index, 1, attempt), Rng(seed, index, 2, attempt), ending or drawn)
+        stage = Stage(Rng(seed, index, 1, attempt), Rng(seed, index, 2, attempt), ending or drawn, cast)
         PLOTS[name](stage)
         text = stage.text()
         facts = stage.facts(name)

@@ -22,8 +22,10 @@ from mlxllm.data.sources.stories.world import (
 class Stage(Teller):
     """One story in the making. Binds `h` (hero), `m` (a parent of the hero) and `home` from the start."""
 
-    def __init__(self, rng: Rng, ending_rng: Rng, ending: Ending) -> None:
+    def __init__(self, rng: Rng, ending_rng: Rng, ending: Ending, cast: int | None = None) -> None:
+        """Set the stage; with `cast` only the first so many names of each list are given."""
         super().__init__(rng)
+        self._cast = cast
         self.world = World()
         self.ending = ending
         self.weather: str | None = None
@@ -66,6 +68,9 @@ class Stage(Teller):
     def _name(self, names: list[str]) -> str:
         # Names that begin alike are easily taken for each other.
         taken = {person.label[0] for person in self.people}
+        few = names[: self._cast]
+        if any(name[0] not in taken for name in few):
+            names = few
         name = self.rng.choice(names)
         while name[0] in taken:
             name = self.rng.choice(names)
