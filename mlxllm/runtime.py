@@ -48,6 +48,14 @@ OPENBLAS, _openblas = _preload_openblas()
 import mlx.core as mx  # noqa: E402  (after the preload, which is the point of this module)
 
 
+def evaluate_in_depth() -> None:
+    """Walk graphs in depth after all, which is what recomputed blocks save their memory by.
+
+    MLX looks once, when it first evaluates: call this before.
+    """
+    os.environ["MLX_BFS_MAX_WIDTH"] = "20"
+
+
 def blas_threads() -> int:
     """How many threads OpenBLAS works with; 1 where there is no OpenBLAS to ask."""
     return int(_openblas.openblas_get_num_threads()) if _openblas is not None else 1

@@ -29,7 +29,7 @@ from mlxllm.runs import (
     read_state,
     write_json_atomic,
 )
-from mlxllm.runtime import compute_dtype, device_info, set_blas_threads
+from mlxllm.runtime import compute_dtype, device_info, evaluate_in_depth, set_blas_threads
 from mlxllm.settings import parse_config
 from mlxllm.training.budget import steps_within
 from mlxllm.training.checkpoint import TrainerState, delete_checkpoint, load_checkpoint, mark_best, save_checkpoint
@@ -144,6 +144,8 @@ def start(plan: Plan, listener: Listener, interrupts: Interrupts) -> Outcome:
         DivergedError, OutOfMemoryError: see `Trainer.fit`.
     """
     config, run = plan.config, plan.run
+    if config.train.gradient_checkpointing:
+        evaluate_in_depth()
     created = not run.path.exists()
     run.create(run.path)
     with run.lock():
@@ -186,6 +188,8 @@ def resume(
     """
     with run.lock():
         config = parse_config(read_json(run.config), str(run.config))
+        if config.train.gradient_checkpointing:
+            evaluate_in_depth()
         dataset = open_dataset(config)
         found = _checkpoint_to_resume(run, config, extend=max_steps is not None or deadline is not None)
         loaded = None

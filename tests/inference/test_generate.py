@@ -126,7 +126,7 @@ def test_an_end_of_text_inside_a_character_shows_that_it_is_spoiled():
 
 
 def test_end_of_text_ends_it_and_is_no_text():
-    bias = {TOKENIZER.eot_id: 8.0}
+    bias = {TOKENIZER.eot_id: 3.0}
     ended = None
     for seed in range(20):
         generation = generate(MODEL, TOKENIZER, [], SampleConfig(seed=seed, max_tokens=60), logit_bias=bias)

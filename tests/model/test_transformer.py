@@ -1,5 +1,8 @@
 """The whole model: initial weights, ties, dropout, recomputed blocks, what its switches change."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -50,17 +53,29 @@ def test_gradients_reach_every_parameter(variant: str) -> None:
         assert float(mx.max(mx.abs(gradients[name]))) > 1e-7, name
 
 
+ROOT = Path(__file__).parents[2]
+RECOMPUTE = """
+from mlxllm import runtime
+runtime.evaluate_in_depth()
+import mlx.core as mx, mlx.nn as nn
+from mlxllm.model.transformer import build_model
+from tests.model.tiny import tiny_config, token_ids
+model = build_model(tiny_config(num_hidden_layers=12))
+ids = token_ids(8, 100)
+for recompute in (False, True):
+    model.model.gradient_checkpointing = recompute
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    mx.eval(nn.value_and_grad(model, lambda m, i: nn.losses.cross_entropy(m(i), i).mean())(model, ids))
+    print(mx.get_peak_memory() - before)
+"""
+
+
 def test_recomputed_blocks_need_less_memory() -> None:
-    model = build_model(tiny_config(num_hidden_layers=12))
-    ids = token_ids(8, 100)
-    peaks = []
-    for recompute in (False, True):
-        model.model.gradient_checkpointing = recompute
-        mx.reset_peak_memory()
-        before = mx.get_active_memory()
-        mx.eval(nn.value_and_grad(model, loss_of)(model, ids))
-        peaks.append(mx.get_peak_memory() - before)
-    assert peaks[1] < 0.5 * peaks[0]
+    # In a process of its own: MLX looks only once whether to walk in depth.
+    result = subprocess.run([sys.executable, "-c", RECOMPUTE], capture_output=True, text=True, check=True, cwd=ROOT)
+    kept, recomputed = (int(line) for line in result.stdout.split())
+    assert recomputed < 0.6 * kept
 
 
 def test_dropout_is_active_in_training_only() -> None:
@@ -134,6 +149,8 @@ def test_initial_deviations(zero_init_outputs: bool) -> None:
             elif "o_proj" in name or "down_proj" in name:
                 expected = 0 if zero_init_outputs else 0.05 / (2 * config.num_hidden_layers) ** 0.5
                 assert deviation == pytest.approx(expected, rel=0.06), name
+            elif name == "model.embed_tokens.weight" and config.tie_word_embeddings:
+                assert deviation == pytest.approx(1 / 64, rel=0.12), name
             else:
                 assert deviation == pytest.approx(0.05, rel=0.12), name
 
