@@ -35,21 +35,21 @@ class RopeScaling(Section):
 class ModelConfig(Section):
     """The transformer's shape: every choice that the model file can make."""
 
-    vocab_size: int = Field(0, ge=0)
+    vocab_size: int = Field(0, ge=0, le=2**24)
     """Rows of the embedding; 0 takes the tokenizer's size when a run starts."""
-    hidden_size: int = Field(256, gt=0)
+    hidden_size: int = Field(256, gt=0, le=2**17)
     """Width D of the residual stream."""
-    num_hidden_layers: int = Field(4, gt=0)
+    num_hidden_layers: int = Field(4, gt=0, le=10_000)
     """Number of blocks."""
-    num_attention_heads: int = Field(4, gt=0)
+    num_attention_heads: int = Field(4, gt=0, le=10_000)
     """Number of query heads H."""
     num_key_value_heads: int = Field(4, gt=0)
     """Number of key and value heads K: H is multi-head, 1 is multi-query, between is grouped-query attention."""
     head_dim: int | None = Field(None, gt=0)
     """Width of one head; by default hidden_size / num_attention_heads."""
-    intermediate_size: int = Field(704, gt=0)
+    intermediate_size: int = Field(704, gt=0, le=2**20)
     """Width of the feed-forward's hidden layer."""
-    max_position_embeddings: int = Field(1024, gt=0)
+    max_position_embeddings: int = Field(1024, gt=0, le=2**30)
     """The longest context; rows of the table where positions are learned."""
     positions: Literal["rope", "learned", "sinusoidal", "none"] = "rope"
     """How a token knows where it stands."""
@@ -130,7 +130,7 @@ class DataConfig(Section):
 
     dataset: str = ""
     """Name or path of the dataset."""
-    max_seq_len: int = Field(256, gt=1)
+    max_seq_len: int = Field(256, gt=1, le=2**24)
     """Tokens of one training row, and of one validation window (T)."""
 
 
@@ -161,11 +161,11 @@ class TrainConfig(Section):
     """Added to the root of the second moment."""
     max_grad_norm: float = Field(1.0, ge=0)
     """Gradients are scaled down to this global norm; 0 switches clipping off."""
-    batch_size: int = Field(16, gt=0)
+    batch_size: int = Field(16, gt=0, le=2**20)
     """Rows of one forward pass (B)."""
-    grad_accum_steps: int = Field(1, gt=0)
+    grad_accum_steps: int = Field(1, gt=0, le=2**20)
     """Forward passes whose gradients are summed before one update."""
-    max_steps: int = Field(1000, gt=0)
+    max_steps: int = Field(1000, gt=0, le=10**12)
     """Updates in all."""
     eval_every: int = Field(250, ge=0)
     """Steps between validations; 0 validates at the end only."""

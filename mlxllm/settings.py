@@ -118,7 +118,7 @@ def _parse_setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {text!r} is not of the form section.key=value, for example train.learning_rate=1e-3")
     try:
         return key.strip(), json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         words = {"true": True, "false": False, "none": None, "null": None}
         return key.strip(), words.get(value.strip().lower(), value.strip())
 

@@ -40,7 +40,8 @@ fingerprint() {
 
 # The option that keeps an installer quiet when nobody watches.
 quietly() {
-    [ -t 2 ] || printf '%s' --quiet
+    # pip writes hundreds of lines, uv shows one that moves.
+    if ! [ -t 2 ] || ! have_uv; then printf '%s' --quiet; fi
 }
 
 refuse_unsupported_machine() {

@@ -90,16 +90,19 @@ def _loop(chat: "Chat", reader: LineReader) -> None:
 
 def _answer(chat: "Chat", reader: LineReader) -> None:
     """Stream one answer and what it took; Esc and Ctrl-C end it."""
-    last = ""
+    last, ended = "", False
     with StopKeys(reader.interactive, reader.type_ahead) as keys, chat.answer() as tokens:
         for token in tokens:
             if token.text:
                 last = sampling.shown(token.text, sys.stdout)
                 print(last, end="", flush=True)
+            ended = token.finish_reason == "stop"
             if keys.pressed:
                 break
     if not last.endswith("\n"):
         print(flush=True)
+    if ended:
+        sampling.say("the text ends here; write on, or /reset begins a new one")
     sampling.say(f"[{chat.last_turn()}]")
 
 

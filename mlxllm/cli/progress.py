@@ -41,10 +41,17 @@ class TrainingView:
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if self._json:
-            print(json.dumps(event), flush=True)
+            self._print_json(event)
         show = getattr(self, f"_on_{event['kind']}", None)
         if show is not None:
             show(event)
+
+    def _print_json(self, event: Event) -> None:
+        try:
+            print(json.dumps(event), flush=True)
+        except BrokenPipeError:
+            # The reader has gone; the run directory has it all, and training goes on.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def say(self, text: str = "") -> None:
         """A line of its own, below whatever is there."""
@@ -99,10 +106,12 @@ class TrainingView:
     def _on_val(self, event: Event) -> None:
         self.last_val = event
         self._last_step_at = time.monotonic()
-        bits = event["bits_per_byte"]
-        self._val = f"  val {event['loss']:.3f}"
+        loss, bits = event["loss"], event["bits_per_byte"]
+        self._val = f"  val {loss:.3f}" if loss is not None else ""
         per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
-        self.say(f"  validation at step {event['step']:,}: loss {event['loss']:.4f}{per_byte}")
+        self.say(
+            f"  validation at step {event['step']:,}: loss {'not finite' if loss is None else f'{loss:.4f}'}{per_byte}"
+        )
 
     def _on_sample(self, event: Event) -> None:
         self._last_step_at = time.monotonic()

@@ -45,7 +45,9 @@ class Corpus:
 
 
 def quickstart(
-    minutes: Annotated[float | None, typer.Option(min=0.5, help="Time for the whole command; 3 by default.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.5, max=1e6, help="Time for the whole command; 3 by default.")
+    ] = None,
     corpus: Annotated[
         str | None,
         typer.Option(metavar="stories|shakespeare|pydocs|PATH", help="What to learn from; stories by default."),
@@ -102,7 +104,7 @@ def _run(
         if not directory.config.exists():  # no run came of it that could need its data
             shutil.rmtree(dataset.directory, ignore_errors=True)
         raise
-    sample = _parting_words(path, recipe.prompt, view)
+    sample = _parting_words(path, recipe.prompt, view) if outcome.status != "stopped" else ""
     _next_steps(name, outcome, view)
     return name, sample, outcome
 
@@ -211,10 +213,11 @@ def _next_steps(name: str, outcome: "Outcome", view: TrainingView) -> None:
     me = program()
     if outcome.status == "stopped":
         view.say(f"Stopped and saved. Go on with:  {me} resume {name}")
+        return
     if view.last_val is not None and view.last_val["bits_per_byte"] is not None:
         view.say(
             f"It is saved as {name}: {view.last_val['bits_per_byte']:.3f} bits per byte on text it has never seen "
-            f"(guessing is 8)."
+            f"(8 would be guessing)."
         )
     view.say("Next:")
     view.say(f"  {me} chat --model {name}                talk to it")

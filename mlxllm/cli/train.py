@@ -22,7 +22,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print every event as one JSO
 Device = Annotated[
     str | None, typer.Option(metavar="cpu|gpu", help="Where to compute; by default a GPU if there is one.")
 ]
-Minutes = Annotated[float | None, typer.Option(min=0.01, help="Train for about so long; the steps are measured first.")]
+Minutes = Annotated[
+    float | None, typer.Option(min=0.01, max=1e6, help="Train for about so long; the steps are measured first.")
+]
 
 
 def train(

@@ -209,8 +209,7 @@ def _load_run(name: str, path: Path, which: Literal["last", "best"] | int, dtype
 
 
 def _history(trainer: Mapping[str, Any]) -> tuple[str, ...]:
-    extra = trainer.get("extra")
-    stages = extra.get("history") if isinstance(extra, dict) else None
+    stages = trainer.get("history")
     return tuple(str(stage) for stage in stages) if isinstance(stages, list) and stages else (BASE,)
 
 

@@ -5,10 +5,12 @@ from typing import Any
 from mlxllm.config import RunConfig
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, DataError, RunError
+from mlxllm.estimate import estimate
 from mlxllm.model.checkpoint_files import list_checkpoints
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.runs import RunDirectory, read_json
+from mlxllm.runtime import device_info
 from mlxllm.settings import parse_config
 from mlxllm.training.checkpoint import TrainerState
 from mlxllm.training.step import TrainState
@@ -62,6 +64,16 @@ def check_extension(run: RunDirectory, max_steps: int, option: str) -> None:
         raise ConfigError(
             f"run {run.name!r} has {reached:,} steps already, and {option} would end it at step {max_steps:,}; "
             f"that is no extension, use more"
+        )
+
+
+def check_memory(config: RunConfig) -> None:
+    """Refuse a run that is far beyond the machine; the estimate is rough, so only where it is hopeless."""
+    needed, there = estimate(config).training_bytes, device_info().memory_bytes
+    if needed > 2 * there:
+        raise ConfigError(
+            f"this run would need about {needed / 2**30:,.0f} GiB, and the machine has {there / 2**30:,.0f}; make the model, "
+            f"train.batch_size or data.max_seq_len smaller, or set train.gradient_checkpointing"
         )
 
 

@@ -36,6 +36,7 @@ from mlxllm.training.checkpoint import TrainerState, delete_checkpoint, load_che
 from mlxllm.training.compare import (
     already_exists,
     check_extension,
+    check_memory,
     check_same_tokenizer,
     check_shapes,
     check_unchanged,
@@ -85,10 +86,15 @@ def plan_run(
     if run.config.exists():
         raise RunError(already_exists(run, config))
     dataset = open_dataset(config)
+    if paths.is_path(config.data.dataset):  # a run is resumed from any folder
+        config = config.with_values(data={"dataset": str(dataset.directory.absolute())})
     if model_name is not None:
         loaded = load_model(model_name)
         check_same_tokenizer(loaded.tokenizer.fingerprint, dataset, model_name)
-        config = config.with_values(model=loaded.config.model_dump())
+        raw = {**config.model_dump(mode="json"), "model": loaded.config.model_dump(mode="json")}
+        config = parse_config(raw, f"--model {model_name}")
+    dataset.tokenizer.encode(config.train.sample_prompt)  # refuses what cannot be spelled
+    check_memory(config.with_values(model={"vocab_size": config.model.vocab_size or dataset.vocab_size}))
     return Plan(run, resolve(config, dataset), dataset, model_name, deadline, milestones)
 
 
@@ -221,7 +227,7 @@ def _fit(plan: Plan, trainer: Trainer) -> Outcome:
         "method": "pretrain",
         "preset": config.preset,
         "model": plan.model_name,
-        "dataset": config.data.dataset,
+        "dataset": plan.dataset.name,
         "tokenizer": plan.dataset.manifest.tokenizer.kind,
         "parameters": parameters,
     }
@@ -358,7 +364,10 @@ def _copy_tokenizer(dataset: TokenDataset, run: RunDirectory) -> None:
 
 def _origin(run: RunDirectory) -> str | None:
     """The model that a run was started from, for the case that it must begin again."""
-    state = read_state(run)
+    try:
+        state = read_state(run)
+    except RunError:
+        return None  # damaged: what counts are configuration and checkpoints
     name = state.about.get("model") if state is not None else None
     return str(name) if name else None
 

@@ -3,6 +3,7 @@
 What the trainer needs is put together in `start.py`; what it says goes to the run directory and to a listener.
 """
 
+import math
 import signal
 import time
 from collections import deque
@@ -215,7 +216,7 @@ class Trainer:
         results = self.evaluator(self.model)
         everything = results.pop("all")
         best = self.progress.best_val_loss
-        improved = best is None or everything.loss < best
+        improved = math.isfinite(everything.loss) and (best is None or everything.loss < best)
         self.progress = replace(
             self.progress,
             best_val_loss=everything.loss if improved else best,
@@ -237,6 +238,11 @@ class Trainer:
     def _save(self, recorder: Recorder, request: str | None = None) -> None:
         recorder.flush()
         begun = time.perf_counter()
+        if not bool(mx.all(mx.stack([mx.all(mx.isfinite(p)) for p in self.state.parameters.values()])).item()):
+            raise DivergedError(
+                f"the weights are no longer finite at step {self.state.step:,}; they are not saved; start again with a "
+                f"smaller --learning-rate"
+            )
         best = self._validated_at == self.state.step and self._improved
         best_step = self.state.step if best else self.progress.best_step
         self.progress = replace(self.progress, step=self.state.step, best_step=best_step)

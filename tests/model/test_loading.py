@@ -124,7 +124,7 @@ def test_the_model_outlives_its_checkpoint(run: Path) -> None:
 def test_history_is_what_the_trainer_noted(run: Path) -> None:
     assert load_model("tale").history == ("base",)
     assert load_model("tale").kind == "base"
-    write_checkpoint(run, 40, run_model(0), {"extra": {"history": ["base", "sft"]}})
+    write_checkpoint(run, 40, run_model(0), {"history": ["base", "sft"]})
     assert load_model("tale").history == ("base", "sft")
     assert load_model("tale").kind == "sft"
 

@@ -147,8 +147,9 @@ def _walk(folder: str) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(files):
-            if not name.startswith("."):
-                yield os.path.join(parent, name)
+            path = os.path.join(parent, name)
+            if not name.startswith(".") and os.path.isfile(path):  # a pipe would be waited for without end
+                yield path
 
 
 def _is_text_name(path: str) -> bool:
