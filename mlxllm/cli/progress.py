@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import time
 from typing import TextIO
 
@@ -59,6 +60,13 @@ class TrainingView:
             return
         self._close_line()
         print(text, file=self._stream, flush=True)
+
+    def say_text(self, text: str, margin: str, most: int | None = None) -> None:
+        """What a model wrote, behind a margin, folded between words where the terminal ends."""
+        width = min(110, shutil.get_terminal_size((110, 24)).columns - 1)
+        for line in text.strip().splitlines()[:most]:
+            for part in textwrap.wrap(printable(line), width - len(margin)) or [""]:
+                self.say(f"{margin}{part}")
 
     def _on_run_started(self, event: Event) -> None:
         self._max_steps = event["max_steps"]
@@ -117,8 +125,7 @@ class TrainingView:
         self._last_step_at = time.monotonic()
         self.last_sample = event["text"]
         self.say(f"  at step {event['step']:,} it writes:")
-        for line in (event["prompt"] + event["text"]).strip().splitlines()[:8]:
-            self.say(f"    | {printable(line)}")
+        self.say_text(event["prompt"] + event["text"], "    | ", most=8)
 
     def _on_warning(self, event: Event) -> None:
         self.say(f"warning: {event['message']}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxllm import paths
-from mlxllm.cli.progress import TrainingView, printable
+from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.train import Device, exit_for, program
 from mlxllm.errors import EXIT_SIGINT, ConfigError
 
@@ -203,8 +203,7 @@ def _parting_words(run: Path, prompt: str, view: TrainingView) -> str:
     text = "".join(t.text for t in generate(loaded.model, loaded.tokenizer, loaded.tokenizer.encode(prompt), sample))
     view.say("4/4  what it writes now:")
     view.say()
-    for line in (prompt + text).strip().splitlines():
-        view.say(f"    {printable(line)}")
+    view.say_text(prompt + text, "    ")
     view.say()
     return text
 
