@@ -82,7 +82,7 @@ def token_losses(model: Transformer, inputs: mx.array, targets: mx.array, chunk_
 
 
 class Evaluator:
-    """Scores whole splits, with its computation compiled once.
+    """Scores whole splits of a dataset.
 
     The split is cut into windows of T tokens side by side, so that each token but the first is scored once, with up to
     T - 1 tokens before it. The last window may be shorter; it is padded, and the padding is not counted.

@@ -94,8 +94,9 @@ def plan_run(
         raw = {**config.model_dump(mode="json"), "model": loaded.config.model_dump(mode="json")}
         config = parse_config(raw, f"--model {model_name}")
     dataset.tokenizer.encode(config.train.sample_prompt)  # refuses what cannot be spelled
-    check_memory(config.with_values(model={"vocab_size": config.model.vocab_size or dataset.vocab_size}))
-    return Plan(run, resolve(config, dataset), dataset, model_name, deadline, milestones)
+    config = resolve(config, dataset)
+    check_memory(config)
+    return Plan(run, config, dataset, model_name, deadline, milestones)
 
 
 def open_dataset(config: RunConfig) -> TokenDataset:
