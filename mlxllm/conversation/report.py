@@ -1,0 +1,62 @@
+"""What became of the records of some files: nothing is lost without being counted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlxllm.data.sources.base import Problems
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts by reason, with the places of the first few."""
+
+    read: int = 0
+    """Records found."""
+    used: int = 0
+    """Records that something can be learned from."""
+    problems: Problems = field(default_factory=Problems)
+    """`dropped`: records left out, by reason. `mended`: used, but not as they were, by reason."""
+
+    @property
+    def dropped(self) -> int:
+        """Records left out."""
+        return self.problems.dropped.total()
+
+    def drop(self, reason: str, where: str, detail: str = "") -> None:
+        """Count a record that is left out."""
+        self.problems.drop(reason, where, detail)
+
+    def note(self, reason: str, where: str, detail: str = "") -> None:
+        """Count a record that is used, but of which something is to be known."""
+        self.problems.mend(reason, where, detail)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole report as JSON has it."""
+        return {
+            "read": self.read,
+            "used": self.used,
+            "dropped": dict(self.problems.dropped),
+            "noted": dict(self.problems.mended),
+            "examples": {reason: list(places) for reason, places in self.problems.examples.items()},
+        }
+
+    def sentences(self) -> list[str]:
+        """A line for people for each reason, the most frequent first."""
+        lines = []
+        for counts, verb in ((self.problems.dropped, "left out"), (self.problems.mended, "noted")):
+            lines += [self._sentence(verb, reason, count) for reason, count in counts.most_common()]
+        return lines
+
+    def reasons(self) -> str:
+        """Why records were left out, in one line, for the message when none is left."""
+        counts: Mapping[str, int] = dict(self.problems.dropped.most_common(3))
+        return "; ".join(
+            f"{count:,} x {reason} ({self.problems.examples[reason][0]})" for reason, count in counts.items()
+        )
+
+    def _sentence(self, verb: str, reason: str, count: int) -> str:
+        places = ", ".join(self.problems.examples.get(reason, ()))
+        return f"{count:,} {'record' if count == 1 else 'records'} {verb}: {reason}" + (
+            f" ({places})" if places else ""
+        )

@@ -1,0 +1,77 @@
+"""The chat template of a model folder, wherever its maker put it."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mlxllm.conversation.template import ChatTemplate
+from mlxllm.errors import ModelError
+
+_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+
+def load_chat_template(
+    folder: Path, *, variables: Mapping[str, Any] | None = None, now: datetime | None = None
+) -> ChatTemplate | None:
+    """The template of a folder as transformers writes it; None if there is none.
+
+    Looked for in `chat_template.jinja`, `chat_template.json` and `tokenizer_config.json`, in this order. Of
+    several named ones it is `default`. The special tokens of `tokenizer_config.json` are its variables.
+
+    Args:
+        folder: a model's folder.
+        variables: further variables, such as `enable_thinking`; they replace those of the folder.
+        now: see `ChatTemplate`.
+
+    Raises:
+        ModelError: a file is damaged, or its template cannot be used.
+    """
+    config = _read(folder / "tokenizer_config.json")
+    place = folder / "chat_template.jinja"
+    source: Any = None
+    if place.is_file():
+        try:
+            source = place.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"cannot read {place}: {error}") from None
+    else:
+        place = folder / "chat_template.json"
+        source = _default(_read(place).get("chat_template"))
+        if source is None:
+            place = folder / "tokenizer_config.json"
+            source = _default(config.get("chat_template"))
+    if source is None:
+        return None
+    if not isinstance(source, str):
+        raise ModelError(f"{place} is damaged: its chat template is a {type(source).__name__}, and should be a text")
+    tokens = {name: token for name in _TOKENS if (token := _spelling(config.get(name))) is not None}
+    name = f"the chat template of {folder.name}"
+    return ChatTemplate(source, variables={**tokens, **(variables or {})}, now=now, name=name)
+
+
+def _default(value: Any) -> Any:
+    """Some folders have a list of named templates."""
+    if not isinstance(value, list):
+        return value
+    named = {item.get("name"): item.get("template") for item in value if isinstance(item, dict)}
+    return named.get("default", next(iter(named.values()), None))
+
+
+def _spelling(token: Any) -> str | None:
+    """A special token is its text, or an object that describes it."""
+    content = token.get("content") if isinstance(token, dict) else token
+    return content if isinstance(content, str) else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} is damaged: it holds a JSON {type(content).__name__}, and should hold an object")
+    return content
