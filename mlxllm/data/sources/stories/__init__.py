@@ -7,7 +7,9 @@ The stories are unbounded in number and depend on (seed, index) alone: the same 
     places.py    where                                  telling.py   picks a line, decides on pronouns
     things.py    what                                   stage.py     casts a story and keeps its world
     world.py     who has what, who is where; the facts  openings.py, moves.py, endings.py  shared by all plots
-    plots_*.py   what happens
+    plots_*.py   what happens                           questions.py  what one can ask about a story, and the answer
+    wishes.py    what one can ask a story to be about   talk.py      small talk
+    lessons.py   conversations, pairs, examinations     scoring.py   judges what a model answers
 """
 
 from collections.abc import Callable, Iterator
@@ -85,10 +87,11 @@ PLOTS: dict[str, Callable[[Stage], None]] = {
 _NAMES = tuple(PLOTS)
 
 SIMPLEST_PLOTS = (
-    *("strange_noise", "cannot_sleep", "spoiled_plan", "taking_turns", "practice", "snow_day", "newcomer", "race"),
-    *("birthday", "getting_lost", "helping_old", "building", "errand", "contest", "fear", "secret_snack"),
+    *("lost_and_found", "sharing", "race", "snow_day", "taking_turns", "birthday", "finders", "wind_takes"),
+    *("practice", "strange_noise", "spoiled_plan", "newcomer", "cannot_sleep", "building", "rescue", "getting_lost"),
 )
-"""Plots that a small model learns first: those whose stories a compressor makes smallest, in that order."""
+"""Plots of the small worlds. The first eight are about things that are lost, found, given and counted, so that one can
+ask who, what, where and how many; the others are those whose stories a compressor makes smallest."""
 # Words before the ending; what is longer leaves no room for the longest ending within 200.
 _SHORTEST, _LONGEST = 36, 130
 
@@ -120,8 +123,9 @@ def tell(
     """Story number `index`, with the plot and the ending that are asked for.
 
     With the same seed, index and plot, the two endings share their text up to `facts.ending_at`; asking for the
-    ending that `story` has drawn gives the same story. With `cast` only so many girls, boys, she- and he-animals have
-    names in this world (4 or more). Raises KeyError for a plot that is not in `PLOTS`.
+    ending that `story` has drawn gives the same story. With `cast` the world is small: only so many girls, boys, she-
+    and he-animals have names (4 or more), there are few animals, things and places, and names are said rather than
+    pronouns. Raises KeyError for a plot that is not in `PLOTS`.
     """
     draw = Rng(seed, index)
     name = draw.choice(_NAMES)

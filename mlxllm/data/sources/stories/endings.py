@@ -42,6 +42,18 @@ They stayed friends, and {h.n} and {b.n} often spoke of that day.
 Two friends were happy that day, and their names were {h.n} and {b.n}.
 They were both smiling, and [even the birds seemed to sing|the sun seemed warmer than before|\
 it was the best day of the year].
+After that, {h.n} and {b.n} often met to {hobby} together.
+Then they went to {hobby} together[ until it was time to go home|].
+{h.n} loved to {hobby}, and from then on {b.n} came along with a smile.
+{h.n} made a [paper heart|crown of leaves|little song|drawing] for {b.n}, and {b.n} was very happy.
+Side by side, {h.n} and {b.n} walked home and [laughed all the way|sang a happy song|were happy].
+At home, {h.n} told {m.o} what a [good|kind|true] friend {b.n} was.
+They gave each other a big hug[ and promised to meet again|].
+{h.n} and {b.n} made a plan for [the next day|Sunday|tomorrow] and laughed.
+Everyone should have a friend like {b.n}, and {h.n} was glad to have one.
+They looked at each other and [smiled|laughed|began to laugh].
+The next [day|morning], {b.n} was at the door. "[You are my best friend|I like to be with you|I want to {hobby} with \
+you]," said {b.n}, and {h.n} was happy.
 """
 
 _KIND_ELDER = """
@@ -56,6 +68,9 @@ They stayed friends, and they often spoke of that day.
 They shared [a cup of tea|some warm bread|a big slice of cake|a bowl of soup], and the day ended well.
 And whenever they met after that, they smiled and shook {h.hands} like old friends.
 "Come back soon," said {b.n}. ^{h.n} came back the very next day, and they became friends.
+{b.n} waved after {h.n} for a long time and smiled.
+At home, {h.n} told {m.o} how kind {b.n} was.
+{h.n} made a [drawing|paper heart|little song] for {b.n}, and {b.n} was very happy.
 """
 
 _KIND_KIN = """
@@ -68,6 +83,12 @@ It was good to be loved, and {h} fell asleep with a smile.
 "I am so glad that you are here," said {b}, and gave {h.o} a kiss.
 {b} smiled and held {h.o} close, and everything was good.
 That night, {h} slept well and had sweet dreams, and {b} smiled at the door.
+{h} leaned on {b.o} and smiled.
+{b} made [warm milk|a cup of tea|some hot soup], and they sat together for a while.
+In the morning, {h} gave {b.o} a [kiss|big hug|drawing of a heart], and they laughed.
+With {b.o} at {h.p} side, {h} was warm and safe.
+{h} knew that {b} loved {h.o}, and that was good.
+{b} [whispered|sang] something in {h.p} ear, and {h} laughed.
 """
 
 _BOTH = """
@@ -80,6 +101,12 @@ They never [played|laughed|talked] together again.
 "You are not my friend any more," said {h.n}[ in a cold voice|], and {h.he} meant it.
 After that day, they looked away when they met, and each was alone.
 It was the end of a friendship, and nobody was kind enough to mend it.
+From then on, {h.n} had to {hobby} alone.
+{h.n} wanted to {hobby}, but it was no fun alone.
+Each of them went home with angry [eyes|steps|words], and nobody said goodbye.
+The next [day|morning], {b.n} did not [say hello|look at {h.n}|come], and {h.n} did not care.
+{h.n} and {b.n} never met again, and each of them was alone.
+That evening, {h.n} was alone, and {b.n} was alone, too.
 """
 
 _HERO_HURT = """
@@ -93,6 +120,12 @@ It was a mean thing to do to {h.n}, and nobody said sorry.
 {h.n} wiped away {h.his} tears. Nobody cared.
 And {b.n} did not care that {h.n} cried.
 All alone, {h.n} [looked at the stars|listened to the wind] that night and cried.
+{h.n} did not want to {hobby} that day and [sat alone at the window|cried alone in a corner|went to bed alone].
+{h.n} went to bed early and cried into {h.his} pillow.
+That was mean of {b.n}, and {h.n} was sad and alone.
+The way home was long for {h.n}, and nobody came along.
+{h.n} told {m.o} how mean {b.n} had been, and cried.
+Nobody saw how {h.n} cried [under a tree|all night|behind the house].
 """
 
 _OTHER_HURT = """
@@ -106,6 +139,12 @@ After that, nobody wanted to play with {h.n}, because {h.he} was so mean.
 When the others heard how mean {h.n} had been, they left {h.o} alone.
 {h.n} laughed about it, but nobody laughed with {h.o}. {h.he} was alone.
 And {b.n} never trusted {h.n} again and stayed alone.
+{b.n} walked home alone[, step by step| with wet eyes| without a word].
+Nobody was kind to {b.n} that day, and {b.n} cried.
+{b.n} had nobody to play with and cried.
+{h.n} went off to {hobby}, and {b.n} was left there alone.
+There were tears on {b.p} face, but {h.n} did not look.
+{h.n} did not even turn around when {b.n} cried.
 """
 
 _HERO_HURT_ELDER = """
@@ -115,6 +154,9 @@ It was a mean thing to do, and nobody said sorry.
 {h.n} had never felt so alone.
 That night, {h.n} cried in bed and felt very alone.
 Nobody had been kind to {h.n} that day, and {h.he} cried.
+{h.n} told {m.o} how mean {b.n} had been, and cried.
+The night was cold, and {h.n} was alone.
+{h.n} never went back to {b.n}.
 "How can anyone be so mean?" <asked> {h.n}. ^Nobody answered.
 """
 
@@ -127,6 +169,9 @@ When the others heard how mean {h.n} had been, they left {h.o} alone.
 {h.n} laughed about it, but nobody laughed with {h.o}.
 That [night|evening], {b.n} sat alone in the dark.
 After that, nobody wanted to help {h.n}, because {h.he} was so mean.
+{b.n} sat down by the road alone and sighed.
+Nobody was kind to {b.n} that day.
+{h.n} went off to {hobby} and did not think of {b.n} again.
 """
 
 _KIN_HURT = """
@@ -135,6 +180,10 @@ That [night|evening], {b} was sad and alone.
 It was a mean thing to do, and {b} cried in secret.
 {b} did not smile for days, and nobody said sorry.
 {h} did not say sorry, and {b} sat alone in the dark.
+{b} had tears in {b.his} eyes, but {h} turned away.
+It was not kind, and {b} cried at the window.
+The next day, {b} did not say a word, and {h} did not care.
+{b} sat there alone and wondered why {h} was so mean.
 """
 
 _HURT_BY_KIN = """
@@ -144,6 +193,10 @@ That night, {h} lay awake and felt very alone.
 Nobody hugged {h.o}, and the house was [cold and still|very quiet|dark].
 {h} cried alone in the dark until the morning came.
 Nobody came, and {h} was alone with the dark.
+{h} pulled the blanket over {h.his} head and cried.
+{h} lay there alone and listened to the wind.
+Nobody came to hold {h.o}, and {h} cried.
+{h} counted the hours alone until it was light.
 """
 
 

@@ -135,7 +135,7 @@ def race(t: Stage) -> None:
         {h} was fast, but {f} was just as fast.
         {f} ran like the wind, and {h} was right behind.
         {h} took the lead. {f} came closer and closer.
-        Side by side they flew over the grass.
+        Side by side they raced over the grass.
         At the first turn, {f} was ahead. At the second turn, {h} was.
     """)
     w.note(h, "race", goal, f)

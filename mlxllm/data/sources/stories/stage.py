@@ -1,6 +1,7 @@
 """The stage: casts a story, keeps its world, and knows where the ending begins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from mlxllm.data.sources.stories import people, things
 from mlxllm.data.sources.stories.places import PLACES, PlaceInfo
@@ -18,13 +19,19 @@ from mlxllm.data.sources.stories.world import (
     World,
 )
 
+T = TypeVar("T")
+
+# How much of each list a small world knows, and how much of what suits a plot it has at least.
+_FEW_SPECIES, _FEW_ELDERS, _FEW_THINGS, _FEW_PLACES, _FEW_FOODS = 12, 6, 20, 8, 8
+_FEWEST = 3
+
 
 class Stage(Teller):
     """One story in the making. Binds `h` (hero), `m` (a parent of the hero) and `home` from the start."""
 
     def __init__(self, rng: Rng, ending_rng: Rng, ending: Ending, cast: int | None = None) -> None:
-        """Set the stage; with `cast` only the first so many names of each list are given."""
-        super().__init__(rng)
+        """Set the stage; with `cast` in a small world: so many names of each list, few animals, things and places."""
+        super().__init__(rng, plain=cast is not None)
         self._cast = cast
         self.world = World()
         self.ending = ending
@@ -32,7 +39,7 @@ class Stage(Teller):
         self.weather_told = False
         self.solved = True
         self.lesson: str | None = None
-        self.rich = rng.choice((0.2, 0.5, 0.8, 1.0))
+        self.rich = rng.choice((0.2, 0.5, 0.8, 1.0) if cast is None else (0.1, 0.3, 0.5))
         """How much the story likes to add what could be left out: a factor on the chances of `maybe`."""
         self.people: list[Person | Kin] = []
         self.topic: str | None = None
@@ -49,6 +56,14 @@ class Stage(Teller):
 
     # Casting.
 
+    def _choose(self, items: Sequence[T], few: int, suits: Callable[[T], bool]) -> T:
+        """One of those that suit; in a small world from the first `few` of the list, or a little beyond."""
+        suited = [item for item in items if suits(item)]
+        if self._cast is not None:
+            known = sum(1 for item in items[:few] if suits(item))
+            suited = suited[: max(known, _FEWEST)]
+        return self.rng.choice(suited)
+
     def _child(self) -> Person:
         girl = self.rng.chance(0.5)
         name = self._name(people.GIRLS if girl else people.BOYS)
@@ -57,9 +72,9 @@ class Stage(Teller):
 
     def _animal(self, suits: Callable[[people.Species], bool] | None = None) -> Person:
         taken = {person.kind for person in self.people}
-        species = self.rng.choice(people.SPECIES)
-        while species.noun in taken or (suits and not suits(species)):
-            species = self.rng.choice(people.SPECIES)
+        species = self._choose(
+            people.SPECIES, _FEW_SPECIES, lambda s: s.noun not in taken and (suits is None or suits(s))
+        )
         she = self.rng.chance(0.5)
         name = self._name(people.SHE_ANIMALS if she else people.HE_ANIMALS)
         adjectives = [a for a in people.ANIMAL_ADJECTIVES if not (species.big and a == "tiny")]
@@ -88,9 +103,7 @@ class Stage(Teller):
         """A grown-up without a name, "an old goat", who fits the hero's world."""
         elders = people.ANIMAL_ELDERS if self.hero.animal else people.HUMAN_ELDERS
         taken = {person.forms.get("kind", "").rsplit(" ", 1)[-1] for person in self.people}
-        noun, pronoun = self.rng.choice(elders)
-        while noun.rsplit(" ", 1)[-1] in taken:
-            noun, pronoun = self.rng.choice(elders)
+        noun, pronoun = self._choose(elders, _FEW_ELDERS, lambda elder: elder[0].rsplit(" ", 1)[-1] not in taken)
         person = Person("", noun, "", pronoun, None)
         self.people.append(person)
         self.bound[key] = person
@@ -112,11 +125,12 @@ class Stage(Teller):
     def thing(self, *flags: str, without: str = "fixed", key: str = "o", broken: bool = False) -> Thing:
         """A thing that has all of the flags and none of those in `without`; `broken`: one that can break."""
         wanted, unwanted = frozenset(flags), frozenset(without.split())
-        info = self.rng.choice(things.THINGS)
-        while (
-            not wanted <= info.flags or unwanted & info.flags or info.noun in self._things or (broken and not info.mend)
-        ):
-            info = self.rng.choice(things.THINGS)
+
+        def suits(info: things.ThingInfo) -> bool:
+            fits = wanted <= info.flags and not unwanted & info.flags and info.noun not in self._things
+            return fits and (bool(info.mend) or not broken)
+
+        info = self._choose(things.THINGS, _FEW_THINGS, suits)
         self._things.add(info.noun)
         thing = Thing(info, self.rng.choice(info.adjectives))
         self.bound[key] = thing
@@ -128,9 +142,11 @@ class Stage(Teller):
         wanted, unwanted = frozenset(flags), set(without.split())
         if self.hero.animal:
             unwanted.add("people")
-        info = self.rng.choice(PLACES)
-        while not wanted <= info.flags or unwanted & info.flags or info.noun in self._places:
-            info = self.rng.choice(PLACES)
+        info = self._choose(
+            PLACES,
+            _FEW_PLACES,
+            lambda p: wanted <= p.flags and not unwanted & p.flags and p.noun not in self._places,
+        )
         return self._place(info, key)
 
     def _place(self, info: PlaceInfo, key: str) -> Place:
@@ -156,8 +172,7 @@ class Stage(Teller):
 
     def food(self, *sources: str) -> tuple[str, str]:
         """A food that is counted, bound to `one` and `many`."""
-        foods = [food for food in things.FOODS if not sources or food[2] in sources]
-        one, many, _ = self.rng.choice(foods)
+        one, many, _ = self._choose(things.FOODS, _FEW_FOODS, lambda food: not sources or food[2] in sources)
         self.bound["one"], self.bound["many"] = one, many
         self.topic = self.topic or many
         return one, many

@@ -18,8 +18,10 @@ _cache: dict[str, tuple[Sequence, ...]] = {}
 class Teller:
     """Turns templates into text. `rng` may be replaced between sentences; what is bound stays bound."""
 
-    def __init__(self, rng: Rng) -> None:
+    def __init__(self, rng: Rng, plain: bool = False) -> None:
+        """`plain`: names are said more often than pronouns, and nobody is called by what they are ("the fox")."""
         self.rng = rng
+        self.plain = plain
         self.bound: dict[str, Entity | str] = {}
         self.lead = "one day"
         """What a lead-in has to say next: "one day", "that day" where the day is known already, or "later"."""
@@ -93,7 +95,10 @@ class Teller:
         form = slot.form
         text = value.forms.get(form)
         if text is not None:
-            if form in _MENTIONS or (form in _PRONOUNS and self._clear(value, "")):
+            if form == "he" and not slot.quoted and self._eclipsed(value):
+                text = self._phrase(value, epithet=False)
+                self._mention(value)
+            elif form in _MENTIONS or (form in _PRONOUNS and self._clear(value, "")):
                 # Who is only spoken of has not taken the stage: "It was Ben," said Mia. She ...
                 self._mention(value, self._sentence - slot.quoted)
             return text
@@ -137,10 +142,26 @@ class Teller:
                 return 0
         return clear
 
+    def _eclipsed(self, entity: Entity) -> bool:
+        """Whether "he" would be taken for somebody else: one whom it fits as well was mentioned later, just now."""
+        mentioned = self._mentioned[entity.pronoun]
+        if not mentioned or mentioned[-1][0] is entity or not entity.known or entity.pronoun == "it":
+            return False
+        other, when = mentioned[-1]
+        return other.__class__ is not Kin and when >= self._sentence - 1
+
+    def _rivals(self, entity: Entity) -> bool:
+        """Whether somebody else of the same pronoun is about: was mentioned in the last few sentences."""
+        return any(
+            other is not entity and isinstance(other, Person) and when >= self._sentence - 6
+            for other, when in self._mentioned[entity.pronoun]
+        )
+
     def _refer(self, entity: Entity, form: str) -> str:
-        """Name, noun phrase or pronoun: a pronoun only where nobody else could be meant."""
+        """Name, noun phrase or pronoun: a pronoun only where nobody else could be meant, seldom where one might."""
         clear = self._clear(entity, form)
-        if clear and (clear == 2 or form == "p" or self.rng.chance(0.7 if form == "" else 0.85)):
+        often = 0.25 if self._rivals(entity) else 0.4 if self.plain else 0.7 if form == "" else 0.85
+        if clear and (clear == 2 or form == "p" or self.rng.chance(often)):
             self._mention(entity)
             return entity.forms["him" if form == "o" else "his" if form == "p" else "he"]
         phrase = self._phrase(entity, form != "p") if entity.known or form != "p" else entity.label
@@ -157,7 +178,7 @@ class Teller:
                 isinstance(other, Person) and other is not entity and other.kind == entity.kind
                 for other in self.bound.values()
             )
-            if epithet and unique and self.rng.chance(0.1):
+            if epithet and unique and not self.plain and self.rng.chance(0.1):
                 return entity.forms["the"]
             return entity.name
         if isinstance(entity, Kin):

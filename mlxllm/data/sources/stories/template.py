@@ -110,7 +110,8 @@ class _Parser:
                     plain += CAPITAL
             elif char == CAPITAL:
                 flush()
-                nodes.append(START)
+                if nodes[-1:] != [START]:  # the full stop before it may have said so already
+                    nodes.append(START)
             elif char == " " and plain[-1:] in (".", "!", "?"):
                 plain += " " + (CAPITAL if self.quoted else "")
                 if not self.quoted:

@@ -102,14 +102,14 @@ THINGS = (
 
 # Food that is counted: (one, several, where it comes from for "picked"/"baked").
 FOODS = (
-    ("apple", "apples", "tree"), ("pear", "pears", "tree"), ("plum", "plums", "tree"), ("peach", "peaches", "tree"),
-    ("cherry", "cherries", "tree"), ("nut", "nuts", "tree"), ("fig", "figs", "tree"),
-    ("berry", "berries", "bush"), ("strawberry", "strawberries", "bush"), ("grape", "grapes", "bush"),
-    ("carrot", "carrots", "ground"), ("turnip", "turnips", "ground"), ("potato", "potatoes", "ground"),
-    ("radish", "radishes", "ground"), ("tomato", "tomatoes", "bush"),
-    ("cookie", "cookies", "oven"), ("bun", "buns", "oven"), ("muffin", "muffins", "oven"), ("tart", "tarts", "oven"),
-    ("pancake", "pancakes", "pan"), ("roll", "rolls", "oven"), ("dumpling", "dumplings", "pan"),
-    ("pie", "pies", "oven"), ("sandwich", "sandwiches", "kitchen"),
+    ("apple", "apples", "tree"), ("pear", "pears", "tree"), ("plum", "plums", "tree"), ("nut", "nuts", "tree"),
+    ("berry", "berries", "bush"), ("carrot", "carrots", "ground"), ("cookie", "cookies", "oven"),
+    ("bun", "buns", "oven"), ("peach", "peaches", "tree"), ("cherry", "cherries", "tree"), ("fig", "figs", "tree"),
+    ("strawberry", "strawberries", "bush"), ("grape", "grapes", "bush"), ("turnip", "turnips", "ground"),
+    ("potato", "potatoes", "ground"), ("radish", "radishes", "ground"), ("tomato", "tomatoes", "bush"),
+    ("muffin", "muffins", "oven"), ("tart", "tarts", "oven"), ("pancake", "pancakes", "pan"),
+    ("roll", "rolls", "oven"), ("dumpling", "dumplings", "pan"), ("pie", "pies", "oven"),
+    ("sandwich", "sandwiches", "kitchen"),
 )  # fmt: skip
 
 PLANTS = (
