@@ -4,9 +4,10 @@ Keys of `model` are Hugging Face's, so that a config travels unchanged. How laye
 `mlxllm/settings.py`; the shipped recipes are in `mlxllm/presets.py`.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
@@ -15,6 +16,16 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name is not None:
+            wanted = cls.model_fields[info.field_name].annotation
+            kinds = [wanted, *get_args(wanted)]
+            if bool not in kinds and (int in kinds or float in kinds):
+                raise PydanticCustomError("number_type", "Input should be a number")
+        return value
 
 
 class RopeScaling(Section):
@@ -132,6 +143,14 @@ class DataConfig(Section):
     """Name or path of the dataset."""
     max_seq_len: int = Field(256, gt=1, le=2**24)
     """Tokens of one training row, and of one validation window (T)."""
+    records: tuple[str, ...] = ()
+    """Fine-tuning: files, folders or Hub names of conversations (sft) or preferences (dpo)."""
+    val_records: tuple[str, ...] = ()
+    """Fine-tuning: the same, held out for validation."""
+    val_split: float = Field(0.0, ge=0, lt=1)
+    """Fine-tuning: the share of `records` that is held out where `val_records` names none."""
+    train_on: Literal["assistant", "last", "all", "completion"] = "assistant"
+    """sft: which tokens are learned: every answer, the last one, all tokens, or all behind the prompt."""
 
 
 class TrainConfig(Section):
@@ -167,6 +186,8 @@ class TrainConfig(Section):
     """Forward passes whose gradients are summed before one update."""
     max_steps: int = Field(1000, gt=0, le=10**12)
     """Updates in all."""
+    epochs: float | None = Field(None, gt=0, le=10**6)
+    """Fine-tuning: updates in all are as many as it takes to see the records so many times."""
     eval_every: int = Field(250, ge=0)
     """Steps between validations; 0 validates at the end only."""
     checkpoint_every: int = Field(500, ge=0)
@@ -197,19 +218,51 @@ class TrainConfig(Section):
     """So many skipped updates in a row stop the run."""
 
 
-class LoraConfig(Section):
-    """Low-rank adapters (fine-tuning)."""
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers of a block that can have an adapter."""
 
-    rank: int = Field(8, gt=0)
-    """Rank of each update."""
+
+class LoraConfig(Section):
+    """Low-rank adapters (fine-tuning): only they are trained, the model below them is frozen."""
+
+    method: Literal["lora", "dora"] = "lora"
+    """LoRA (arXiv:2106.09685), or DoRA (arXiv:2402.09353), which also trains the length of each row of a matrix."""
+    rank: int = Field(8, gt=0, le=2**14)
+    """Rank r of each update."""
     alpha: float = Field(16.0, gt=0)
-    """Scale of the update is alpha / rank."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    """Linear layers that get an adapter."""
-    layers: int = -1
+    """Scale of the update is alpha / rank, or alpha / sqrt(rank) with `rslora`."""
+    rslora: bool = False
+    """Scale by sqrt(rank), so that a higher rank does not learn more slowly (arXiv:2312.03732)."""
+    targets: tuple[str, ...] = ("all",)
+    """Linear layers that get an adapter: any of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, or all;
+    as text, separated by commas."""
+    layers: int = Field(-1, ge=-1)
     """How many of the last blocks get adapters; -1 is all."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout on the adapter's input."""
+    quantize: Literal["affine4", "affine8", "mxfp4", "nvfp4"] | None = None
+    """Hold the frozen matrices of the blocks in this format (QLoRA, arXiv:2305.14314); none leaves them as they are."""
+
+    @property
+    def scale(self) -> float:
+        """What the low-rank product is multiplied with."""
+        return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        known = (*LORA_TARGETS, "all")
+        if unknown := [name for name in self.targets if name not in known]:
+            raise ValueError(f"lora.targets has {unknown[0]!r}; known are {', '.join(known)}")
+        if not self.targets:
+            raise ValueError(f"lora.targets is empty; name at least one of {', '.join(known)}")
+        if self.layers == 0:
+            raise ValueError("lora.layers is 0, which would train nothing; -1 takes all blocks, N the last N")
+        return self
 
 
 class DpoConfig(Section):
@@ -221,6 +274,10 @@ class DpoConfig(Section):
     """Strength of the pull to the reference."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Assumed share of wrongly labelled pairs."""
+    gamma: float = Field(0.5, ge=0)
+    """simpo: by how much the chosen answer's mean, times beta, is to be ahead."""
+    sft_weight: float = Field(0.0, ge=0)
+    """Adds so much of the chosen answer's negative log-likelihood a token."""
 
 
 class SampleConfig(Section):
@@ -249,6 +306,12 @@ class RunConfig(Section):
 
     preset: str = ""
     """The preset it began from (a note; the sections below are already resolved)."""
+    method: Literal["pretrain", "sft", "dpo"] = "pretrain"
+    """What is trained: the next token of texts, answers in conversations, or the preference between two answers."""
+    base_model: str = ""
+    """The model whose weights training begins with; none draws fresh ones."""
+    base_fingerprint: str = ""
+    """SHA-256 of those weights, so that a run that needs them again notices when they have changed."""
     model: ModelConfig = ModelConfig()
     """The transformer."""
     data: DataConfig = DataConfig()
@@ -268,6 +331,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"train.gradient_checkpointing recomputes blocks with other dropout draws, so gradients would be wrong; "
                 f"set model.dropout to 0 (it is {self.model.dropout}) or switch checkpointing off"
+            )
+        if self.train.gradient_checkpointing and self.lora is not None and self.lora.dropout > 0:
+            raise ValueError(
+                f"train.gradient_checkpointing recomputes blocks with other dropout draws, so gradients would be wrong; "
+                f"set lora.dropout to 0 (it is {self.lora.dropout}) or switch checkpointing off"
             )
         if self.model.positions in ("learned", "sinusoidal") and (
             self.data.max_seq_len > self.model.max_position_embeddings

@@ -5,7 +5,7 @@ Every preset is a named Hugging Face architecture (Qwen3's unless there is a rea
 
 from collections.abc import Callable
 
-from mlxllm.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from mlxllm.config import DataConfig, DpoConfig, ModelConfig, RunConfig, TrainConfig
 from mlxllm.errors import ConfigError
 
 Preset = Callable[[], RunConfig]
@@ -204,15 +204,64 @@ PRESETS: dict[str, Preset] = {
 """All presets, smallest first."""
 
 
+def _tuning(*, learning_rate: float, batch_size: int, epochs: float) -> TrainConfig:
+    """What the fine-tuning recipes share: AdamW, a short warm-up, then down to nothing; no weight decay."""
+    return TrainConfig(
+        learning_rate=learning_rate,
+        schedule="linear",
+        warmup_steps=10,
+        betas=(0.9, 0.999),
+        weight_decay=0.0,
+        batch_size=batch_size,
+        epochs=epochs,
+        eval_every=50,
+        checkpoint_every=100,
+    )
+
+
+def sft() -> RunConfig:
+    """Supervised fine-tuning of all weights: three passes through packed conversations."""
+    return RunConfig(
+        method="sft",
+        data=DataConfig(max_seq_len=512),
+        train=_tuning(learning_rate=5e-5, batch_size=4, epochs=3),
+    )
+
+
+def sft_lora() -> RunConfig:
+    """The same with adapters, which bear a higher learning rate."""
+    return sft().with_values(lora={}, train={"learning_rate": 2e-4})
+
+
+def dpo() -> RunConfig:
+    """Direct preference optimisation of all weights: one pass through the pairs."""
+    return RunConfig(
+        method="dpo",
+        data=DataConfig(max_seq_len=512),
+        train=_tuning(learning_rate=5e-6, batch_size=4, epochs=1),
+        dpo=DpoConfig(),
+    )
+
+
+def dpo_lora() -> RunConfig:
+    """The same with adapters; the reference is the model without them."""
+    return dpo().with_values(lora={}, train={"learning_rate": 5e-5})
+
+
+TUNING_PRESETS: dict[str, Preset] = {"sft": sft, "sft-lora": sft_lora, "dpo": dpo, "dpo-lora": dpo_lora}
+"""What `sft` and `dpo` begin with; the model's shape comes from the model."""
+
+
 def preset_config(name: str) -> RunConfig:
     """The configuration of a preset.
 
     Raises:
         ConfigError: there is no such preset; the message lists those that there are.
     """
-    if name not in list(PRESETS):  # a list takes anything that a TOML file may hold
-        raise ConfigError(f"preset {name!r} does not exist; there are {', '.join(PRESETS)}")
-    return PRESETS[name]().model_copy(update={"preset": name})
+    known = {**PRESETS, **TUNING_PRESETS}
+    if name not in list(known):  # a list takes anything that a TOML file may hold
+        raise ConfigError(f"preset {name!r} does not exist; there are {', '.join(known)}")
+    return known[name]().model_copy(update={"preset": name})
 
 
 def _qwen3(

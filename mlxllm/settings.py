@@ -80,12 +80,33 @@ def _sentence(error: ValidationError, where: str, origins: Mapping[str, str]) ->
         return f"setting {key!r}{source} does not exist{_near(key)}"
     if first["type"] == "value_error":
         return f"{first['ctx']['error']}{source}"
-    shown = first["input"] if isinstance(first["input"], (str, int, float, bool)) else type(first["input"]).__name__
-    return f"setting {key} is {shown!r}{source}; {_expectation(first['msg'])}"
+    if first["type"] == "model_type":
+        what = f"setting {key} is" if key else "there is"
+        return (
+            f"{what} {_shown(first['input'])}{source}, where settings by name should be; "
+            f"`mlxllm train --dry-run` lists them all"
+        )
+    if first["type"] in ("missing", "too_long", "tuple_type"):  # a list of another length, or none at all
+        key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        return f"setting {key} is {_shown(first['input'])}{source}; it should be a list such as {_shown(_default(key))}"
+    return f"setting {key} is {_shown(first['input'])}{source}; {_expectation(first['msg'])}"
+
+
+def _shown(value: Any) -> str:
+    """A value as the user would write it, cut to a few words."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) < 60 else f"{text[:56]} ..."
+
+
+def _default(key: str) -> Any:
+    section, _, name = key.partition(".")
+    model = _section_of(RunConfig.model_fields[section].annotation)
+    return model().model_dump(mode="json").get(name) if model is not None else None
 
 
 def _expectation(message: str) -> str:
-    return message.removesuffix(".").replace("Input should be", "it should be")
+    told = message.removesuffix(".").replace("Input should be", "it should be")
+    return re.sub(r", (unable to parse|got a number) .*", "", told)
 
 
 def _near(key: str) -> str:

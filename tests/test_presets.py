@@ -12,7 +12,7 @@ from mlxllm.estimate import count_parameters
 from mlxllm.model.hf_config import config_to_hf
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer, build_model
-from mlxllm.presets import PRESETS, preset_config
+from mlxllm.presets import PRESETS, TUNING_PRESETS, preset_config
 from mlxllm.training.objectives import next_token_loss
 from mlxllm.training.schedules import warmup_steps
 from mlxllm.training.step import TrainStep, initial_state
@@ -118,4 +118,4 @@ def test_the_2017_block() -> None:
 def test_an_unknown_preset_is_refused_with_the_list(name: str) -> None:
     with pytest.raises(ConfigError) as refused:
         preset_config(name)
-    assert str(refused.value) == f"preset {name!r} does not exist; there are {', '.join(PRESETS)}"
+    assert str(refused.value) == f"preset {name!r} does not exist; there are {', '.join([*PRESETS, *TUNING_PRESETS])}"

@@ -125,8 +125,15 @@ def test_every_key_can_be_set() -> None:
         ),
         ({"flags": {"train.batch_size": 0}}, ["train.batch_size is 0", "(from --batch-size 0)", "greater than 0"]),
         ({"flags": {"train.learning_rate": -1.0}}, ["train.learning_rate is -1.0", "(from --learning-rate -1.0)"]),
-        ({"settings": ["train.betas=0.9"]}, ["train.betas is 0.9", "(from --set train.betas=0.9)"]),
-        ({"settings": ["train.betas=[0.9]"]}, ["train.betas", "(from --set train.betas=[0.9])"]),
+        ({"settings": ["train.betas=0.9"]}, ["train.betas is 0.9", "=0.9); it should be a list such as [0.9, 0.95]"]),
+        ({"settings": ["train.betas=[0.9]"]}, ["train.betas is [0.9] (", "train.betas=[0.9]); it should be a list such as"]),
+        ({"settings": ["train.betas=[1,2,3]"]}, ["train.betas is [1, 2, 3]", "it should be a list such as [0.9, 0.95]"]),
+        ({"settings": ["train.betas=[0.9, 2]"]}, ["train.betas.1 is 2", "it should be less than 1"]),
+        ({"settings": ["train.max_steps=true"]}, ["setting train.max_steps is true (", "); it should be a number"]),
+        ({"settings": ["model.sliding_window=false"]}, ["model.sliding_window is false", "it should be a number"]),
+        ({"settings": ["train.learning_rate=yes", "train.eps=True"]}, ["learning_rate is 'yes'", "should be a valid number"]),
+        ({"settings": ["train.seed=[1]"]}, ["setting train.seed is [1]", "it should be a valid integer"]),
+        ({"settings": ["train.max_steps=1.5"]}, ["train.max_steps is 1.5", "; it should be a valid integer"]),
         ({"settings": ["train.max_steps=many"]}, ["train.max_steps is 'many'", "valid integer"]),
         ({"settings": ["train.lr=1"]}, ["'train.lr'", "(from --set train.lr=1)", "does not exist; did you mean train."]),
         ({"settings": ["train.learning_rte=1"]}, ["does not exist", "did you mean train.learning_rate"]),
@@ -162,7 +169,7 @@ def test_sentences(layers: dict[str, Any], parts: list[str]) -> None:
         ("[train]\nseed = -1", ["train.seed is -1", "settings.toml", "greater than or equal to 0"]),
         ("[train]\nspeed = 1", ["'train.speed'", "settings.toml", "does not exist"]),
         ("[trian]\nseed = 1", ["'trian", "settings.toml", "does not exist"]),
-        ("train = 3", ["train is 3", "settings.toml"]),
+        ("train = 3", ["setting train is 3", "settings.toml", "where settings by name should be", "--dry-run"]),
         ("seed = 3", ["'seed'", "settings.toml", "does not exist", "did you mean", "train.seed"]),
         ("[train", ["settings.toml is not valid TOML"]),
         ("preset = 3", ["preset 3 does not exist"]),
@@ -193,3 +200,10 @@ def test_the_origin_of_a_wrong_value_is_the_layer_that_won(tmp_path: Path) -> No
 def test_a_config_file_of_a_run_that_is_damaged(raw: object) -> None:
     with pytest.raises(ConfigError, match=r"config\.json"):
         parse_config(raw, "runs/a/config.json")
+
+
+def test_a_truth_value_is_no_number_in_any_section_but_numbers_may_be_truth_values() -> None:
+    with pytest.raises(ConfigError, match=r"setting model\.rope_scaling\.factor is true .*; it should be a number"):
+        build_config(settings=["model.rope_scaling.factor=true"])
+    assert build_config(settings=["train.gradient_checkpointing=1"]).train.gradient_checkpointing is True
+    assert build_config(settings=["train.max_steps=7.0"]).train.max_steps == 7

@@ -4,6 +4,8 @@ Shapes: B batch, T query time, S key time, D hidden, H query heads, K key-value 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,8 +17,25 @@ from mlxllm.model.module import Module
 from mlxllm.model.norms import RMSNorm
 from mlxllm.model.positions import rope_wavelengths, rotate
 
-Mask = mx.array | str | None
-"""(T, S) booleans, true where a query may look; "causal"; or None for everything."""
+
+@dataclass
+class Packed:
+    """Several texts side by side in a row: attention is causal and stays within each."""
+
+    segments: mx.array
+    """(B, T) integers: which text of its row a token belongs to."""
+    window: int | None = None
+    """See at most this many positions, the own one included."""
+
+    @cached_property
+    def dense(self) -> mx.array:
+        """(B, 1, T, T) booleans, true where a query may look."""
+        T = self.segments.shape[1]
+        return (self.segments[:, None, :, None] == self.segments[:, None, None, :]) & causal_mask(T, T, self.window)
+
+
+Mask = mx.array | Packed | str | None
+"""Booleans that broadcast to (B, H, T, S), true where a query may look; "causal"; or None for everything."""
 
 Attend = Callable[[mx.array, mx.array, mx.array, float, Mask], mx.array]
 """(queries, keys, values, scale, mask) -> (B, H, T, d)."""
@@ -42,9 +61,13 @@ def fused_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: M
     Whole texts on the CPU, for which MLX has no fused kernel, go through `cpu_math`.
     """
     T, S = q.shape[2], k.shape[2]
-    if mask == "causal" and T == S and worthwhile(q.size // q.shape[-1] * S, q.dtype):
+    segments = mask.segments if isinstance(mask, Packed) and mask.window is None else None
+    whole = segments is not None or (isinstance(mask, str) and T == S)
+    if whole and worthwhile(q.size // q.shape[-1] * S, q.dtype):
         groups = q.shape[1] // k.shape[1]
-        return causal_attention(q, mx.repeat(k, groups, axis=1), mx.repeat(v, groups, axis=1), scale)
+        return causal_attention(q, mx.repeat(k, groups, axis=1), mx.repeat(v, groups, axis=1), scale, segments)
+    if isinstance(mask, Packed):
+        mask = mask.dense
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
 
 
@@ -52,6 +75,8 @@ def attention_weights(q: mx.array, k: mx.array, scale: float, mask: Mask) -> mx.
     """softmax(q k^T * scale) in float32, written out: (B, H, T, S); each row sums to one."""
     k = mx.repeat(k, q.shape[1] // k.shape[1], axis=1)  # every query head gets its group's keys
     scores = (q.astype(mx.float32) * scale) @ k.astype(mx.float32).swapaxes(-1, -2)  # (B, H, T, S)
+    if isinstance(mask, Packed):
+        mask = mask.dense
     if isinstance(mask, str):
         mask = causal_mask(q.shape[2], k.shape[2])
     if mask is not None:

@@ -19,12 +19,17 @@ from mlxllm.runs.files import read_json, sha256_of_file
 CHECKPOINTS_DIRECTORY = "checkpoints"
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
+TRAINABLE_FILE = "trainable.safetensors"
+"""In place of the model's file where only adapters are trained: their arrays, exactly as a resume needs them. Beside it
+lies the adapter in mlx-lm's layout."""
 TRAINER_FILE = "trainer.json"
 MANIFEST_FILE = "manifest.json"
 BEST_FILE = "best.json"
 
 CHECKPOINT_FILES = (MODEL_FILE, OPTIMIZER_FILE, TRAINER_FILE)
-"""What a manifest lists at least."""
+"""What a manifest lists at least; for the model's file `TRAINABLE_FILE` will do."""
+
+WEIGHT_FILES = (MODEL_FILE, TRAINABLE_FILE)
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -84,7 +89,8 @@ def verify_checkpoint(path: Path, hashed: Collection[str] | None = None) -> str 
 def _manifest_files(path: Path) -> dict[str, tuple[str, int]]:
     """name -> (sha256, bytes) of a manifest that has the right form."""
     files = _dict(_dict(read_json(path)).get("files"))
-    if missing := [name for name in CHECKPOINT_FILES if name not in files]:
+    needed = [TRAINABLE_FILE if n == MODEL_FILE and TRAINABLE_FILE in files else n for n in CHECKPOINT_FILES]
+    if missing := [name for name in needed if name not in files]:
         raise RunError(f"{path} does not list {missing[0]}")
     listed = {}
     for name, entry in files.items():

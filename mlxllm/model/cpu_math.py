@@ -82,8 +82,10 @@ def silu(x: mx.array) -> mx.array:
     return cast(tuple[mx.array, mx.array], _silu(x))[0]
 
 
-def causal_attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
+def causal_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, segments: mx.array | None = None) -> mx.array:
     """softmax(scale q k^T + causal mask) v without the half that the mask hides, (B, H, T, d) each.
+
+    With `segments`, (B, T) integers, a position sees those of its own segment only.
 
     Blocks of N queries are computed against only the S keys that they can see. The weights stay unnormalised, P =
     exp(scores - max), and the much smaller output is divided by their sums l. Backward, with D = sum(dO * O):
@@ -99,10 +101,12 @@ def causal_attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.
         weights: list[mx.array] = []
         for start, stop in blocks:
             scores = (q[:, :, start:stop] * scale) @ k[:, :, :stop].swapaxes(-1, -2)  # (B, H, N, S)
-            visible = np.arange(start, stop)[:, None] >= np.arange(stop)[None, :]
-            scores = scores + mx.array(np.where(visible, 0.0, -1e30), dtype=scores.dtype)
+            visible = mx.array(np.arange(start, stop)[:, None] >= np.arange(stop)[None, :])
+            if segments is not None:
+                visible = visible & (segments[:, None, start:stop, None] == segments[:, None, None, :stop])
+            scores = mx.where(visible, scores, -1e30)
             p = exp_nonpositive(scores - mx.max(scores, axis=-1, keepdims=True))
-            p = p * mx.array(visible, dtype=p.dtype)  # exp_nonpositive gives exp(-20) where it should be nothing
+            p = p * visible  # exp_nonpositive gives exp(-20) where it should be nothing
             total = mx.sum(p, axis=-1, keepdims=True)
             outputs.append((p @ v[:, :, :stop]) / total)
             sums.append(total)

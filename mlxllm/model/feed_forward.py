@@ -52,6 +52,10 @@ class FeedForward(Module):
         return self.down_proj(self._act(self.up_proj(x)))
 
 
+Project = Callable[[str, mx.array, mx.array], mx.array]
+"""(name of a matrix, rows, expert of each row) -> products; see `Experts.project`."""
+
+
 class Experts(Module):
     """E feed-forwards side by side: each weight is (E, out, in)."""
 
@@ -65,16 +69,27 @@ class Experts(Module):
         self._gated = config.mlp_gated
         self._act = ACTIVATIONS[config.hidden_act]
 
-    def __call__(self, x: mx.array, expert: mx.array) -> mx.array:
-        """Send row n of x (N, D) through expert[n] (N,), which is sorted; returns (N, D)."""
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> (E, out, in) of each matrix."""
+        return {name: self[name].shape for name in ("gate_proj", "up_proj", "down_proj") if name in self}
 
-        def through(rows: mx.array, weight: mx.array) -> mx.array:
-            weight = weight.swapaxes(-1, -2)  # (E, in, out)
-            return mx.gather_mm(rows[:, None, :], weight, rhs_indices=expert, sorted_indices=True).squeeze(1)
+    def project(self, name: str, rows: mx.array, expert: mx.array) -> mx.array:
+        """(N, in) -> (N, out): row n through the matrix `name` of expert[n]."""
+        weight = self[name].swapaxes(-1, -2)  # (E, in, out)
+        return mx.gather_mm(rows[:, None, :], weight, rhs_indices=expert, sorted_indices=True).squeeze(1)
 
-        up = through(x, self.up_proj)
-        inner = self._act(through(x, self.gate_proj)) * up if self._gated else self._act(up)
-        return through(inner, self.down_proj)
+    def __call__(self, x: mx.array, expert: mx.array, project: Project | None = None) -> mx.array:
+        """Send row n of x (N, D) through expert[n] (N,), which is sorted; returns (N, D).
+
+        Args:
+            x: the rows.
+            expert: where each of them goes.
+            project: what multiplies with a matrix; by default the method of that name.
+        """
+        project = project or self.project
+        up = project("up_proj", x, expert)
+        inner = self._act(project("gate_proj", x, expert)) * up if self._gated else self._act(up)
+        return project("down_proj", inner, expert)
 
 
 class MixtureOfExperts(Module):

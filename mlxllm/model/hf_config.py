@@ -63,8 +63,10 @@ def config_from_hf(raw: Mapping[str, Any]) -> ModelConfig:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
-        place = f"{family.keys.get(name, name)}: " if name else ""
-        raise ModelError(f"config.json of this {family.architecture} does not fit: {place}{first['msg']}") from None
+        wrong = first["msg"].removeprefix("Value error, ")
+        if name:
+            wrong = f"{family.keys.get(name, name)} is {first['input']!r}; {wrong.replace('Input should', 'it should')}"
+        raise ModelError(f"config.json of this {family.architecture} does not fit: {wrong}") from None
 
 
 def family_of(raw: Mapping[str, Any]) -> Family:

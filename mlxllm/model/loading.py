@@ -1,7 +1,7 @@
 """A model by name: a run's checkpoint, or a folder in Hugging Face's form, with its tokenizer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -13,15 +13,18 @@ from pydantic import ValidationError
 from mlxllm import paths
 from mlxllm.config import ModelConfig, RunConfig
 from mlxllm.errors import ConfigError, DataError, ModelError, RunError, UserError
+from mlxllm.model.adapters import adapt, fused, has_adapters
 from mlxllm.model.checkpoint_files import (
     CHECKPOINTS_DIRECTORY,
     MODEL_FILE,
+    TRAINABLE_FILE,
     TRAINER_FILE,
+    WEIGHT_FILES,
     find_checkpoint,
 )
 from mlxllm.model.hf_config import config_from_hf
 from mlxllm.model.hf_weights import check_weights, weights_from_hf
-from mlxllm.model.module import named_parameters
+from mlxllm.model.module import named_parameters, set_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.model.weight_files import read_object, read_safetensors, weight_files
 from mlxllm.runs.files import read_json, sha256_of_file
@@ -39,6 +42,7 @@ class LoadedModel:
     model: Transformer
     config: ModelConfig
     tokenizer: Tokenizer
+    tokenizer_directory: Path
     name: str
     """As it was asked for."""
     path: Path
@@ -55,6 +59,15 @@ class LoadedModel:
     def kind(self) -> str:
         """The last stage: `base` continues a text, the others answer."""
         return self.history[-1]
+
+    @property
+    def address(self) -> str:
+        """A name that still finds these weights when their run has gone on, from any folder."""
+        if self.step is None:
+            return str(self.path.absolute())
+        run = self.path.parent.parent.absolute()
+        name = run.name if run.parent == paths.folder("runs").absolute() else str(run)
+        return f"{name}@{self.step}"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -80,6 +93,10 @@ def load_model(name: str, *, dtype: mx.Dtype | None = None) -> LoadedModel:
         DataError: the tokenizer is missing or damaged.
     """
     base, which = _parse(name)
+    if not base.strip():
+        raise ConfigError(
+            f"{name!r} names no model; give a run (`mlxllm runs ls` lists them), RUN@STEP, RUN@best, or a folder with a model"
+        )
     path = _existing(base)
     if path.parent.name == CHECKPOINTS_DIRECTORY and path.name.startswith("step-") and which is None:
         digits = path.name.removeprefix("step-")
@@ -97,7 +114,36 @@ def load_model(name: str, *, dtype: mx.Dtype | None = None) -> LoadedModel:
     tokenizer = _tokenizer_of_folder(path)
     model, config, files = load_hf_folder(path, dtype=dtype)
     _check_vocabulary(name, config, tokenizer)
-    return LoadedModel(model, config, tokenizer, name, path, None, (BASE,), files)
+    return LoadedModel(model, config, tokenizer, _tokenizer_directory(path), name, path, None, (BASE,), files)
+
+
+def load_plain(name: str, *, dtype: mx.Dtype | None = None) -> LoadedModel:
+    """As `load_model`; adapters are merged, so that training can begin with it."""
+    loaded = load_model(name, dtype=dtype)
+    return replace(loaded, model=fused(loaded.model)) if has_adapters(loaded.model) else loaded
+
+
+def load_base(config: RunConfig, who: str, *, dtype: mx.Dtype | None = None) -> LoadedModel:
+    """The model that a run began with, unchanged.
+
+    Args:
+        config: of the run.
+        who: the run, for messages.
+        dtype: see `load_model`.
+
+    Raises:
+        RunError: it is gone, or its weights are others by now.
+    """
+    try:
+        base = load_plain(config.base_model, dtype=dtype)
+    except UserError as error:
+        raise RunError(f"{who} is an adapter on {config.base_model}, which cannot be loaded: {error}") from None
+    if config.base_fingerprint and base.fingerprint != config.base_fingerprint:
+        raise RunError(
+            f"the weights of {config.base_model} are not those that {who} began with (SHA-256 "
+            f"{config.base_fingerprint[:12]} -> {base.fingerprint[:12]}); put them back, or train again"
+        )
+    return base
 
 
 def is_run(path: Path) -> bool:
@@ -120,13 +166,22 @@ def read_run_config(run_path: Path) -> RunConfig:
     """
     path = run_path / CONFIG_FILE
     try:
-        return RunConfig.model_validate(read_json(path))
+        raw = read_json(path)
+        if not isinstance(raw, dict):
+            raise UserError(f"{path} does not hold a JSON object, which the settings of a run are")
+        return RunConfig.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        place = ".".join(str(part) for part in first["loc"])
+        wrong = (
+            first["msg"]
+            .removeprefix("Value error, ")
+            .replace("Input should", f"{place} is {first['input']!r}, but it should", 1)
+        )
+        if first["type"] == "extra_forbidden":
+            wrong = f"the setting {place} is not known"
         raise RunError(
-            f"{path} is not a config that this mlxllm can use: {place}: {first['msg']}; was the run made with another "
-            f"version?"
+            f"{path} is not a config that this mlxllm can use: {wrong}; was the run made with another version?"
         ) from None
     except UserError as error:
         raise RunError(f"run {run_path.name!r} cannot be used: {error}") from None
@@ -141,7 +196,11 @@ def read_hf_config(path: Path) -> ModelConfig:
     if not (path / CONFIG_FILE).is_file():
         raise ModelError(f"{path} is neither a run nor a model: it holds no {CONFIG_FILE}")
     try:
-        return config_from_hf(read_object(path / CONFIG_FILE))
+        raw = read_object(path / CONFIG_FILE)
+    except ModelError as error:
+        raise ModelError(f"{error}; copy the {CONFIG_FILE} of the model there again") from None
+    try:
+        return config_from_hf(raw)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 
@@ -187,23 +246,33 @@ def _existing(name: str) -> Path:
 def _load_run(name: str, path: Path, which: Literal["last", "best"] | int, dtype: mx.Dtype | None) -> LoadedModel:
     run_config = read_run_config(path)
     # The optimizer's file is as large as the model twice over and not needed here.
-    checkpoint = find_checkpoint(path, which, hashed=(MODEL_FILE, TRAINER_FILE))
-    file = checkpoint.path / MODEL_FILE
-    weights = read_safetensors(file)
-    check_weights(run_config.model, weights, str(file))
+    checkpoint = find_checkpoint(path, which, hashed=(*WEIGHT_FILES, TRAINER_FILE))
     tokenizer = load_tokenizer(path / TOKENIZER_DIRECTORY)
+    file = checkpoint.path / MODEL_FILE
+    files: tuple[Path, ...] = (file,)
+    if run_config.lora is None:
+        weights = read_safetensors(file)
+        check_weights(run_config.model, weights, str(file))
+        model = _model_with(run_config.model, weights, dtype)
+    else:
+        base = load_base(run_config, f"run {path.name!r}", dtype=dtype)
+        model, file = base.model, checkpoint.path / TRAINABLE_FILE
+        adapt(model, run_config.lora, run_config.train.seed)
+        set_parameters(model, read_safetensors(file))
+        model.eval()
+        files = (file, *base.weight_files)
     _check_vocabulary(name, run_config.model, tokenizer)
-    model = _model_with(run_config.model, weights, dtype)
     history = _history(read_object(checkpoint.path / TRAINER_FILE))
     return LoadedModel(
         model,
         run_config.model,
         tokenizer,
+        path / TOKENIZER_DIRECTORY,
         name,
         checkpoint.path,
         checkpoint.step,
         history,
-        (file,),
+        files,
         run_config,
     )
 
@@ -234,8 +303,13 @@ def _check_vocabulary(name: str, config: ModelConfig, tokenizer: Tokenizer) -> N
 
 def _tokenizer_of_folder(path: Path) -> Tokenizer:
     """Ours, from the folder or from tokenizer/ in it."""
-    own = path / TOKENIZER_DIRECTORY
     try:
-        return load_tokenizer(own if own.is_dir() else path)
+        return load_tokenizer(_tokenizer_directory(path))
     except DataError as error:
         raise ModelError(f"the tokenizer of the model {path} cannot be used: {error}") from None
+
+
+def _tokenizer_directory(folder: Path) -> Path:
+    """Where a model's folder keeps its tokenizer."""
+    own = folder / TOKENIZER_DIRECTORY
+    return own if own.is_dir() else folder

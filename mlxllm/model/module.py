@@ -19,6 +19,16 @@ def named_parameters(module: nn.Module) -> dict[str, mx.array]:
     return cast(dict[str, mx.array], tree_flatten(module.parameters(), destination={}))
 
 
+def trainable_parameters(module: nn.Module) -> dict[str, mx.array]:
+    """The weights that training moves, by their full name: all of them, or the adapters where the rest is frozen."""
+    return cast(dict[str, mx.array], tree_flatten(module.trainable_parameters(), destination={}))
+
+
+def named_modules(module: nn.Module) -> dict[str, Any]:
+    """The module itself, as "", and all below it by their full name, e.g. "model.layers.0.mlp"."""
+    return dict(module.named_modules())
+
+
 def set_parameters(module: nn.Module, parameters: dict[str, mx.array]) -> None:
     """Put weights in by name."""
     module.update(nested(parameters))

@@ -17,12 +17,13 @@ import mlx.nn as nn
 
 from mlxllm.config import ModelConfig
 from mlxllm.errors import ModelError
-from mlxllm.model.attention import Attend, Attention, Mask, attention_weights, causal_mask, fused_attention
+from mlxllm.model.attention import Attend, Attention, Mask, Packed, attention_weights, causal_mask, fused_attention
 from mlxllm.model.feed_forward import FeedForward, MixtureOfExperts
 from mlxllm.model.kv_cache import KVCache
-from mlxllm.model.module import Module, named_parameters, set_parameters
+from mlxllm.model.module import Module, named_parameters, set_parameters, trainable_parameters
 from mlxllm.model.norms import make_norm
 from mlxllm.model.positions import sinusoidal_table
+from mlxllm.model.quantization import QuantizedLinear
 
 
 class Block(Module):
@@ -72,9 +73,21 @@ class Decoder(Module):
         self.gradient_checkpointing = False
 
     def __call__(
-        self, token_ids: mx.array, cache: Sequence[KVCache] | None = None, attend: Attend = fused_attention
+        self,
+        token_ids: mx.array,
+        cache: Sequence[KVCache] | None = None,
+        attend: Attend = fused_attention,
+        positions: mx.array | None = None,
     ) -> mx.array:
-        """(B, T) token ids -> (B, T, D) hidden states."""
+        """(B, T) token ids -> (B, T, D) hidden states.
+
+        Args:
+            token_ids: (B, T).
+            cache: what came before, if anything.
+            attend: how attention is computed.
+            positions: (B, T), for rows that hold several texts side by side: where each token stands in its own, from
+                0. Attention then stays within each text.
+        """
         T = token_ids.shape[1]
         offset = cache[0].offset if cache else 0
         x = self.embed_tokens(token_ids)
@@ -85,19 +98,25 @@ class Decoder(Module):
                 f"{offset + T:,} positions are more than the {longest:,} of this model's {self._config.positions} "
                 f"positions (max_position_embeddings); use a shorter text"
             )
+        where = slice(offset, offset + T) if positions is None else positions
         if self._config.positions == "learned":
-            x = x + self.embed_positions.weight[offset : offset + T]
+            x = x + self.embed_positions.weight[where]
         elif self._table is not None:
             # The 2017 model scales its embeddings up to the table's size (section 3.4).
-            x = x * self._config.hidden_size**0.5 + self._table[offset : offset + T].astype(x.dtype)
+            x = x * self._config.hidden_size**0.5 + self._table[where].astype(x.dtype)
         x = self.dropout(x)
 
         mask: Mask
+        window = self._config.sliding_window
+        if window is not None and window >= T:
+            window = None
         if cache:
             mask = cache[0].mask(T)
+        elif positions is not None:
+            # Rotary positions are relative: only who sees whom has to change.
+            mask = Packed(mx.cumsum(positions == 0, axis=1), window)
         else:
-            window = self._config.sliding_window
-            mask = "causal" if window is None or window >= T else causal_mask(T, T, window)
+            mask = "causal" if window is None else causal_mask(T, T, window)
         for i, block in enumerate(self.layers):
             if self.gradient_checkpointing and self.training:
                 x = _recomputed(block, x, mask)
@@ -113,7 +132,7 @@ def _recomputed(block: Block, x: mx.array, mask: Mask) -> mx.array:
         set_parameters(block, parameters)
         return block(x, mask)
 
-    return mx.checkpoint(forward)(named_parameters(block), x)
+    return mx.checkpoint(forward)(trainable_parameters(block), x)
 
 
 class Transformer(Module):
@@ -152,7 +171,10 @@ class Transformer(Module):
 
     def output_weight(self) -> mx.array:
         """The output head's matrix, (V, D)."""
-        return self.model.embed_tokens.weight if self._config.tie_word_embeddings else self.lm_head.weight
+        head = self.model.embed_tokens if self._config.tie_word_embeddings else self.lm_head
+        if isinstance(head, QuantizedLinear):
+            return head.packed.dense(self.model.layers[0].input_layernorm.weight.dtype)
+        return head.weight
 
     def balance_loss(self) -> mx.array | None:
         """Mean over the layers of the load-balancing loss of the last call; None for a dense model."""

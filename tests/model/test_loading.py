@@ -145,6 +145,8 @@ def test_weights_are_cast(run: Path, folder: Path, dtype: mx.Dtype) -> None:
         ("tale@-1", ConfigError, r"asks for the checkpoint '-1'"),
         ("tale@15", RunError, r"no checkpoint of step 15; there are the steps 10, 20, 30"),
         ("someone/model", ConfigError, r"hf download someone/model --local-dir ./model"),
+        ("", ConfigError, r"'' names no model; give a run .*, or a folder with a model"),
+        ("@5", ConfigError, r"'@5' names no model"),
     ],
 )
 def test_names_that_mean_nothing(run: Path, name: str, error: type[UserError], message: str) -> None:
@@ -158,9 +160,10 @@ def test_damaged_runs(run: Path) -> None:
     broken: list[tuple[Any, str]] = [
         (
             {**raw, "model": {**raw["model"], "hidden_size": 0}},
-            r"config.json .*model.hidden_size: Input should be greater than 0",
+            r"config.json is not a config .*: model.hidden_size is 0, but it should be greater than 0; was the run made with",
         ),
-        ({**raw, "future": 1}, r"config.json is not a config .*future.*another version"),
+        ({**raw, "future": 1}, r"config.json is not a config .*: the setting future is not known; .*another version"),
+        ([], r"run 'tale' cannot be used: .*config.json does not hold a JSON object"),
         (
             {**raw, "model": {**raw["model"], "hidden_size": 64}},
             r"model.safetensors holds model.embed_tokens.weight of shape \(261, 32\) where .* makes it \(261, 64\)",
@@ -313,7 +316,9 @@ def test_a_folder_without_weights_config_or_tokenizer(folder: Path) -> None:
     with pytest.raises(ModelError, match=r"exported: config.json names the architecture 'BertModel'"):
         load_hf_folder(folder)
     (folder / "config.json").write_text("[]")
-    with pytest.raises(ModelError, match=r"config.json does not hold a JSON object"):
+    with pytest.raises(
+        ModelError, match=r"^\S+config.json does not hold a JSON object; copy the config.json of the model"
+    ):
         load_hf_folder(folder)
     (folder / "config.json").unlink()
     with pytest.raises(ModelError, match=r"is neither a run nor a model: it holds no config.json"):
