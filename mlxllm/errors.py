@@ -36,12 +36,12 @@ class ModelError(UserError):
 
 
 class DivergedError(UserError):
-    """Training stopped because loss or gradients stayed non-finite; the last good checkpoint is kept."""
+    """Training stopped because loss or gradients stayed non-finite; checkpoints from before are kept."""
 
     exit_code = EXIT_DIVERGED
 
 
 class OutOfMemoryError(UserError):
-    """The device ran out of memory; the last checkpoint is kept."""
+    """The device ran out of memory; checkpoints from before are kept."""
 
     exit_code = EXIT_DIVERGED

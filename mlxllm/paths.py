@@ -58,6 +58,8 @@ def existing(kind: Kind, text: str) -> Path:
     Raises:
         ConfigError: there is no such thing; the message lists the near names.
     """
+    if not text:
+        raise ConfigError(f"the name of a {_SINGULAR[kind]} is empty ({_known(kind, text)})")
     if _NAME.fullmatch(text) and (folder(kind) / text).exists():
         return folder(kind) / text
     if is_path(text) and Path(text).expanduser().exists():

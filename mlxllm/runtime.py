@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -73,6 +75,17 @@ def set_blas_threads(n: int) -> int:
     if _openblas is not None:
         _openblas.openblas_set_num_threads(n)
     return before
+
+
+@contextmanager
+def blas_for_lanes(lanes: int) -> Iterator[None]:
+    """One BLAS thread inside the block where several lanes work side by side: they keep the cores busy already."""
+    before = set_blas_threads(1) if lanes > 1 else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            set_blas_threads(before)
 
 
 def has_gpu() -> bool:

@@ -65,9 +65,18 @@ class Perplexity:
         return asdict(self)
 
 
-def token_losses(model: Transformer, inputs: mx.array, targets: mx.array, chunk_tokens: int = 1024) -> mx.array:
-    """-log p(target) of each position, nats: (B, T) float32. Only `chunk_tokens` rows of logits exist at a time."""
-    hidden = model.model(inputs)
+def token_losses(
+    model: Transformer,
+    inputs: mx.array,
+    targets: mx.array,
+    chunk_tokens: int = 1024,
+    positions: mx.array | None = None,
+) -> mx.array:
+    """-log p(target) of each position, nats: (B, T) float32. Only `chunk_tokens` rows of logits exist at a time.
+
+    For `positions` see `Decoder.__call__`.
+    """
+    hidden = model.model(inputs, positions=positions)
     rows = hidden.reshape(-1, hidden.shape[-1])
     flat = targets.reshape(-1)
     losses: list[mx.array] = []

@@ -17,6 +17,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -42,6 +43,14 @@ class RunDirectory:
     def name(self) -> str:
         """The run's name is the name of its folder and stands nowhere else, so renaming is one rename."""
         return Path(os.path.abspath(self.path)).name
+
+    @property
+    def address(self) -> str:
+        """What to type for this run: its name where it lies in `<home>/runs`, else its path."""
+        if Path(os.path.abspath(self.path)).parent == Path(os.path.abspath(paths.folder("runs"))):
+            return self.name
+        path = str(self.path)
+        return shlex.quote(path if paths.is_path(path) else f"./{path}")
 
     @property
     def config(self) -> Path:
@@ -133,7 +142,7 @@ class RunDirectory:
                 if time.monotonic() > deadline:
                     raise RunError(
                         f"run {self.name!r} is in use by {self._owner()}; see it with "
-                        f"`mlxllm runs show {self.name}`, end it with `mlxllm runs stop {self.name} --wait`, "
+                        f"`mlxllm runs show {self.address}`, end it with `mlxllm runs stop {self.address} --wait`, "
                         f"or give this run another name"
                     ) from None
                 time.sleep(0.02)

@@ -46,7 +46,7 @@ _WATCHDOG_HELP = (
     "train.batch_size with more train.grad_accum_steps avoids it"
 )
 _KILLED_HELP = (
-    "it left no last word, so usually by the system, for want of memory, or by a restart of the machine; "
+    "usually the system ended it for want of memory, or the machine was restarted, or native code crashed; "
     "if it comes again, a smaller train.batch_size with more train.grad_accum_steps needs less"
 )
 
@@ -63,14 +63,14 @@ class ExitReport:
 
 
 def classify_exit(returncode: int | None, log_tail: str, state: RunState | None, name: str) -> ExitReport:
-    """Tell how the trainer of run `name` ended.
+    """Tell how the trainer of a run ended.
 
     Args:
         returncode: of the process; negative for a signal, as `subprocess` has it, or 128 + signal, as a shell
             has it; None where nobody was there to see.
         log_tail: the end of what this attempt wrote to stdout and stderr.
         state: the last state, None where it never wrote one.
-        name: of the run.
+        name: what to type for the run.
     """
     status = state.status if state is not None else None
     why = state.exit_reason if state is not None else None
@@ -94,8 +94,10 @@ def classify_exit(returncode: int | None, log_tail: str, state: RunState | None,
     if _DISK.search(evidence):
         return ExitReport("disk_full", f"the disk is full{at}; make room, then resume", resume)
     if code == -signal.SIGKILL or (code is None and status in ACTIVE and not _last_words(log_tail)):
-        return ExitReport("killed", f"the trainer was ended from outside{at}: {_KILLED_HELP}", resume)
+        return ExitReport("killed", f"the trainer ended without a last word{at}: {_KILLED_HELP}", resume)
     words = why or _last_words(log_tail) or _name_of(code)
+    if code is not None and code < 0 and not why:  # nobody said why, so the last line of the log is not the reason
+        words = _name_of(code)
     if state is None:
         return ExitReport("refused", f"training did not start: {words}", None)
     return ExitReport("crashed", f"the trainer crashed{at}: {words}", resume)
@@ -120,7 +122,7 @@ def explain(run: RunDirectory, returncode: int | None = None) -> ExitReport:
             launch = None  # a later attempt was started in a terminal: return code and log are not its own
     if launch is not None and returncode is None:
         returncode = launch.returncode
-    return classify_exit(returncode, log_tail(run) if launch is not None else "", state, run.name)
+    return classify_exit(returncode, log_tail(run) if launch is not None else "", state, run.address)
 
 
 def log_tail(run: RunDirectory, max_bytes: int = _LOG_TAIL) -> str:

@@ -90,7 +90,7 @@ def read_state(run: RunDirectory) -> RunState | None:
     except (UserError, AttributeError, TypeError, ValueError) as error:
         raise RunError(
             f"the state of run {run.name!r} is damaged ({error}); "
-            f"delete {run.state} and continue from the last checkpoint with `mlxllm resume {run.name}`"
+            f"delete {run.state} and continue from the last checkpoint with `mlxllm resume {run.address}`"
         ) from None
 
 

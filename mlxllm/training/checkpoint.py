@@ -5,6 +5,7 @@ What is read back is verified by `model.checkpoint_files` first.
 """
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,13 +19,14 @@ from mlxllm.model.checkpoint_files import (
     MANIFEST_FILE,
     MODEL_FILE,
     OPTIMIZER_FILE,
+    TRAINABLE_FILE,
     TRAINER_FILE,
     best_path,
     checkpoint_path,
     list_checkpoints,
     verify_checkpoint,
 )
-from mlxllm.runs import fsync_directory, fsync_file, read_json, sha256_of_file, write_json_atomic
+from mlxllm.runs import RunDirectory, fsync_directory, fsync_file, read_json, sha256_of_file, write_json_atomic
 from mlxllm.training.step import TrainState, by_name
 
 
@@ -52,8 +54,16 @@ class TrainerState:
     """What a particular kind of training adds."""
 
 
-def save_checkpoint(run_path: Path, state: TrainState, trainer: TrainerState) -> Path:
+def save_checkpoint(
+    run_path: Path, state: TrainState, trainer: TrainerState, write_adapter: Callable[[Path], None] | None = None
+) -> Path:
     """Write the checkpoint of `trainer.step`; one that is there already and whole is left alone.
+
+    Args:
+        run_path: the run's folder.
+        state: weights and moments.
+        trainer: what else a resume needs.
+        write_adapter: where the weights are an adapter's: writes it into a folder in the layout that others load.
 
     Returns:
         Its folder.
@@ -71,10 +81,13 @@ def save_checkpoint(run_path: Path, state: TrainState, trainer: TrainerState) ->
     try:
         partial.mkdir(parents=True)
         # The metadata is fixed: equal weights give equal files.
-        mx.save_safetensors(str(partial / MODEL_FILE), state.parameters, {"format": "mlx"})
+        weights = MODEL_FILE if write_adapter is None else TRAINABLE_FILE
+        mx.save_safetensors(str(partial / weights), state.parameters, {"format": "mlx"})
         mx.save_safetensors(str(partial / OPTIMIZER_FILE), state.optimizer, {"format": "mlx"})
         write_json_atomic(partial / TRAINER_FILE, asdict(trainer))
-        names = (MODEL_FILE, OPTIMIZER_FILE, TRAINER_FILE)
+        if write_adapter is not None:
+            write_adapter(partial)
+        names = sorted(path.name for path in partial.iterdir())
         for name in names:
             with open(partial / name, "rb") as file:
                 fsync_file(file.fileno())
@@ -87,7 +100,7 @@ def save_checkpoint(run_path: Path, state: TrainState, trainer: TrainerState) ->
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(
             f"cannot write the checkpoint of step {trainer.step:,} to {final}: {error}; make room on the disk, then "
-            f"`mlxllm resume {run_path.name}` goes on from the checkpoint before"
+            f"`mlxllm resume {RunDirectory(run_path).address}` goes on from the checkpoint before"
         ) from error
     return final
 
@@ -95,7 +108,8 @@ def save_checkpoint(run_path: Path, state: TrainState, trainer: TrainerState) ->
 def load_checkpoint(path: Path) -> tuple[TrainState, TrainerState]:
     """Read a checkpoint that `find_checkpoint` has verified."""
     trainer = TrainerState(**read_json(path / TRAINER_FILE))
-    parameters = mx.load(str(path / MODEL_FILE))
+    weights = path / MODEL_FILE
+    parameters = mx.load(str(weights if weights.exists() else path / TRAINABLE_FILE))
     optimizer = mx.load(str(path / OPTIMIZER_FILE))
     assert isinstance(parameters, dict)
     assert isinstance(optimizer, dict)

@@ -7,7 +7,7 @@ from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, DataError, RunError
 from mlxllm.estimate import estimate
 from mlxllm.model.checkpoint_files import list_checkpoints
-from mlxllm.model.module import named_parameters
+from mlxllm.model.module import trainable_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.runs import RunDirectory, read_json
 from mlxllm.runtime import device_info
@@ -23,7 +23,7 @@ UNCOMPARED = {
 
 def comparable(config: RunConfig) -> dict[str, Any]:
     """The settings that decide the weights, as plain values."""
-    raw = config.model_dump(mode="json", exclude={"sample", "preset"})
+    raw = config.model_dump(mode="json", exclude={"sample", "preset", "base_model", "base_fingerprint"})
     for section, names in UNCOMPARED.items():
         raw[section] = {k: v for k, v in raw[section].items() if k not in names}
     return raw
@@ -41,19 +41,21 @@ def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "")
     return found
 
 
-def check_unchanged(run: RunDirectory, config: RunConfig, dataset: TokenDataset, trainer: TrainerState) -> None:
+def check_unchanged(run: RunDirectory, config: RunConfig, fingerprint: str, trainer: TrainerState) -> None:
     """Refuse to go on under settings or data that the checkpoint was not trained with."""
     trained = trainer.extra.get("config")
     if trained is not None and (changed := differences(trained, comparable(config))):
         raise RunError(
             f"the configuration of run {run.name!r} is not the one that it was trained with ({'; '.join(changed)}); put "
-            f"{run.config} back as it was, or start a new run with --model {run.name}"
+            f"{run.config} back as it was, or start a new run with --model {run.address}"
         )
-    if trainer.data_fingerprint != dataset.fingerprint:
+    if trainer.data_fingerprint != fingerprint:
+        records = ", ".join(config.data.records)
+        what = f"records {records} are not those" if records else f"dataset {config.data.dataset!r} is not the one"
         raise RunError(
-            f"dataset {config.data.dataset!r} is not the one that run {run.name!r} was trained on (fingerprint "
-            f"{trainer.data_fingerprint[:12]} -> {dataset.fingerprint[:12]}); rebuild it as it was, or start a new run with "
-            f"--model {run.name}"
+            f"{what} that run {run.name!r} was trained on (fingerprint "
+            f"{trainer.data_fingerprint[:12]} -> {fingerprint[:12]}); make it as it was, or start a new run with "
+            f"--model {run.address}"
         )
 
 
@@ -79,7 +81,7 @@ def check_memory(config: RunConfig) -> None:
 
 def check_shapes(run: RunDirectory, model: Transformer, state: TrainState) -> None:
     """Refuse a checkpoint whose arrays are not those of the configured model."""
-    expected = {name: tuple(p.shape) for name, p in named_parameters(model).items()}
+    expected = {name: tuple(p.shape) for name, p in trainable_parameters(model).items()}
     found = {name: tuple(p.shape) for name, p in state.parameters.items()}
     if expected != found:
         name = next(n for n in sorted({*expected, *found}) if expected.get(n) != found.get(n))
@@ -106,4 +108,7 @@ def already_exists(run: RunDirectory, config: RunConfig) -> str:
     # Values that are only known once a run starts are no difference that the user made.
     changed = [c for c in changed if not c.startswith(("model.vocab_size", "train.lanes", "train.compute_dtype"))]
     what = f"with other settings ({'; '.join(changed)})" if changed else "with the same settings"
-    return f"run {run.name!r} exists already {what}; continue it with `mlxllm resume {run.name}` or choose another --run name"
+    return (
+        f"run {run.name!r} exists already {what}; continue it with `mlxllm resume {run.address}` or choose another "
+        f"--run name"
+    )

@@ -8,6 +8,7 @@ looks for it, whole: each works in a temporary folder of its own and moves finis
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,7 @@ def compile_part(config: RunConfig, part: str) -> None:
         mx.eval(step.gradients(state.parameters, (ids, ids)))
         return
     gradients = {name: mx.zeros(p.shape) for name, p in state.parameters.items()}
-    mx.eval(step.update(state, (gradients, mx.zeros(()), mx.ones(())), update_constants(train, 1.0, 1)))
+    mx.eval(step.update(state, (gradients, mx.zeros(()), mx.ones(()), {}), update_constants(train, 1.0, 1)))
     split = _Zeros(lanes * 2 * length + 1)
     Evaluator(split, np.ones(config.model.vocab_size), length, batch_size=2, lanes=lanes)(model)
 
@@ -117,4 +118,5 @@ def _main(part: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves the temporary folder tidily
     _main(sys.argv[1])

@@ -103,6 +103,7 @@ def next_token_loss(
     inputs: mx.array,
     targets: mx.array,
     loss_mask: mx.array | None = None,
+    positions: mx.array | None = None,
     *,
     chunk_tokens: int = 1024,
     z_loss: float = 0.0,
@@ -114,11 +115,12 @@ def next_token_loss(
         inputs: (B, T) token ids.
         targets: (B, T), the token that follows each input.
         loss_mask: (B, T) weights; None counts every token.
+        positions: (B, T), where several texts share a row; see `Decoder.__call__`.
 
     Returns:
         (summed loss in nats, number of tokens), float32 scalars; a mixture of experts adds its balance loss per token.
     """
-    hidden = model.model(inputs)  # (B, T, D)
+    hidden = model.model(inputs, positions=positions)  # (B, T, D)
     mask = mx.ones(targets.shape) if loss_mask is None else loss_mask.astype(mx.float32)
     loss = cross_entropy(
         hidden.reshape(-1, hidden.shape[-1]),

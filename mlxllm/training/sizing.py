@@ -9,9 +9,9 @@ import mlx.core as mx
 from mlxllm.config import DataConfig, ModelConfig, RunConfig, SampleConfig, TrainConfig
 from mlxllm.estimate import estimate
 from mlxllm.model.transformer import build_model
-from mlxllm.runtime import set_blas_threads
+from mlxllm.runtime import blas_for_lanes
 from mlxllm.training.objectives import next_token_loss
-from mlxllm.training.start import settle
+from mlxllm.training.plan import settle
 from mlxllm.training.step import TrainStep, initial_state
 
 LADDER = ((64, 3), (96, 3), (128, 4), (192, 4), (256, 6), (320, 6), (384, 8), (512, 8), (640, 10), (768, 12))
@@ -19,9 +19,8 @@ LADDER = ((64, 3), (96, 3), (128, 4), (192, 4), (256, 6), (320, 6), (384, 8), (5
 
 TOKENS_PER_PARAMETER = 2.5
 """A size is affordable if the time lets it see at least so many tokens a weight. Compute-optimal training of large
-models takes 20 (Chinchilla, arXiv:2203.15556); a small world that is read for minutes is learned best by one that is
-larger than that, but not by much: half a million weights and 3.5 tokens for each of them ended at 0.45 bits per byte
-where a million weights and 0.8 tokens, for the same time, ended at 0.50."""
+models takes 20 (Chinchilla, arXiv:2203.15556); a small world that is read for minutes is learned best by a model that
+is larger than that, but not by much."""
 
 PARAMETERS_PER_TEXT_TOKEN = 3.0
 """A model with more weights than this for each token of the text learns it by heart."""
@@ -67,20 +66,18 @@ def measured_flops(text: TextSize) -> float:
     step = TrainStep(model := build_model(config.model), train, next_token_loss, lanes=train.lanes)
     ids = mx.random.randint(0, text.vocab_size, (train.batch_size, config.data.max_seq_len))
     state = initial_state(model, train)
-    threads = set_blas_threads(1) if train.lanes > 1 else None
     mx.disable_compile()
     try:
         seconds = []
-        for _ in range(1 + _PROBE_STEPS):
-            begun = time.perf_counter()
-            after, metrics = step(state, (ids, ids))
-            mx.eval(after.arrays(), metrics.arrays())
-            seconds.append(time.perf_counter() - begun)
+        with blas_for_lanes(train.lanes):
+            for _ in range(1 + _PROBE_STEPS):
+                begun = time.perf_counter()
+                after, metrics = step(state, (ids, ids))
+                mx.eval(after.arrays(), metrics.arrays())
+                seconds.append(time.perf_counter() - begun)
     finally:
         if "MLX_DISABLE_COMPILE" not in os.environ:
             mx.enable_compile()
-        if threads is not None:
-            set_blas_threads(threads)
     return estimate(config).flops_per_token * ids.size / min(seconds[1:])
 
 

@@ -8,12 +8,13 @@ Shapes: B rows of one forward pass, A forward passes, T time.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import mlx.core as mx
 from mlx.utils import tree_map
 
 from mlxllm.config import TrainConfig
-from mlxllm.model.module import named_parameters, set_parameters
+from mlxllm.model.module import set_parameters, trainable_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.training.optimizers import (
     Arrays,
@@ -25,14 +26,20 @@ from mlxllm.training.optimizers import (
 )
 from mlxllm.training.schedules import learning_rate_scale
 
-Objective = Callable[..., tuple[mx.array, mx.array]]
-"""(model, *batch arrays) -> (summed loss, number of tokens), float32 scalars."""
+Objective = Callable[..., tuple[mx.array, mx.array] | tuple[mx.array, mx.array, Arrays]]
+"""(model, *batch arrays) -> (summed loss, what it was summed over, sums of other numbers by name), float32 scalars.
+
+What it was summed over is a number of tokens or of pairs; the third may be left out.
+"""
 
 Batch = tuple[mx.array, ...]
 """Arrays whose first axis is the row."""
 
-Sums = tuple[Arrays, mx.array, mx.array]
-"""(gradients of the summed loss by name, the summed loss, the number of tokens)."""
+TOKENS = "tokens"
+"""Under this name an objective that is not summed over tokens says how many it has read."""
+
+Sums = tuple[Arrays, mx.array, mx.array, Arrays]
+"""(gradients of the summed loss by name, the summed loss, what it was summed over, sums of other numbers by name)."""
 
 
 @dataclass
@@ -56,17 +63,19 @@ class StepMetrics:
     """What a step reports, still on the device."""
 
     loss: mx.array
-    """Mean over the step's tokens, nats."""
+    """Mean over the step's tokens (nats) or pairs."""
     grad_norm: mx.array
     """Before clipping."""
     num_tokens: mx.array
-    """Tokens that the loss was averaged over."""
+    """Tokens or pairs that the loss was averaged over."""
     finite: mx.array
     """False where loss or gradients were not finite and the update was skipped."""
+    means: Arrays
+    """The objective's other numbers, averaged over the same."""
 
     def arrays(self) -> list[mx.array]:
         """All arrays, for `mx.eval`."""
-        return [self.loss, self.grad_norm, self.num_tokens, self.finite]
+        return [self.loss, self.grad_norm, self.num_tokens, self.finite, *self.means.values()]
 
 
 def by_name(arrays: Arrays) -> Arrays:
@@ -76,7 +85,7 @@ def by_name(arrays: Arrays) -> Arrays:
 
 def initial_state(model: Transformer, train: TrainConfig) -> TrainState:
     """The state before step 0, from the model's present weights."""
-    parameters = by_name({name: p.astype(mx.float32) for name, p in named_parameters(model).items()})
+    parameters = by_name({name: p.astype(mx.float32) for name, p in trainable_parameters(model).items()})
     return TrainState(parameters, by_name(init_state(train, parameters)), 0)
 
 
@@ -155,9 +164,10 @@ class TrainStep:
 
     def _gradients(self, parameters: Arrays, batch: Batch) -> Sums:
 
-        def loss(parameters: Arrays, part: Batch) -> tuple[mx.array, mx.array]:
+        def loss(parameters: Arrays, part: Batch) -> tuple[mx.array, mx.array, Arrays]:
             install(self._model, {n: p.astype(self._dtype) for n, p in parameters.items()})
-            return self._objective(self._model, *part)
+            total, count, *others = self._objective(self._model, *part)
+            return total, count, others[0] if others else {}
 
         lanes = len(self._streams)
         rows = self._train.batch_size // lanes
@@ -166,17 +176,14 @@ class TrainStep:
             with mx.stream(stream):
                 part = tuple(a[i * rows : (i + 1) * rows] for a in batch) if lanes > 1 else batch
                 results.append(mx.value_and_grad(loss)(parameters, part))
-        (total, num_tokens), gradients = results[0]
-        for (more, count), lane_gradients in results[1:]:
-            total, num_tokens = total + more, num_tokens + count
-            gradients = tree_map(lambda a, b: a + b, gradients, lane_gradients)
-        return gradients, total, num_tokens
+        (total, num_tokens, others), gradients = results[0]
+        sums: Sums = gradients, total, num_tokens, others
+        for (more, count, more_others), lane_gradients in results[1:]:
+            sums = _added(sums, (lane_gradients, more, count, more_others))
+        return sums
 
-    def _accumulate(
-        self, parameters: Arrays, batch: Batch, gradients: Arrays, total: mx.array, num_tokens: mx.array
-    ) -> Sums:
-        new, more, count = self._gradients(parameters, batch)
-        return {n: g + new[n] for n, g in gradients.items()}, total + more, num_tokens + count
+    def _accumulate(self, parameters: Arrays, batch: Batch, *sums: Any) -> Sums:
+        return _added(cast(Sums, sums), self._gradients(parameters, batch))
 
     def _apply(
         self,
@@ -185,8 +192,9 @@ class TrainStep:
         gradients: Arrays,
         total: mx.array,
         num_tokens: mx.array,
+        others: Arrays,
         constants: Constants,
-    ) -> tuple[Arrays, Arrays, tuple[mx.array, ...]]:
+    ) -> tuple[Arrays, Arrays, tuple[Any, ...]]:
         count = mx.maximum(num_tokens, 1)
         loss = total / count
         norm = global_norm(gradients) / count
@@ -197,4 +205,9 @@ class TrainStep:
         new_parameters, new_optimizer = apply_updates(self._train, parameters, clipped, optimizer, constants)
         kept = {n: mx.where(finite, p, parameters[n]) for n, p in new_parameters.items()}
         kept_optimizer = {n: mx.where(finite, s, optimizer[n]) for n, s in new_optimizer.items()}
-        return kept, kept_optimizer, (loss, norm, num_tokens, finite)
+        means = {n: o / count for n, o in others.items()}
+        return kept, kept_optimizer, (loss, norm, num_tokens, finite, means)
+
+
+def _added(a: Sums, b: Sums) -> Sums:
+    return cast(Sums, tree_map(lambda x, y: x + y, a, b))

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
 from typing import cast
 
@@ -18,17 +19,18 @@ import numpy as np
 
 from mlxllm.config import RunConfig, SampleConfig
 from mlxllm.errors import DivergedError, OutOfMemoryError, UserError
-from mlxllm.evaluation.perplexity import Evaluator
 from mlxllm.inference.generate import generate
+from mlxllm.model.adapter_files import save_adapter
+from mlxllm.model.adapters import has_adapters
+from mlxllm.model.checkpoint_files import list_checkpoints
 from mlxllm.model.transformer import Transformer
 from mlxllm.runs import Event, Recorder, Request, RunDirectory
 from mlxllm.runtime import process_footprint_bytes
-from mlxllm.tokenizer import Tokenizer
 from mlxllm.training.budget import Cost
 from mlxllm.training.checkpoint import TrainerState, mark_best, prune_checkpoints, save_checkpoint
-from mlxllm.training.loader import TokenLoader
 from mlxllm.training.schedules import decay_start, learning_rate_scale
-from mlxllm.training.step import Batch, StepMetrics, TrainState, TrainStep, install
+from mlxllm.training.step import TOKENS, Batch, StepMetrics, TrainState, TrainStep, install
+from mlxllm.training.task import Task
 
 _POLL_SECONDS = 0.1
 
@@ -76,10 +78,8 @@ class Trainer:
     run: RunDirectory
     config: RunConfig
     model: Transformer
-    tokenizer: Tokenizer
+    task: Task
     step: TrainStep
-    loader: TokenLoader
-    evaluator: Evaluator
     state: TrainState
     progress: TrainerState
     listener: Callable[[Event], None]
@@ -107,7 +107,7 @@ class Trainer:
                 raise
             raise OutOfMemoryError(
                 f"out of memory at step {self.state.step:,} ({error}); make --batch-size or --max-seq-len smaller, or set "
-                f"train.gradient_checkpointing; the last checkpoint is kept"
+                f"train.gradient_checkpointing; {self._kept()}"
             ) from error
 
     def _loop(self, recorder: Recorder) -> Outcome:
@@ -144,9 +144,8 @@ class Trainer:
         return Outcome("early_stopped" if self._ended_early else "finished")
 
     def batch(self, step: int) -> Batch:
-        """Inputs and targets of a step, (A * B, T) each."""
-        rows = self.loader.batch(step)
-        return mx.array(rows[:, :-1]), mx.array(rows[:, 1:])
+        """The arrays of a step, A * B rows each."""
+        return tuple(mx.array(a) for a in self.task.rows.batch(step))
 
     def _due(self, step: int) -> bool:
         train = self.config.train
@@ -178,7 +177,9 @@ class Trainer:
     def _record(self, recorder: Recorder, metrics: StepMetrics, step: int) -> None:
         """Wait for a step's numbers, write its event, watch for divergence."""
         loss, grad_norm = cast(float, metrics.loss.item()), cast(float, metrics.grad_norm.item())
-        tokens = int(cast(float, metrics.num_tokens.item()))
+        counted = cast(float, metrics.num_tokens.item())
+        means = {name: cast(float, value.item()) for name, value in metrics.means.items()}
+        tokens = round(counted * means.pop(TOKENS, 1.0))
         self.progress = replace(self.progress, step=step, tokens=self.progress.tokens + tokens)
         train = self.config.train
         self._tell(
@@ -192,6 +193,7 @@ class Trainer:
             tok_per_sec=self._rate.add(tokens),
             peak_memory=mx.get_peak_memory(),
             footprint=process_footprint_bytes(),
+            **means,
         )
         if metrics.finite.item():
             if self.progress.nonfinite_in_a_row:
@@ -200,20 +202,28 @@ class Trainer:
         in_a_row = self.progress.nonfinite_in_a_row + 1
         self.progress = replace(self.progress, nonfinite_in_a_row=in_a_row)
         self._tell(recorder, "warning", step, message=f"step {step:,}: loss or gradient is not finite; update skipped")
-        if in_a_row >= train.max_nonfinite_steps:
+        # A run that is shorter than that and has made no step at all has come to nothing just as well.
+        if in_a_row >= min(train.max_nonfinite_steps, train.max_steps):
             raise DivergedError(
-                f"{in_a_row} steps in a row had a loss or gradient that is not finite (the last is step {step:,}); the last "
-                f"good checkpoint is kept; start again with a smaller --learning-rate"
+                f"{in_a_row} steps in a row had a loss or gradient that is not finite (the last is step {step:,}); "
+                f"{self._kept()}; start again with a smaller --learning-rate"
             )
+
+    def _kept(self) -> str:
+        """What of the run can be used."""
+        checkpoints = list_checkpoints(self.run.path)
+        if not checkpoints:
+            return "no checkpoint had been written"
+        return f"the checkpoint of step {checkpoints[-1].step:,} is kept"
 
     def _validate(self, recorder: Recorder) -> bool:
         """Score the validation split; returns whether it was the best so far."""
-        if self._validated_at == self.state.step:
+        if self._validated_at == self.state.step or self.task.validation is None:
             return False
         recorder.flush()
         begun = time.perf_counter()
         install(self.model, self.state.parameters)
-        results = self.evaluator(self.model)
+        results = dict(self.task.validation(self.model))
         everything = results.pop("all")
         best = self.progress.best_val_loss
         improved = math.isfinite(everything.loss) and (best is None or everything.loss < best)
@@ -246,7 +256,7 @@ class Trainer:
         best = self._validated_at == self.state.step and self._improved
         best_step = self.state.step if best else self.progress.best_step
         self.progress = replace(self.progress, step=self.state.step, best_step=best_step)
-        path = save_checkpoint(self.run.path, self.state, self.progress)
+        path = self.write_checkpoint()
         if best:
             mark_best(self.run.path, self.progress)
         keep = {step for step in (best_step, self._stable_step()) if step is not None}
@@ -262,6 +272,20 @@ class Trainer:
         )
         self._rate.restart()
 
+    def write_checkpoint(self) -> Path:
+        """Save state and progress as they are, with the adapter in mlx-lm's layout where there is one; the folder."""
+        if not has_adapters(self.model):
+            return save_checkpoint(self.run.path, self.state, self.progress)
+        install(self.model, self.state.parameters)
+
+        def write_adapter(folder: Path) -> None:
+            config = self.config
+            save_adapter(
+                self.model, folder, base_name=config.base_model, base_fingerprint=config.base_fingerprint or None
+            )
+
+        return save_checkpoint(self.run.path, self.state, self.progress, write_adapter)
+
     def _sample(self, recorder: Recorder) -> None:
         if self.config.train.sample_every:
             text = self.complete(self.config.train.sample_prompt, self.config.sample)
@@ -272,8 +296,10 @@ class Trainer:
         """The continuation of `prompt` by the weights as they are now."""
         install(self.model, self.state.parameters)
         self.model.eval()
-        prompt_ids = self.tokenizer.encode(prompt)
-        return "".join(t.text for t in generate(self.model, self.tokenizer, prompt_ids, sample))
+        task = self.task
+        prompt_ids = task.prompt_ids(prompt) if task.prompt_ids is not None else task.tokenizer.encode(prompt)
+        tokens = generate(self.model, task.tokenizer, prompt_ids, sample, stop_ids=task.stop_ids)
+        return "".join(token.text for token in tokens)
 
     def _obey(self, recorder: Recorder) -> bool:
         """Do what the control files ask; returns whether to stop."""
@@ -324,14 +350,23 @@ class Trainer:
         """
         self._timed_step()
         step = float(np.median([self._timed_step() for _ in range(steps)]))
-        measured = min(max(1, self.config.train.lanes), self.evaluator.num_batches)
-        self.evaluator(self.model, max_batches=measured)
-        begun = time.perf_counter()
-        self.evaluator(self.model, max_batches=measured)
-        validation = (time.perf_counter() - begun) * self.evaluator.num_batches / measured
+        validation = self._timed_validation()
         begun = time.perf_counter()
         self.complete(self.config.train.sample_prompt, self.config.sample)
         return Cost(step, validation, time.perf_counter() - begun)
+
+    def _timed_validation(self) -> float:
+        """Seconds that a whole validation would take."""
+        validation = self.task.validation
+        if validation is None:
+            return 0.0
+        measured = min(max(1, self.config.train.lanes), validation.num_batches)
+        seconds = []
+        for _ in range(3):  # the first one warms up; one hiccup, times the number of batches, would eat the time
+            begun = time.perf_counter()
+            validation(self.model, max_batches=measured)
+            seconds.append(time.perf_counter() - begun)
+        return min(seconds[1:]) * validation.num_batches / measured
 
     def _timed_step(self) -> float:
         begun = time.perf_counter()

@@ -1,4 +1,5 @@
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -112,6 +113,16 @@ def test_create_where_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(RunError, match="cannot make the run folder"):
         RunDirectory.create(tmp_path / "taken")
+
+
+def test_the_address_finds_the_run_again(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a message tells people to type leads back to the run, wherever it lies."""
+    assert run.address == "first"
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "elsewhere", Path("elsewhere"), Path("two words")):
+        other = RunDirectory.create(path)
+        write_json_atomic(other.config, {})
+        assert find_run(shlex.split(other.address)[0]).config.samefile(other.config)
 
 
 def test_find_run_by_name_and_by_path(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

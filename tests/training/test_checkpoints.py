@@ -149,7 +149,7 @@ def test_training_from_a_run_begins_with_its_weights(data: Path, tmp_path: Path)
     tiny.assert_same_checkpoint_of(tmp_path / "first", 12, tmp_path / "second", 0)
     state = read_state(RunDirectory(tmp_path / "second"))
     assert state is not None
-    assert state.about["model"] == str(tmp_path / "first")
+    assert state.about["model"] == f"{tmp_path / 'first'}@12"
 
 
 def test_a_run_from_a_model_that_is_gone_still_resumes(data: Path, tmp_path: Path) -> None:

@@ -195,11 +195,22 @@ def test_divergence_ends_with_4_and_keeps_the_checkpoint(data: Path, tmp_path: P
     assert warnings[-1] - warnings[-3] == 2
     kept = find_checkpoint(run, "last")
     assert kept.step >= 1
+    assert f"the checkpoint of step {kept.step} is kept" in told
     state = read_state(RunDirectory(run))
     assert state is not None
     assert state.status == "diverged"
     bad = next(e for e in events if e["kind"] == "train" and e["step"] == warnings[-1])
     assert bad["loss"] is None or bad["grad_norm"] is None
+
+
+def test_a_run_whose_every_step_was_skipped_has_diverged(data: Path, tmp_path: Path) -> None:
+    """Also one that is too short for so many bad steps in a row; and nobody is promised a checkpoint."""
+    process = run_cli(
+        *start(data, tmp_path / "run", "--max-steps", 2, "--schedule", "constant", "--set", "train.z_loss=1e300")
+    )
+    told = sentence(process, 4)
+    assert "2 steps in a row" in told
+    assert "no checkpoint had been written" in told
 
 
 def test_json_prints_the_events(data: Path, tmp_path: Path) -> None:

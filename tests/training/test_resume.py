@@ -204,7 +204,7 @@ def test_changed_settings_are_refused_with_the_difference(data: Path, tmp_path: 
     assert "train.learning_rate: 0.003 -> 0.5" in message
     assert "model.hidden_act: silu -> gelu" in message
     assert "put" in message
-    assert "--model run" in message
+    assert f"--model {run.path}" in message
 
 
 def test_what_does_not_touch_the_weights_may_change(data: Path, tmp_path: Path) -> None:
@@ -244,7 +244,8 @@ def test_a_rebuilt_dataset_is_refused(tmp_path: Path) -> None:
 def test_an_existing_run_is_not_overwritten(data: Path, tmp_path: Path) -> None:
     settings = recipe(data, "adamw")
     tiny.train(tmp_path / "run", settings)
-    with pytest.raises(RunError, match="exists already with the same settings; continue it with `mlxllm resume run`"):
+    again = f"exists already with the same settings; continue it with `mlxllm resume {tmp_path}/run`"
+    with pytest.raises(RunError, match=again):
         tiny.train(tmp_path / "run", settings)
     with pytest.raises(RunError, match=r"with other settings \(train.seed: 42 -> 1\)"):
         tiny.train(tmp_path / "run", settings.with_values(train={"seed": 1}))

@@ -16,7 +16,8 @@ from mlxllm.model.checkpoint_files import find_checkpoint, list_checkpoints
 from mlxllm.runs import RunDirectory, read_events, read_state
 from mlxllm.training.budget import Cost, steps_within
 from mlxllm.training.compare import differences
-from mlxllm.training.start import default_lanes, resolve
+from mlxllm.training.plan import default_lanes, settle
+from mlxllm.training.pretrain import with_vocabulary
 from mlxllm.training.trainer import Interrupts
 from tests.training import tiny
 
@@ -81,15 +82,15 @@ def test_signals_are_given_back() -> None:
 
 def test_lanes_and_types_are_resolved(data: Path) -> None:
     opened = TokenDataset.open(data)
-    resolved = resolve(tiny.config(data), opened)
+    resolved = settle(with_vocabulary(tiny.config(data), opened))
     assert resolved.model.vocab_size == opened.vocab_size
     assert resolved.train.lanes == default_lanes(4) >= 1
     assert resolved.train.compute_dtype in ("float32", "bfloat16")
     assert 7 % default_lanes(7) == 0
-    assert resolve(resolved, opened) == resolved
+    assert settle(with_vocabulary(resolved, opened)) == resolved
     with pytest.raises(ConfigError, match=r"model.vocab_size is 5, but .* set it to 261 or more"):
-        resolve(tiny.config(data, {"vocab_size": 5}), opened)
-    assert resolve(tiny.config(data, {"vocab_size": 300}), opened).model.vocab_size == 300
+        with_vocabulary(tiny.config(data, {"vocab_size": 5}), opened)
+    assert with_vocabulary(tiny.config(data, {"vocab_size": 300}), opened).model.vocab_size == 300
 
 
 costs = st.builds(Cost, step=st.floats(1e-4, 5), validation=st.floats(0, 20), sample=st.floats(0, 5))

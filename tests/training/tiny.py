@@ -19,7 +19,8 @@ from mlxllm.data.sources import open_source
 from mlxllm.model.checkpoint_files import checkpoint_path
 from mlxllm.runs import Event, RunDirectory
 from mlxllm.tokenizer.byte import ByteTokenizer
-from mlxllm.training.start import plan_run, resume, start
+from mlxllm.training.plan import plan_run
+from mlxllm.training.start import resume, start
 from mlxllm.training.trainer import Interrupts, Outcome
 
 REPOSITORY = Path(__file__).parents[2]

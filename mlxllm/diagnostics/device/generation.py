@@ -25,9 +25,9 @@ def generation_tests() -> Iterator[Test]:
     yield Test("embedding rows by token id", 0.0, _embedding_rows)
     float32 = 8e-3 if reduced_float32() else 5e-5
     windowed = SMALL_MODEL.model_copy(update={"sliding_window": 16})
-    for label, config in (("", SMALL_MODEL), (", window of 16", windowed)):
+    for label, config in (("", SMALL_MODEL), (", window 16", windowed)):
         for dtype, tolerance in (("float32", float32), ("bfloat16", 5e-2)):
-            name = f"logits with and without cache{label}, {dtype}"
+            name = f"logits through the cache{label}, {dtype}"
             yield Test(name, tolerance, partial(_logits_through_cache, config, DTYPES[dtype]))
     yield Test("greedy token ids through the cache", float32, _greedy_ids)
 

@@ -67,8 +67,8 @@ def kernels() -> tuple[Kernel, ...]:
         _attention("attention, causal", H=4, K=4, T=65, S=65, mask="causal"),
         _attention("attention, grouped queries", H=4, K=2, T=65, S=65, mask="causal"),
         _attention("attention, window of 16", H=4, K=2, T=65, S=65, mask=causal_mask(65, 65, 16)),
-        _attention("attention, 1 query on 300 keys", H=4, K=2, T=1, S=300, mask=None),
-        _attention("attention, 20 queries on 90 keys", H=4, K=2, T=20, S=90, mask="causal"),
+        _attention("attention, last 1 of 300", H=4, K=2, T=1, S=300, mask=None),
+        _attention("attention, last 20 of 90", H=4, K=2, T=20, S=90, mask="causal"),
     )
 
 

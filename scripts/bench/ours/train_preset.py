@@ -13,7 +13,8 @@ from mlxllm.model.hf_config import architecture_of
 from mlxllm.model.hf_weights import expected_shapes
 from mlxllm.runs import RunDirectory
 from mlxllm.settings import build_config
-from mlxllm.training.start import Plan, plan_run, start
+from mlxllm.training.plan import Plan, plan_run
+from mlxllm.training.start import start
 from mlxllm.training.trainer import Interrupts
 
 
@@ -88,7 +89,7 @@ def main() -> None:
 def parameter_counts(plan: Plan) -> tuple[int, int]:
     """All parameters, and those without the rows of the vocabulary that the text never has."""
     total = sum(int(np.prod(shape)) for shape in expected_shapes(plan.config.model).values())
-    splits = (plan.dataset.train, plan.dataset.val)
+    splits = (plan.material.data.train, plan.material.data.val)
     occurring = len(np.unique(np.concatenate([split.read(0, split.num_tokens) for split in splits])))
     model = plan.config.model
     tables = 1 if model.tie_word_embeddings else 2

@@ -14,7 +14,7 @@ from mlxllm.model.loading import load_hf_folder
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.training.objectives import next_token_loss
-from mlxllm.training.start import default_lanes
+from mlxllm.training.plan import default_lanes
 from mlxllm.training.step import TrainStep, initial_state
 
 WARMUP = 2
@@ -50,20 +50,18 @@ def main() -> None:
         return next_token_loss(model, inputs, targets, chunk_tokens=train.loss_chunk_tokens)
 
     step = TrainStep(model, train, objective, compute_dtype=mx.float32, lanes=lanes)
-    threads = runtime.set_blas_threads(1) if lanes > 1 else None
     state = initial_state(model, train)
     mx.eval(state.arrays())
     mx.reset_peak_memory()
     seconds, losses = [], []
-    for _ in range(args.steps + WARMUP):
-        begun = time.perf_counter()
-        state, metrics = step(state, (mx.array(ids[:, :-1]), mx.array(ids[:, 1:])))
-        mx.eval(state.arrays(), metrics.arrays())
-        seconds.append(time.perf_counter() - begun)
-        losses.append(float(metrics.loss.item()))
+    with runtime.blas_for_lanes(lanes):
+        for _ in range(args.steps + WARMUP):
+            begun = time.perf_counter()
+            state, metrics = step(state, (mx.array(ids[:, :-1]), mx.array(ids[:, 1:])))
+            mx.eval(state.arrays(), metrics.arrays())
+            seconds.append(time.perf_counter() - begun)
+            losses.append(float(metrics.loss.item()))
     peak_memory, footprint = mx.get_peak_memory(), measure.peak_footprint()
-    if threads is not None:
-        runtime.set_blas_threads(threads)
     peak = measure.peak_gflops()
     rates = [B * T / s for s in seconds[WARMUP:]]
     gflop_per_token = training_flops_per_token(model, config, T) / 1e9

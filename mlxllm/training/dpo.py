@@ -1,0 +1,266 @@
+"""Direct preference optimisation: two answers to a prompt, and the chosen one is to become the likelier (arXiv:2305.18290).
+
+A pair is two sequences, prompt + chosen and prompt + rejected, padded to one of a few lengths and sent through the model
+together. Only the answers are scored: their hidden states are picked out before the output head, which is the widest
+matrix product of a small model.
+
+Shapes: P pairs, T tokens of a sequence, C tokens of an answer, D hidden, V vocabulary.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain
+from typing import cast
+
+import mlx.core as mx
+import numpy as np
+
+from mlxllm.config import DpoConfig, RunConfig
+from mlxllm.conversation.chat_format import ChatFormat
+from mlxllm.conversation.opening import open_preferences
+from mlxllm.conversation.preferences import Pair, pairs
+from mlxllm.conversation.report import Report
+from mlxllm.model.transformer import Transformer
+from mlxllm.training.logprobs import token_logprobs
+from mlxllm.training.optimizers import Arrays
+from mlxllm.training.preference_losses import Pairs, pair_losses, pair_metrics
+from mlxllm.training.rows import RowLoader, held_out
+from mlxllm.training.step import TOKENS, Objective
+
+KEYS = ("inputs", "answer_at", "answers", "answer_mask", "reference")
+_BUCKETS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+
+Row = Mapping[str, np.ndarray]
+"""One padded pair: inputs (2, T), answer_at (2, C) where each answer's token is predicted, answers (2, C) the tokens,
+answer_mask (2, C), and reference (2,) the reference's log-probabilities."""
+
+
+@dataclass(frozen=True)
+class DpoData:
+    """Pairs as ids."""
+
+    train: list[Pair]
+    val: list[Pair]
+    report: Report
+    fingerprint: str
+    """SHA-256 of all ids."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all training pairs, the prompt counted with each answer."""
+        return sum(2 * len(p.prompt_ids) + len(p.chosen_ids) + len(p.rejected_ids) for p in self.train)
+
+    @property
+    def summary(self) -> str:
+        """What there is to train on, in a line."""
+        held = f"; {len(self.val):,} held out" if self.val else ""
+        return f"{len(self.train):,} pairs, {self.num_tokens:,} tokens{held}"
+
+
+def open_dpo_data(config: RunConfig, chat_format: ChatFormat) -> DpoData:
+    """Read and encode what `data.records` and `data.val_records` name.
+
+    Raises:
+        ConfigError: there is no such file, or the template cannot be used.
+        DataError: a file is damaged, or no pair is left.
+    """
+    data, opened = config.data, open_preferences(config.data.records)
+    report, longest = opened.report, data.max_seq_len + 1
+    train = list(pairs(opened.train, chat_format, report, max_seq_len=longest))
+    if data.val_records:
+        named = open_preferences(data.val_records)
+        val = list(pairs(named.train, chat_format, named.report, max_seq_len=longest))
+    elif first := next(opened.val, None):
+        val = list(pairs(chain([first], opened.val), chat_format, opened.val_report, max_seq_len=longest))
+    else:
+        train, val = held_out(train, data.val_split)
+    digest = sha256()
+    for pair in (*train, None, *val):
+        for ids in (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids) if pair is not None else ():
+            digest.update(len(ids).to_bytes(8, "little") + ids.astype("<u4").tobytes())
+        digest.update(b"|")
+    return DpoData(train, val, report, digest.hexdigest())
+
+
+def bucket(length: int, longest: int) -> int:
+    """The padded length of `length` tokens: one of few, so that a step is compiled for few shapes."""
+    return min(next((b for b in _BUCKETS if b >= length), longest), longest)
+
+
+class PairShapes:
+    """The shapes that the pairs of one run are padded to: for each T one C, the widest answer that comes with it."""
+
+    def __init__(self, all_pairs: Sequence[Pair], max_seq_len: int) -> None:
+        self._longest = max_seq_len
+        widest: dict[int, int] = {}
+        for pair in all_pairs:
+            T = self.length(pair)
+            C = bucket(max(len(pair.chosen_ids), len(pair.rejected_ids)), max_seq_len)
+            widest[T] = max(widest.get(T, 0), C)
+        # A short pair may share a batch with a long one: widths grow with lengths, so that the longest decides alone.
+        self.widths: dict[int, int] = {}
+        for T in sorted(widest):
+            self.widths[T] = max(widest[T], *self.widths.values()) if self.widths else widest[T]
+
+    def length(self, pair: Pair) -> int:
+        """T of a pair; its last token is only a target."""
+        return bucket(pair.length - 1, self._longest)
+
+    def row(self, pair: Pair, reference: np.ndarray) -> Row:
+        """The padded arrays of a pair."""
+        T = self.length(pair)
+        C = self.widths[T]
+        inputs, at, answers, mask = (np.zeros((2, n), dtype=np.int32) for n in (T, C, C, C))
+        first = len(pair.prompt_ids) - 1  # the prompt's last token predicts the answer's first
+        for side, ids in enumerate((pair.chosen_ids, pair.rejected_ids)):
+            whole = np.concatenate([pair.prompt_ids, ids]).astype(np.int32)
+            inputs[side, : len(whole) - 1] = whole[:-1]
+            at[side, : len(ids)] = np.arange(first, first + len(ids))
+            answers[side, : len(ids)] = ids
+            mask[side, : len(ids)] = 1
+        return {
+            "inputs": inputs,
+            "answer_at": at,
+            "answers": answers,
+            "answer_mask": mask,
+            "reference": reference.astype(np.float32),
+        }
+
+
+def answer_logprobs(
+    model: Transformer, inputs: mx.array, answer_at: mx.array, answers: mx.array, answer_mask: mx.array, chunk: int
+) -> mx.array:
+    """log pi of each answer, summed over its tokens: (P, 2) float32.
+
+    Args:
+        model: the policy or the reference.
+        inputs: (P, 2, T).
+        answer_at: (P, 2, C), the positions whose next token is the answer's.
+        answers: (P, 2, C), those tokens.
+        answer_mask: (P, 2, C), 0 for padding.
+        chunk: tokens whose logits exist at a time.
+    """
+    P, _, T = inputs.shape
+    hidden = model.model(inputs.reshape(2 * P, T))  # (2P, T, D)
+    picked = mx.take_along_axis(hidden, answer_at.reshape(2 * P, -1, 1), axis=1)  # (2P, C, D)
+    logprobs = token_logprobs(
+        picked.reshape(-1, picked.shape[-1]), model.output_weight(), answers.reshape(-1), chunk_tokens=chunk
+    )
+    return mx.sum(logprobs.reshape(answers.shape) * answer_mask, axis=-1)
+
+
+def dpo_objective(config: RunConfig) -> Objective:
+    """The preference loss of a batch of pairs, summed, with the metrics that are watched."""
+    dpo, chunk = config.dpo or DpoConfig(), config.train.loss_chunk_tokens
+
+    def objective(
+        model: Transformer,
+        inputs: mx.array,
+        answer_at: mx.array,
+        answers: mx.array,
+        answer_mask: mx.array,
+        reference: mx.array,
+    ) -> tuple[mx.array, mx.array, Arrays]:
+        policy = answer_logprobs(model, inputs, answer_at, answers, answer_mask, chunk)
+        scored = Pairs(policy, reference, mx.sum(answer_mask, axis=-1))
+        count = mx.array(inputs.shape[0], dtype=mx.float32)
+        loss = mx.sum(pair_losses(scored, dpo))
+        balance = model.balance_loss()
+        if balance is not None and model.training:
+            loss = loss + model.config.router_aux_loss_coef * balance * count
+        sums = {name: mx.sum(m) for name, m in pair_metrics(scored, dpo).items()}
+        # The prompt is counted with each answer: its last token is where the answer begins.
+        tokens = mx.sum(mx.max(answer_at * answer_mask, axis=-1) + 2)
+        return loss, count, {**sums, TOKENS: tokens.astype(mx.float32)}
+
+    return objective
+
+
+def batches_by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """All items once, in batches of `size` of about equal length; the last one may be smaller."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def reference_logprobs(
+    model: Transformer, all_pairs: Sequence[Pair], shapes: PairShapes, config: RunConfig
+) -> np.ndarray:
+    """log ref of both answers of every pair under the model as it is now: (P, 2) float32."""
+    result = np.zeros((len(all_pairs), 2), dtype=np.float32)
+    was_training = model.training
+    model.eval()
+    size, nothing = config.train.batch_size, np.zeros(2)
+    for batch in batches_by_length([shapes.length(p) for p in all_pairs], size):
+        rows = [shapes.row(all_pairs[i], nothing) for i in batch]
+        inputs, at, answers, mask, _ = stacked(rows, size)
+        scores = answer_logprobs(model, inputs, at, answers, mask, config.train.loss_chunk_tokens)
+        result[batch] = np.array(scores.astype(mx.float32))[: len(batch)]
+    if was_training:
+        model.train()
+    return result
+
+
+def stacked(rows: Sequence[Row], size: int) -> list[mx.array]:
+    """The arrays of a batch, padded to `size` pairs of the longest one's shape."""
+    out = []
+    for key in KEYS:
+        arrays = [row[key] for row in rows]
+        width = max(a.shape[-1] for a in arrays)
+        batch = np.zeros((size, 2, width) if key != "reference" else (size, 2), dtype=arrays[0].dtype)
+        for i, a in enumerate(arrays):
+            batch[i, ..., : a.shape[-1]] = a
+        out.append(mx.array(batch))
+    return out
+
+
+@dataclass(frozen=True)
+class DpoScore:
+    """How held-out pairs are judged; `metrics` are the means of `preference_losses.pair_metrics`."""
+
+    loss: float
+    pairs: int
+    metrics: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """For JSON."""
+        return {"loss": self.loss, "bits_per_byte": None, "pairs": self.pairs, **self.metrics}
+
+
+class DpoValidation:
+    """Scores held-out pairs."""
+
+    def __init__(self, rows: Sequence[Row], config: RunConfig) -> None:
+        self._rows, self._size = rows, config.train.batch_size
+        self._dpo, self._chunk = config.dpo or DpoConfig(), config.train.loss_chunk_tokens
+        self._batches = batches_by_length([row["inputs"].shape[-1] for row in rows], self._size)
+
+    @property
+    def num_batches(self) -> int:
+        """Forward passes of one call."""
+        return len(self._batches)
+
+    def __call__(self, model: Transformer, max_batches: int | None = None) -> dict[str, DpoScore]:
+        """The score under "all"; dropout is off meanwhile."""
+        was_training = model.training
+        model.eval()
+        sums: dict[str, float] = {}
+        count = 0
+        for batch in self._batches[:max_batches]:
+            inputs, at, answers, mask, reference = stacked([self._rows[i] for i in batch], self._size)
+            policy = answer_logprobs(model, inputs, at, answers, mask, self._chunk)
+            scored = Pairs(policy[: len(batch)], reference[: len(batch)], mx.sum(mask, axis=-1)[: len(batch)])
+            values = {"loss": pair_losses(scored, self._dpo), **pair_metrics(scored, self._dpo)}
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + cast(float, mx.sum(value).item())
+            count += len(batch)
+        if was_training:
+            model.train()
+        means = {name: value / max(count, 1) for name, value in sums.items()}
+        return {"all": DpoScore(means.pop("loss", math.nan), count, means)}
+
+
+def dpo_rows(rows: Sequence[Row], rows_per_step: int, seed: int) -> RowLoader:
+    """The loader of training pairs; the pairs of a step are about equally long."""
+    return RowLoader(rows, KEYS, rows_per_step, seed, lengths=[row["inputs"].shape[-1] for row in rows])

@@ -1,0 +1,104 @@
+"""Before a run begins: its settings checked against data, model and machine, and what they left open filled in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+
+from mlxllm import paths
+from mlxllm.config import RunConfig
+from mlxllm.data.shards import TokenDataset
+from mlxllm.errors import ConfigError, RunError
+from mlxllm.model.loading import LoadedModel, load_plain
+from mlxllm.runs import RunDirectory
+from mlxllm.runtime import compute_dtype, device_info
+from mlxllm.settings import parse_config
+from mlxllm.training.compare import already_exists, check_memory
+from mlxllm.training.methods import Material, TokenizerFiles, open_material
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that has been checked and is ready to be started."""
+
+    run: RunDirectory
+    config: RunConfig
+    material: Material
+    base: LoadedModel | None = None
+    """The model whose weights it begins with; None draws fresh ones."""
+    deadline: float | None = None
+    """`time.monotonic()` at which training is to be over; the number of steps is then measured."""
+    milestones: int | None = None
+    """With a deadline: how many validations and samples the steps are divided by."""
+
+
+def plan_run(
+    run: RunDirectory,
+    config: RunConfig,
+    *,
+    model_name: str | None = None,
+    deadline: float | None = None,
+    milestones: int | None = None,
+) -> Plan:
+    """Check a new run against its data and the machine, and fill in what the configuration left open.
+
+    Raises:
+        ConfigError: settings that do not fit each other, the data or the model.
+        DataError: the data are missing, damaged, or leave nothing to train on.
+        RunError: there is such a run already.
+    """
+    if run.config.exists():
+        raise RunError(already_exists(run, config))
+    base = load_plain(model_name) if model_name is not None else None
+    if base is not None:
+        raw = {
+            **config.model_dump(mode="json"),
+            "model": base.config.model_dump(mode="json"),
+            "base_model": base.address,
+            "base_fingerprint": base.fingerprint,
+        }
+        config = parse_config(raw, f"--model {model_name}")
+    elif config.method != "pretrain" or config.lora is not None:
+        what = "adapters" if config.lora is not None else config.method
+        raise ConfigError(f"{what} needs a model to begin with; name a run or a folder with --model M")
+    words = TokenizerFiles(base.tokenizer, base.tokenizer_directory) if base is not None else None
+    config, material = open_material(_from_any_folder(config), words)
+    if isinstance(material.data, TokenDataset):
+        material.words.tokenizer.encode(config.train.sample_prompt)  # refuses what cannot be spelled
+    config = settle(config)
+    check_memory(config)
+    return Plan(run, config, material, base, deadline, milestones)
+
+
+def _from_any_folder(config: RunConfig) -> RunConfig:
+    """Paths of data made absolute: a run is resumed from any folder."""
+    data = config.data
+    values: dict[str, object] = {
+        key: tuple(str(Path(r).expanduser().absolute()) if paths.is_path(r) else r for r in getattr(data, key))
+        for key in ("records", "val_records")
+    }
+    if data.dataset:
+        found = paths.existing("datasets", data.dataset)
+        if paths.is_path(data.dataset):
+            values["dataset"] = str(found.absolute())
+    return config.with_values(data=values)
+
+
+def settle(config: RunConfig) -> RunConfig:
+    """Fill in what depends on the machine: compute dtype and lanes."""
+    dtype = str(compute_dtype(config.train.compute_dtype)).rsplit(".", 1)[-1]
+    lanes = config.train.lanes or default_lanes(config.train.batch_size)
+    if mx.default_device().type == mx.gpu:
+        lanes = 1
+    if config.train.batch_size % lanes:
+        raise ConfigError(
+            f"train.batch_size {config.train.batch_size} does not divide into train.lanes {lanes}; leave lanes out"
+        )
+    return config.with_values(train={"compute_dtype": dtype, "lanes": lanes})
+
+
+def default_lanes(batch_size: int) -> int:
+    """Lanes for the CPU: as many as there are cores, at most eight, that divide the batch."""
+    if mx.default_device().type == mx.gpu:
+        return 1
+    return max(n for n in range(1, min(device_info().cores, 8) + 1) if batch_size % n == 0)

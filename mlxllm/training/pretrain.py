@@ -1,0 +1,100 @@
+"""Pre-training: the next token of rows cut from one long stream."""
+
+import mlx.core as mx
+import numpy as np
+
+from mlxllm import paths
+from mlxllm.config import RunConfig
+from mlxllm.data.shards import TokenDataset
+from mlxllm.errors import ConfigError, DataError
+from mlxllm.evaluation.perplexity import Evaluator
+from mlxllm.model.transformer import Transformer
+from mlxllm.training.loader import TokenLoader
+from mlxllm.training.objectives import next_token_loss
+from mlxllm.training.step import Objective
+from mlxllm.training.task import Task
+
+
+def open_dataset(config: RunConfig) -> TokenDataset:
+    """The dataset that a configuration names, with two splits to work with.
+
+    Raises:
+        ConfigError: none is named, or there is none of that name.
+        DataError: it is damaged or has an empty split.
+    """
+    if not config.data.dataset:
+        raise ConfigError("no dataset is named; give one with --data NAME (`mlxllm data build` makes one)")
+    dataset = TokenDataset.open(paths.existing("datasets", config.data.dataset))
+    for split in (dataset.train, dataset.val):
+        if split.num_tokens < 2:
+            raise DataError(
+                f"dataset {dataset.name!r} has an empty {split.name} split; rebuild it with more text or another --val-split"
+            )
+    return dataset
+
+
+def with_vocabulary(config: RunConfig, dataset: TokenDataset) -> RunConfig:
+    """The configuration with rows for every token id of the dataset.
+
+    Raises:
+        ConfigError: `model.vocab_size` is set to less.
+    """
+    vocab = config.model.vocab_size or dataset.vocab_size
+    if vocab < dataset.vocab_size:
+        raise ConfigError(
+            f"model.vocab_size is {vocab:,}, but dataset {dataset.name!r} has token ids up to {dataset.vocab_size - 1:,}; "
+            f"leave model.vocab_size out or set it to {dataset.vocab_size:,} or more"
+        )
+    return config.with_values(model={"vocab_size": vocab})
+
+
+class TokenRows:
+    """A token loader's rows as inputs and targets."""
+
+    def __init__(self, loader: TokenLoader) -> None:
+        self.loader = loader
+
+    def batch(self, step: int) -> tuple[np.ndarray, ...]:
+        """Inputs and targets of update `step`, (A * B, T) each."""
+        rows = self.loader.batch(step)
+        return rows[:, :-1], rows[:, 1:]
+
+
+def pretrain_task(config: RunConfig, dataset: TokenDataset) -> Task:
+    """What `train` trains on; `config` is resolved."""
+    train, length = config.train, config.data.max_seq_len
+    loader = TokenLoader(dataset.train, length, train.batch_size * train.grad_accum_steps, train.seed)
+    return Task(
+        method="pretrain",
+        rows=TokenRows(loader),
+        objective=_objective(config),
+        validation=Evaluator(
+            dataset.val,
+            dataset.tokenizer.byte_lengths(),
+            length,
+            batch_size=max(1, 4096 // length),
+            lanes=train.lanes,
+        ),
+        tokenizer=dataset.tokenizer,
+        tokenizer_directory=dataset.tokenizer_directory,
+        fingerprint=dataset.fingerprint,
+        num_tokens=dataset.train.num_tokens,
+        tokens_per_step=loader.tokens_per_step,
+        about={"dataset": dataset.name, "tokenizer": dataset.manifest.tokenizer.kind},
+    )
+
+
+def _objective(config: RunConfig) -> Objective:
+    train = config.train
+
+    def objective(model: Transformer, inputs: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+        return next_token_loss(
+            model,
+            inputs,
+            targets,
+            chunk_tokens=train.loss_chunk_tokens,
+            z_loss=train.z_loss,
+            label_smoothing=train.label_smoothing,
+        )
+
+    return objective
