@@ -1,10 +1,10 @@
 """`mlxllm chat`: write with a model, turn by turn."""
 
-import sys
 from typing import TYPE_CHECKING
 
 from mlxllm.cli import sampling
 from mlxllm.cli.chat_input import LineReader, StopKeys
+from mlxllm.cli.streaming import Stream
 from mlxllm.errors import UserError
 
 if TYPE_CHECKING:  # MLX is imported by the command
@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # MLX is imported by the command
 
 PROMPT = "> "
 CONTINUED = ". "
+JOINT = "|"
+"""Where there are no colours, this stands between what was there and what the model adds."""
 
 
 def chat(
@@ -90,17 +92,18 @@ def _loop(chat: "Chat", reader: LineReader) -> None:
 
 def _answer(chat: "Chat", reader: LineReader) -> None:
     """Stream one answer and what it took; Esc and Ctrl-C end it."""
-    last, ended = "", False
+    ended = False
+    # A base model's continuation begins in the middle of a line: on a terminal what it joins is shown before it.
+    joined = chat.last_words() if reader.interactive else ""
     with StopKeys(reader.interactive, reader.type_ahead) as keys, chat.answer() as tokens:
+        stream = Stream()
+        stream.given(joined, JOINT)
         for token in tokens:
-            if token.text:
-                last = sampling.shown(token.text, sys.stdout)
-                print(last, end="", flush=True)
+            stream.add(token.text)
             ended = token.finish_reason == "stop"
             if keys.pressed:
                 break
-    if not last.endswith("\n"):
-        print(flush=True)
+        stream.end()
     if ended:
         sampling.say("the text ends here; write on, or /reset begins a new one")
     sampling.say(f"[{chat.last_turn()}]")

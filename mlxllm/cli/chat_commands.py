@@ -1,41 +1,43 @@
 """What can be typed in a chat: text, and commands that begin with a slash."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mlxllm.cli import sampling
+from mlxllm.cli.streaming import Stream
+from mlxllm.cli.table import field_lines
+from mlxllm.cli.terminal import did_you_mean
 from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, DataError
 from mlxllm.inference.generate import Generation, Token
 from mlxllm.inference.session import GrowingText, Session
 from mlxllm.tokenizer import Tokenizer
 
-HELP = '''\
-text                 is appended, and the model goes on; Enter alone lets it just go on
-"""                  begins and ends several lines; so does a backslash at the end of a line
-//text               text that begins with a slash
-/again               another continuation in place of the last one
-/undo                take the last continuation back
-/text                show the whole text
-/save FILE           write the whole text to a new file
-/reset               begin a new text
-/temp X              temperature; so do /top-p /top-k /min-p /repetition-penalty /max-tokens
-/seed N              seed of the next continuation; each one after it has the next number
-/stats               settings, context and memory
-/quit                leave (also Ctrl-D, or Ctrl-C twice)
-Esc or Ctrl-C        stop the model'''
+_SETTINGS = {f"/{flag.removeprefix('--')}": field for flag, field in sampling.FIELDS.items()}
+"""Command, spelled as the flag is -> field of `SampleConfig`."""
 
-# Command, spelled as the flag is -> field of SampleConfig, type.
-_SETTINGS: dict[str, tuple[str, type[int] | type[float]]] = {
-    "/temp": ("temperature", float),
-    "/top-p": ("top_p", float),
-    "/top-k": ("top_k", int),
-    "/min-p": ("min_p", float),
-    "/repetition-penalty": ("repetition_penalty", float),
-    "/max-tokens": ("max_tokens", int),
-    "/seed": ("seed", int),
-}
+_HELP = [
+    ("text", "is appended, after a space where two words would meet, and the model goes on"),
+    ("Enter alone", "lets the model just go on"),
+    ('"""', "begins and ends several lines; so does a backslash at the end of a line"),
+    ("//text", "text that begins with a slash"),
+    ("/again", "another continuation in place of the last one"),
+    ("/undo", "take the last continuation back"),
+    ("/text", "show the whole text"),
+    ("/save FILE", "write the whole text to a new file"),
+    ("/reset", "begin a new text"),
+    ("/temp X", f"set the temperature; without X, show it; so do {' '.join(c for c in _SETTINGS if c != '/temp')}"),
+    ("/seed N", "seed of the next continuation; each one after it has the next number"),
+    ("/stats", "settings, context and memory"),
+    ("/quit", "leave; so do Ctrl-D, and Ctrl-C twice"),
+    ("Esc or Ctrl-C", "stop the model"),
+]
+_COMMANDS = [*_SETTINGS, "/again", "/exit", "/help", "/quit", "/reset", "/save", "/stats", "/text", "/undo"]
+
+_SHOWN_BEFORE = 40
+"""Characters of the text that are shown before its continuation."""
 
 
 class Chat:
@@ -56,6 +58,8 @@ class Chat:
         self._text = GrowingText(tokenizer)
         self._sample, self._stop, self._logit_bias = sample, tuple(stop), logit_bias
         self._generation: Generation | None = None
+        # Learned pieces begin with their space, so a text that ends in one is rarely gone on with well.
+        self._warns_of_space = tokenizer.kind == "bpe"
 
     def obey(self, typed: str) -> bool:
         """Take in text or a command; False if the chat is to end.
@@ -68,9 +72,20 @@ class Chat:
         if not typed.startswith("/") or typed.startswith("//"):
             self._text.add_user(typed[1:] if typed.startswith("//") else typed)
             self.wants_answer = True
+            if self._warns_of_space and typed.endswith(" "):
+                self._warns_of_space = False
+                sampling.say("that text ends in a space; the model brings its own, and goes on better without it")
             return True
         command, _, value = typed.strip().partition(" ")
         return self._command(command, value.strip())
+
+    def last_words(self) -> str:
+        """The end of the last line of the text: what the next continuation is joined to."""
+        line = self._text.text.rpartition("\n")[2]
+        if len(line) <= _SHOWN_BEFORE:
+            return line
+        end = line[-_SHOWN_BEFORE:]
+        return "…" + (end.partition(" ")[2] or end)
 
     @contextmanager
     def answer(self) -> Iterator[Iterator[Token]]:
@@ -102,6 +117,9 @@ class Chat:
         return f"{sampling.speed(stats)}" + (f"; {stats.note}" if stats.note else "")
 
     def _command(self, command: str, value: str) -> bool:
+        if command not in _COMMANDS:
+            near = did_you_mean(command, _COMMANDS) or "/help shows them, and // begins a text with a slash"
+            raise ConfigError(f"there is no command {command}; {near}")
         if command in _SETTINGS:
             self._set(command, value)
         elif command == "/save":
@@ -111,36 +129,39 @@ class Chat:
         elif command in ("/quit", "/exit"):
             return False
         elif command == "/help":
-            sampling.say(HELP)
+            sampling.say("\n".join(field_lines(_HELP, sys.stderr)))
         elif command == "/text":
-            print(self._text.text)
+            stream = Stream()
+            stream.add(self._text.text)
+            stream.end()
         elif command == "/stats":
             sampling.say(self._stats())
         elif command == "/reset":
             self._text.reset()
             self._session.reset()
             sampling.say("a new text begins")
-        elif command in ("/again", "/undo"):
+        else:  # /again or /undo
             if not self._text.take_back_answer():
                 raise ConfigError(f"{command}: there is no last continuation to take back")
             self.wants_answer = command == "/again"
-        else:
-            raise ConfigError(f"there is no command {command}; /help shows them, // begins a text with a slash")
         return True
 
     def _set(self, command: str, value: str) -> None:
-        field, kind = _SETTINGS[command]
+        field = _SETTINGS[command]
+        info = SampleConfig.model_fields[field]
+        if not value:
+            sampling.say(f"{field} is {getattr(self._sample, field)} (default {info.default}); {command} X changes it")
+            return
+        kind, what = (int, "a whole number") if info.annotation is int else (float, "a number")
         try:
             number = kind(value)
         except ValueError:
-            what = "a whole number" if kind is int else "a number"
-            raise ConfigError(
-                f"{command} {value!r} is not {what}; for example {command} {'1' if kind is int else '0.8'}"
-            ) from None
+            raise ConfigError(f"{command} {value!r} is not {what}; for example {command} {info.default}") from None
         try:
             self._sample = sampling.sample_config(**{**self._sample.model_dump(), field: number})
         except ConfigError as error:
-            raise ConfigError(str(error).replace("--", "/", 1)) from None
+            told = str(error).replace("--", "/", 1)
+            raise ConfigError(f"{told}; for example {command} {info.default}") from None
         sampling.say(f"{field} is {number}")
 
     def _save(self, value: str) -> None:
@@ -159,12 +180,12 @@ class Chat:
     def _stats(self) -> str:
         settings = ", ".join(f"{name} {value}" for name, value in self._sample.model_dump().items())
         cached = len(self._session.cached_ids)
-        lines = [
-            f"settings  {settings}",
-            f"text      {len(self._text.ids):,} tokens, {len(self._text.text):,} characters",
-            f"cache     {cached:,} positions computed, {self._session.nbytes / 2**20:,.1f} MiB",
+        rows = [
+            ("settings", settings),
+            ("text", f"{len(self._text.ids):,} tokens, {len(self._text.text):,} characters"),
+            ("cache", f"{cached:,} positions computed, {self._session.nbytes / 2**20:,.1f} MiB"),
         ]
         if self._generation is not None:
-            lines.append(f"last      {self.last_turn()}")
-            lines.append(f"memory    {self._generation.stats.peak_memory / 2**20:,.0f} MiB at most")
-        return "\n".join(lines)
+            rows.append(("last", self.last_turn()))
+            rows.append(("memory", f"{self._generation.stats.peak_memory / 2**20:,.0f} MiB at most"))
+        return "\n".join(field_lines(rows, sys.stderr))

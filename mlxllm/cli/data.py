@@ -1,17 +1,24 @@
 """`mlxllm data`: build datasets of token shards, look into them, and see what they are made of."""
 
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlxllm import paths
 from mlxllm.cli import data_view as view
-from mlxllm.cli.run_view import file_size, print_table
-from mlxllm.errors import ConfigError, DataError
+from mlxllm.cli.deleting import confirm, delete, folder_size
+from mlxllm.cli.run_view import file_size
+from mlxllm.cli.sampling import say
+from mlxllm.cli.table import print_table
+from mlxllm.errors import ConfigError, DataError, RunError, UserError
+from mlxllm.runs import ACTIVE, RunDirectory, all_runs, effective_status, read_json
 
 if TYPE_CHECKING:  # numpy and the tokenizers are loaded by the commands that need them
     from mlxllm.data.shards import TokenDataset
@@ -35,7 +42,7 @@ def sources(json_: Json = False) -> None:
     if json_:
         print(json.dumps({"sources": [asdict(kind) for kind in kinds]}))
         return
-    print_table(("kind", "example", "licence", "reads"), [(k.kind, k.example, k.licence, k.formats) for k in kinds])
+    view.print_kinds(kinds)
 
 
 @app.command()
@@ -45,9 +52,9 @@ def build(
         list[str],
         typer.Option(
             "--source",
-            metavar="KIND:SPEC[@WEIGHT]",
-            help="What to read (`mlxllm data sources`), or the path of a text; may be given several times. "
-            "@2 takes its training documents twice, @0.5 half of them.",
+            metavar="SOURCE",
+            help="KIND:SPEC (`mlxllm data sources` lists them) or the path of a text; may be given several times. "
+            "With @2 behind it its training documents stand twice, with @0.5 half of them.",
         ),
     ],
     tokenizer: Annotated[
@@ -84,9 +91,9 @@ def build(
     if json_:
         print(json.dumps({"name": directory.name, "path": str(directory), **label}))
     for warning in manifest.warnings:
-        _say(f"warning: {warning}")
+        say(f"warning: {warning}")
     seconds = time.monotonic() - started
-    _say(
+    say(
         f"dataset {directory.name!r}: {manifest.train.tokens:,} training and {manifest.val.tokens:,} "
         f"validation tokens, {manifest.train.documents + manifest.val.documents:,} documents, "
         f"{seconds:.1f} s; in {directory}"
@@ -96,10 +103,8 @@ def build(
 @app.command()
 def inspect(
     name: Name,
-    window: Annotated[int, typer.Option("--window", metavar="N", min=1, help="Tokens in each window of text.")] = 128,
-    windows: Annotated[
-        int, typer.Option("--windows", metavar="K", min=0, help="Windows of each split, evenly spread.")
-    ] = 2,
+    window: Annotated[int, typer.Option("--window", metavar="N", help="Tokens in each window of text.")] = 128,
+    windows: Annotated[int, typer.Option("--windows", metavar="K", help="Windows of each split, evenly spread.")] = 2,
     tokens: Annotated[bool, typer.Option("--tokens", help="Show every token above its id.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read everything: every hash, every token id.")] = False,
     json_: Json = False,
@@ -107,6 +112,9 @@ def inspect(
     """Show windows of decoded text, token statistics, and bytes a token."""
     from mlxllm.data import statistics
 
+    for flag, value, least in (("--window", window, 1), ("--windows", windows, 0)):
+        if value < least:
+            raise ConfigError(f"{flag} is {value}; it should be {least} or more")
     dataset = _open(name, verify)
     shown = [
         one for split in (dataset.train, dataset.val) for one in statistics.windows(dataset, split, window, windows)
@@ -123,7 +131,7 @@ def inspect(
     for one in shown:
         view.print_window(one, tokens)
     if verify:
-        _say(f"dataset {dataset.name!r}: every byte is as it was built, every token id is in the vocabulary")
+        say(f"dataset {dataset.name!r}: every byte is as it was built, every token id is in the vocabulary")
 
 
 @app.command()
@@ -155,9 +163,9 @@ def list_(json_: Json = False) -> None:
         try:
             manifest = read_manifest(directory)
         except DataError as error:
-            _say(f"warning: {error}")
+            say(f"warning: {error}")
             continue
-        size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+        size = folder_size(directory)
         if json_:
             print(
                 json.dumps(
@@ -189,9 +197,68 @@ def list_(json_: Json = False) -> None:
         return
     if not rows:
         remedy = "`mlxllm data build NAME --source stories --tokenizer bpe` makes one"
-        _say(f"no datasets in {folder} yet; {remedy}")
+        say(f"no datasets in {folder} yet; {remedy}")
         return
-    print_table(("dataset", "train tokens", "val tokens", "documents", "tokenizer", "on disk", "sources"), rows)
+    header = ("dataset", "train tokens", "val tokens", "documents", "tokenizer", "on disk", "sources")
+    print_table(header, rows, expendable=("documents", "val tokens", "on disk"))
+
+
+@app.command()
+def rm(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a dataset. Runs that were trained on it can no longer be resumed; while one trains, it is refused."""
+    directory = Path(os.path.abspath(paths.existing("datasets", name)))
+    _require_dataset(directory)
+    users = list(_runs_with(directory))
+    if active := next((run for run in users if _is_active(run)), None):
+        raise RunError(
+            f"run {active.name!r} is training on dataset {directory.name!r}, so it is not deleted; stop the run first "
+            f"with `mlxllm runs stop {active.address} --wait`"
+        )
+    names = ", ".join(run.name for run in users)
+    used = f", without which {names} cannot be resumed" if users else ", which no run uses"
+    confirm(f"delete dataset {directory.name!r} in {directory} ({file_size(folder_size(directory))}){used}", yes)
+    say(delete(directory, f"dataset {directory.name!r}") + (f"; it was used by {names}" if users else ""))
+
+
+def _require_dataset(directory: Path) -> None:
+    """What lies in <home> may be damaged; anywhere else only a whole dataset and nothing besides is deleted."""
+    from mlxllm.data.manifest import FILE_NAME, read_manifest
+    from mlxllm.data.shards import index_name
+
+    if not directory.is_dir():
+        raise DataError(f"{directory} is a file; a dataset is a folder with a {FILE_NAME}")
+    if directory.parent == Path(os.path.abspath(paths.folder("datasets"))):
+        return
+    manifest = read_manifest(directory)
+    ours = {FILE_NAME, "tokenizer", index_name("train"), index_name("val")}
+    ours |= {shard.file for split in (manifest.train, manifest.val) for shard in split.shards}
+    others = sorted({path.name for path in directory.iterdir()} - ours)
+    if others:
+        raise DataError(
+            f"{directory} holds {others[0]!r} beside its dataset, so it is not deleted; move that away, or delete the "
+            f"folder yourself"
+        )
+
+
+def _runs_with(directory: Path) -> Iterator[RunDirectory]:
+    """The runs of <home> that were trained on the dataset in `directory`."""
+    for run in all_runs():
+        try:
+            used = paths.existing("datasets", read_json(run.config)["data"]["dataset"])
+        except (UserError, KeyError, TypeError):  # a damaged run, or one whose dataset has gone
+            continue
+        if used.resolve() == directory.resolve():
+            yield run
+
+
+def _is_active(run: RunDirectory) -> bool:
+    try:
+        return effective_status(run) in ACTIVE
+    except RunError:  # a damaged state says nothing; the lock still does
+        return run.is_locked() is True
 
 
 def _open(name: str, verify: bool) -> "TokenDataset":
@@ -216,7 +283,7 @@ def _tokenizer(text: str, read: "list[Source]", val_split: float) -> "Tokenizer"
     if colon and (kind != "bpe" or vocab_size is None):
         raise ConfigError(f"tokenizer {text!r} is not understood; give char, byte, bpe or bpe:4096")
     made = train_tokenizer(kind, training_texts(read, val_split), vocab_size=vocab_size)
-    _say(f"tokenizer: {kind} of {made.vocab_size:,} ids, from the training text")
+    say(f"tokenizer: {kind} of {made.vocab_size:,} ids, from the training text")
     return made
 
 
@@ -251,7 +318,3 @@ def _statistics(dataset: "TokenDataset") -> dict[str, Any]:
         ],
         "never_used": {"count": len(unused), "ids": unused[:50]},
     }
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

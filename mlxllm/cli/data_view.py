@@ -1,16 +1,19 @@
 """How datasets are shown in a terminal."""
 
-import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlxllm.cli.run_view import file_size, print_table
-from mlxllm.cli.token_view import interlinear, use_colour, visible
+from mlxllm.cli.run_view import file_size
+from mlxllm.cli.sampling import use_colour
+from mlxllm.cli.table import print_fields, print_table
+from mlxllm.cli.terminal import columns, fold
+from mlxllm.cli.token_view import interlinear, visible
 
 if TYPE_CHECKING:  # numpy is loaded by the commands that need it
     from mlxllm.data.build import BuildProgress
+    from mlxllm.data.sources import SourceKind
     from mlxllm.data.statistics import Window
 
 _REFRESH_SECONDS = 0.2
@@ -44,6 +47,14 @@ class ProgressLine:
             print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
 
 
+def print_kinds(kinds: Iterable["SourceKind"]) -> None:
+    """What each kind of source reads, how it is named, and under which licence its text is."""
+    rows = []
+    for kind in kinds:
+        rows += [(kind.kind, kind.formats), ("  such as", kind.example), ("  licence", kind.licence)]
+    print_fields(rows)
+
+
 def print_sources(label: Mapping[str, Any]) -> None:
     """The table of a label's sources, then places of what was left out or mended."""
     rows = []
@@ -61,12 +72,13 @@ def print_sources(label: Mapping[str, Any]) -> None:
                 ", ".join(f"{count:,} {reason}" for reason, count in source["dropped"].items()) or "-",
             )
         )
-    print_table(("source", "weight", "read", "kept", "tokens", "text", "of training", "left out"), rows)
+    header = ("source", "weight", "read", "kept", "tokens", "text", "of training", "left out")
+    print_table(header, rows, expendable=("of training", "text", "weight", "read"))
     for name, source in label["sources"].items():
         for reason, places in source["examples"].items():
             count = source["dropped"].get(reason, 0) + source["mended"].get(reason, 0)
             print(f"\n{name}: {count:,} {reason}")
-            print("\n".join(f"  {place}" for place in places))
+            print(fold("\n".join(f"  {place}" for place in places), sys.stdout))
 
 
 def print_splits(splits: Mapping[str, Mapping[str, Any]]) -> None:
@@ -96,23 +108,25 @@ def print_statistics(report: Mapping[str, Any]) -> None:
                 f"median {lengths['median']:,}, mean {lengths['mean']:,.1f}"
             )
     unused, size = report["never_used"]["count"], report["tokenizer"]["vocab_size"]
-    print(f"\ntokenizer: {tokenizer_line(report['tokenizer'])}; {unused:,} of {size:,} ids never occur")
+    print(
+        fold(f"\ntokenizer: {tokenizer_line(report['tokenizer'])}; {unused:,} of {size:,} ids never occur", sys.stdout)
+    )
     frequent = ", ".join(f"{visible(t['piece'])} {t['share']:.1%}" for t in report["most_frequent"])
-    print(f"most frequent: {frequent}")
+    print(fold(f"most frequent: {frequent}", sys.stdout))
 
 
 def print_window(window: "Window", tokens: bool) -> None:
     """A window of text under its place; with `tokens` every token above its id."""
     print(f"\n--- {window.split}, tokens {window.start:,} to {window.start + len(window.token_ids):,} ---")
     if tokens:
-        width = shutil.get_terminal_size().columns
-        for line in interlinear(list(zip(window.token_ids, window.pieces, strict=True)), width, use_colour()):
+        pieces = list(zip(window.token_ids, window.pieces, strict=True))
+        for line in interlinear(pieces, columns(sys.stdout), use_colour(sys.stdout)):
             print(line)
         return
     # The end of a document stands out, and nothing in a text can steer the terminal.
     for number, text in enumerate(window.text.split("<|endoftext|>")):
         if number:
-            print("\x1b[2m<|endoftext|>\x1b[0m" if use_colour() else "<|endoftext|>")
+            print("\x1b[2m<|endoftext|>\x1b[0m" if use_colour(sys.stdout) else "<|endoftext|>")
         print("\n".join(_steady(line) for line in text.split("\n")), end="")
     print()
 

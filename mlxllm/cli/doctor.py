@@ -3,11 +3,12 @@
 import json
 import os
 import sys
-import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlxllm.cli import sampling
+from mlxllm.cli.terminal import fold
 from mlxllm.errors import ConfigError, UserError
 
 if TYPE_CHECKING:  # MLX is imported by the self-test, once it is known to work
@@ -15,13 +16,15 @@ if TYPE_CHECKING:  # MLX is imported by the self-test, once it is known to work
     from mlxllm.diagnostics.facts import Check
 
 _COLOURS = {"ok": "green", "warn": "yellow", "problem": "red", "pass": "green", "skip": "yellow", "fail": "red"}
+_NAME = 46
+"""Columns of a test's name: with mark, difference, limit and time a line has 79."""
 
 
 def doctor(
     selftest: Annotated[
         bool, typer.Option("--selftest", help="Compute on the device and compare; under a minute.")
     ] = False,
-    device: Annotated[str | None, typer.Option("--device", help="cpu or gpu; by default the GPU, if any.")] = None,
+    device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")] = False,
 ) -> None:
     """Look at the machine; with --selftest, compute on it and compare. Exit code 1 where something is wrong."""
@@ -47,7 +50,12 @@ def _examine(device: str | None, json_: bool) -> bool:
 
 def _print_check(check: "Check") -> None:
     text = check.text if not check.remedy else f"{check.text}; {check.remedy}"
-    print(f"{_mark(check.status, 8)}{check.name:<10}{text}")
+    _print_behind(_mark(check.status, 8) + f"{check.name:<10}", 18, text)
+
+
+def _print_behind(begun: str, width: int, text: str) -> None:
+    """Print `text` behind `begun`, which has `width` columns; a long one goes on below itself."""
+    print(begun + fold(text, sys.stdout, margin=" " * width)[width:], flush=True)
 
 
 def _selftest(device: str | None, json_: bool) -> bool:
@@ -62,9 +70,9 @@ def _selftest(device: str | None, json_: bool) -> bool:
 
     select_device(device)
     if device_info().device == "cpu" and "MLX_DISABLE_COMPILE" not in os.environ:
-        print("the first self-test on a CPU also compiles, for up to a minute", file=sys.stderr)
+        sampling.say("the first self-test on a CPU also compiles, for up to a minute")
     if not json_:
-        print(f"{'':6}{'test':<56}{'difference':>12}{'allowed':>10}{'time':>9}")
+        print(f"{'':6}{'test':<{_NAME}}{'difference':>10}{'allowed':>10}{'time':>7}")
     results = []
     for result in run_selftest():
         results.append(result)
@@ -76,19 +84,20 @@ def _selftest(device: str | None, json_: bool) -> bool:
         tests = [result.as_json() for result in results]
         print(json.dumps({"ok": healthy, "tests": tests, "machine": machine, "summary": paragraph}))
     else:
-        print(f"\n{textwrap.fill(paragraph, 100, break_long_words=False, break_on_hyphens=False)}")
+        print(f"\n{fold(paragraph, sys.stdout)}")
     return healthy
 
 
 def _print_result(result: "Result") -> None:
+    mark = _mark(result.status, 6)
     if result.status == "skip":
-        print(f"{_mark('skip', 6)}{result.name:<56}{result.note}", flush=True)
+        _print_behind(mark, 6, f"{result.name}: {result.note}")
         return
     difference = "-" if result.difference is None else _number(result.difference, result.unit)
     allowed = _number(result.tolerance, result.unit)
-    line = f"{result.name:<56}{difference:>12}{allowed:>10}{result.seconds:>7.2f} s"
-    note = f"  {result.note}" if result.note else ""
-    print(f"{_mark(result.status, 6)}{line}{note}", flush=True)
+    print(f"{mark}{result.name:<{_NAME}}{difference:>10}{allowed:>10}{result.seconds:>5.2f} s", flush=True)
+    if result.note:
+        _print_behind(" " * 6, 6, result.note)
 
 
 def _number(value: float, unit: str) -> str:
@@ -100,6 +109,6 @@ def _number(value: float, unit: str) -> str:
 def _mark(status: str, width: int) -> str:
     """The status as a word, so that nothing depends on its colour."""
     padding = " " * (width - len(status))
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    if not sampling.use_colour(sys.stdout):
         return status + padding
     return typer.style(status, fg=_COLOURS[status], bold=status in ("problem", "fail") or None) + padding

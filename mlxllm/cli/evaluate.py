@@ -6,17 +6,20 @@ from typing import Annotated
 import typer
 
 from mlxllm import paths
-from mlxllm.errors import DataError
+from mlxllm.cli import sampling
+from mlxllm.errors import ConfigError, DataError
 
 
 def evaluate(
-    model: Annotated[str, typer.Option(metavar="M", help="RUN, RUN@STEP, RUN@best, or a folder.")],
+    model: sampling.Model,
     data: Annotated[str, typer.Option(metavar="NAME", help="Dataset whose validation split is scored.")],
     max_seq_len: Annotated[
-        int | None, typer.Option(min=2, help="Tokens of one window; by default what the run was trained with.")
+        int | None, typer.Option(metavar="N", help="Tokens of one window; by default what the run was trained with.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Windows of one forward pass.")] = None,
-    device: Annotated[str | None, typer.Option(metavar="cpu|gpu", help="Where to compute.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Windows of one forward pass; by default about 4,096 tokens.")
+    ] = None,
+    device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
 ) -> None:
     """Validation loss, perplexity and bits per byte over a dataset's whole validation split."""
@@ -25,6 +28,11 @@ def evaluate(
     from mlxllm.model.loading import load_model
     from mlxllm.runtime import select_device
 
+    for flag, value, least in (("--max-seq-len", max_seq_len, 2), ("--batch-size", batch_size, 1)):
+        if value is not None and value < least:
+            raise ConfigError(f"{flag} is {value}; it should be {least} or more")
+    if not data.strip():
+        raise ConfigError("--data is empty; give the name of a dataset (`mlxllm data ls` lists them) or its folder")
     select_device(device)
     dataset = TokenDataset.open(paths.existing("datasets", data))
     loaded = load_model(model)

@@ -2,12 +2,11 @@
 
 import json
 import os
-import shutil
 import sys
-import textwrap
 import time
 from typing import TextIO
 
+from mlxllm.cli.terminal import columns, fold
 from mlxllm.runs import Event
 
 _PLAIN_SECONDS = 10.0
@@ -38,6 +37,8 @@ class TrainingView:
         self.last_val: Event | None = None
         self.last_sample = ""
         self.last_step = 0
+        self.nothing_to_do = False
+        """Whether the run had made all of its steps before it began."""
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -59,24 +60,29 @@ class TrainingView:
         if self._json:
             return
         self._close_line()
-        print(text, file=self._stream, flush=True)
+        print(fold(text, self._stream), file=self._stream, flush=True)
 
     def say_text(self, text: str, margin: str, most: int | None = None) -> None:
-        """What a model wrote, behind a margin, folded between words where the terminal ends."""
-        width = min(110, shutil.get_terminal_size((110, 24)).columns - 1)
-        for line in text.strip().splitlines()[:most]:
-            for part in textwrap.wrap(printable(line), width - len(margin)) or [""]:
-                self.say(f"{margin}{part}")
+        """What a model wrote, at most so many lines of it, behind a margin."""
+        if self._json:
+            return
+        self._close_line()
+        for line in text.strip().splitlines()[:most] or ["(nothing but blanks)"]:
+            print(fold(printable(line), self._stream, margin=margin, whole_words=False), file=self._stream, flush=True)
 
     def _on_run_started(self, event: Event) -> None:
         self._max_steps = event["max_steps"]
         self.run_name = event["name"]
         self._last_step_at = time.monotonic()
+        self.last_step = event["step"]
+        self.nothing_to_do = event["step"] >= event["max_steps"]
+        if self.nothing_to_do:
+            return
         begin = f"goes on from step {event['step']:,}" if event["step"] else "begins"
-        epochs = (event["max_steps"] - event["step"]) * event["tokens_per_step"] / max(1, event["dataset_tokens"])
+        tokens = (event["max_steps"] - event["step"]) * event["tokens_per_step"]
         self.say(
             f"run {event['name']} {begin}: {event['parameters']:,} parameters, {event['max_steps']:,} steps of "
-            f"{event['tokens_per_step']:,} tokens ({epochs:.1f} times through {event['dataset_tokens']:,}), on the "
+            f"{event['tokens_per_step']:,} tokens ({part_of(tokens, event['dataset_tokens'])}), on the "
             f"{event['device'].upper()}"
         )
 
@@ -98,8 +104,7 @@ class TrainingView:
             f"{event['footprint'] / 2**30:.2f} GiB  {_clock(eta)} left"
         )
         if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[2K{text[:width]}", end="", file=self._stream, flush=True)
+            print(f"\r\x1b[2K{text[: columns(self._stream) - 1]}", end="", file=self._stream, flush=True)
             self._line_open = True
         else:
             self.say(text)
@@ -116,6 +121,8 @@ class TrainingView:
         self._last_step_at = time.monotonic()
         loss, bits = event["loss"], event["bits_per_byte"]
         self._val = f"  val {loss:.3f}" if loss is not None else ""
+        if self.nothing_to_do:
+            return
         per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
         self.say(
             f"  validation at step {event['step']:,}: loss {'not finite' if loss is None else f'{loss:.4f}'}{per_byte}"
@@ -141,6 +148,8 @@ class TrainingView:
         self.say("goes on")
 
     def _on_run_finished(self, event: Event) -> None:
+        if self.nothing_to_do:
+            return
         reason = f": {event['reason']}" if event["reason"] else ""
         self.say(f"run {self.run_name} {event['status']}{reason}")
 
@@ -148,6 +157,16 @@ class TrainingView:
         if self._line_open:
             print(file=self._stream)
             self._line_open = False
+
+
+def part_of(tokens: int, dataset_tokens: int) -> str:
+    """How much of a dataset so many tokens are, in words."""
+    times = tokens / max(1, dataset_tokens)
+    if times >= 1:
+        return f"{times:.1f} times through the dataset's {dataset_tokens:,}"
+    percent = 100 * times
+    share = "less than 0.01" if percent < 0.01 else f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"
+    return f"{share} % of the dataset's {dataset_tokens:,}"
 
 
 def printable(line: str) -> str:

@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxllm import paths
+from mlxllm.cli.corpora import CORPORA, Corpus, find_corpus
+from mlxllm.cli.help import setting
 from mlxllm.cli.progress import TrainingView
-from mlxllm.cli.train import Device, exit_for, program
-from mlxllm.errors import EXIT_SIGINT, ConfigError
+from mlxllm.cli.terminal import fold
+from mlxllm.cli.train import Device, check_length, exit_for, program
+from mlxllm.errors import EXIT_SIGINT, DataError, RunError
 
 if TYPE_CHECKING:  # heavy modules are imported by the command
     from mlxllm.data.shards import TokenDataset
@@ -22,38 +24,33 @@ if TYPE_CHECKING:  # heavy modules are imported by the command
     from mlxllm.training.trainer import Outcome
 
 DEFAULT_MINUTES = 3.0
+_LEAST_MINUTES = 0.5
 _FINAL_TOKENS = 200
-_CHAR_VOCABULARY = 330
 _FEW_DOCUMENTS = 100
 """With fewer, a split by document may hold out none or a half; the end of the text is held out instead."""
+_FEWEST_TOKENS = {"train": 33, "val": 2}
+"""The shortest row and its last target; one token and the one after it."""
 _PARTING_SECONDS = 4.0
 """Kept for the last sample and for leaving."""
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """How a corpus becomes a dataset, and what its model is asked to continue."""
-
-    source: str
-    tokenizer: str
-    vocab_size: int
-    """Of the tokenizer that is to be made, about."""
-    tokens: int
-    """Tokens of the text, about."""
-    val_split: float
-    prompt: str
-
-
 def quickstart(
     minutes: Annotated[
-        float | None, typer.Option(min=0.5, max=1e6, help="Time for the whole command; 3 by default.")
+        float | None,
+        typer.Option(metavar="M", help="Time for the whole command.", show_default=f"{DEFAULT_MINUTES:g}"),
     ] = None,
     corpus: Annotated[
         str | None,
-        typer.Option(metavar="stories|shakespeare|pydocs|PATH", help="What to learn from; stories by default."),
+        typer.Option(
+            metavar="NAME|PATH",
+            help=f"What to learn from: {', '.join(CORPORA)}, or a file or folder of your own.",
+            show_default=CORPORA[0],
+        ),
     ] = None,
-    run: Annotated[str | None, typer.Option(metavar="RUN", help="Name of the run; by default made up.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the model and the order of data.")] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Name of the run and its dataset; by default CORPUS-1, -2, ...")
+    ] = None,
+    seed: Annotated[int | None, setting("train.seed", "N", panel=None)] = None,
     device: Device = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Print every event as one JSON object a line, then the result.")
@@ -61,14 +58,19 @@ def quickstart(
 ) -> None:
     """Build a dataset, train a tokenizer and a model that fits machine and time, and hear it talk."""
     begun = time.monotonic()
+    check_length(minutes, None, _LEAST_MINUTES)
     seconds = 60 * (DEFAULT_MINUTES if minutes is None else minutes)
     view = TrainingView(json_lines=json_)
     try:
-        result = _run(begun, seconds, corpus or "stories", run, seed, device, view)
+        name, sample, outcome = _run(begun, seconds, CORPORA[0] if corpus is None else corpus, run, seed, device, view)
     except KeyboardInterrupt:
-        view.say("interrupted before training began; the same command begins again")
+        what = (
+            f"interrupted; the model is there, as {view.run_name}"
+            if view.run_name
+            else "interrupted before training began; the same command begins again"
+        )
+        print(fold(what, sys.stderr), file=sys.stderr)
         sys.exit(EXIT_SIGINT)
-    name, sample, outcome = result
     if json_:
         val = {key: view.last_val[key] for key in ("loss", "bits_per_byte")} if view.last_val else None
         print(json.dumps({"run": name, "val": val, "sample": sample}))
@@ -78,10 +80,12 @@ def quickstart(
 def _run(
     begun: float, seconds: float, corpus: str, run: str | None, seed: int | None, device: str | None, view: TrainingView
 ) -> "tuple[str, str, Outcome]":
-    recipe = _corpus(corpus, seconds)
-    name, path = _new_run(run, corpus)
-
     from mlxllm.runs import RunDirectory
+    from mlxllm.settings import build_config
+
+    build_config(flags={"train.seed": seed})  # refuses one that cannot be
+    recipe = find_corpus(corpus, seconds)
+    name, path = _new_run(run, corpus)
     from mlxllm.runtime import select_device  # MLX begins to load here
     from mlxllm.training.kernels import KernelsAhead
     from mlxllm.training.sizing import TextSize, choose, measured_flops
@@ -91,21 +95,22 @@ def _run(
     guess = TextSize(recipe.vocab_size, recipe.tokens)
     flops = measured_flops(guess) * (seconds - _PARTING_SECONDS)
     ahead = KernelsAhead(choose(guess, flops, name, recipe.prompt, seed))
-    try:
-        view.say(f"2/4  dataset: {recipe.source}")
-        dataset = _build(name, recipe, view)
-        ahead.wait()
-    finally:
-        ahead.stop()
     directory = RunDirectory(path)
+    dataset = None
     try:
+        try:
+            view.say(f"2/4  dataset: {recipe.source}")
+            dataset = make_dataset(name, corpus, recipe, view)
+            ahead.wait()
+        finally:
+            ahead.stop()
         outcome = _train(dataset, flops, recipe, seed, directory, begun + seconds - _PARTING_SECONDS, view)
     except BaseException:
-        if not directory.config.exists():  # no run came of it that could need its data
+        if dataset is not None and not directory.config.exists():  # no run came of it that could need its data
             shutil.rmtree(dataset.directory, ignore_errors=True)
         raise
     sample = _parting_words(path, recipe.prompt, view) if outcome.status != "stopped" else ""
-    _next_steps(name, outcome, view)
+    _next_steps(directory, outcome, view)
     return name, sample, outcome
 
 
@@ -118,8 +123,9 @@ def _train(
     deadline: float,
     view: TrainingView,
 ) -> "Outcome":
+    from mlxllm.training.plan import plan_run
     from mlxllm.training.sizing import TextSize, choose
-    from mlxllm.training.start import plan_run, start
+    from mlxllm.training.start import start
     from mlxllm.training.trainer import Interrupts
 
     text = TextSize(dataset.vocab_size, dataset.train.num_tokens)
@@ -129,34 +135,20 @@ def _train(
     return start(plan_run(run, config, deadline=deadline, milestones=6), view, Interrupts())
 
 
-def _corpus(corpus: str, seconds: float) -> Corpus:
-    """The recipe of a named corpus or of a path."""
-    if corpus == "stories":
-        # About as many stories as can be read once or twice in the time, on a laptop's CPU.
-        count = int(min(200_000, max(3000, 45 * seconds)))
-        # The shorter the time, the smaller the world: with all its plots, minutes are enough for sentences only.
-        plots = 8 if seconds < 400 else 16 if seconds < 1200 else 0
-        source = f"stories:count={count},plots={plots}"
-        return Corpus(source, "bpe", 2048, 140 * count, 0.02, "Once upon a time")
-    if corpus == "shakespeare":
-        return Corpus("shakespeare", "char", _CHAR_VOCABULARY, 1_000_000, 0.1, "ROMEO:")
-    if corpus == "pydocs":
-        return Corpus("pydocs", "bpe", 4096, 700_000, 0.03, "The ")
-    path = Path(corpus).expanduser()
-    if not path.exists():
-        raise ConfigError(
-            f"--corpus {corpus!r} is none of stories, shakespeare, pydocs, and there is no file or folder of that name"
-        )
-    size = sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
-    # A vocabulary takes text to be learned from: a short text is read by characters.
-    if size < 300_000:
-        return Corpus(f"text:{path}", "char", _CHAR_VOCABULARY, size, 0.05, "")
-    return Corpus(f"text:{path}", "bpe", 1024 if size < 2_000_000 else 4096, size // 3, 0.05, "")
-
-
 def _new_run(run: str | None, corpus: str) -> tuple[str, Path]:
     if run is not None:
-        return run, paths.new("runs", run)
+        path = paths.new("runs", run)
+        if (path / "config.json").exists():
+            raise RunError(
+                f"run {run!r} exists already; train it for longer with `{program()} resume {run} --minutes 10`, or choose "
+                f"another --run name"
+            )
+        if (paths.folder("datasets") / path.name).exists():
+            raise RunError(
+                f"there is a dataset {path.name!r} already, and quickstart makes one of the run's name; choose another "
+                f"--run name"
+            )
+        return run, path
     base = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(corpus).stem).strip("-_") or "text"
     number = 1
     while (paths.folder("runs") / f"{base}-{number}").exists() or (
@@ -166,7 +158,7 @@ def _new_run(run: str | None, corpus: str) -> tuple[str, Path]:
     return f"{base}-{number}", paths.folder("runs") / f"{base}-{number}"
 
 
-def _build(name: str, recipe: Corpus, view: TrainingView) -> "TokenDataset":
+def make_dataset(name: str, corpus: str, recipe: Corpus, view: TrainingView) -> "TokenDataset":
     """The dataset of this run: made anew, under the run's own name, so that a resumed run finds its data."""
     from mlxllm.data.build import build_dataset
     from mlxllm.data.shards import TokenDataset
@@ -182,14 +174,29 @@ def _build(name: str, recipe: Corpus, view: TrainingView) -> "TokenDataset":
     vocab_size = recipe.vocab_size if recipe.tokenizer == "bpe" else None
     tokenizer = train_tokenizer(recipe.tokenizer, texts, vocab_size=vocab_size)
     manifest = build_dataset(directory, [(source, 1.0)], tokenizer, val_split=recipe.val_split)
+    for split, fewest in _FEWEST_TOKENS.items():
+        if (tokens := getattr(manifest, split).tokens) < fewest:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise DataError(
+                f"--corpus {corpus}: {tokens:,} tokens are left to {'learn from' if split == 'train' else 'hold out'}, "
+                f"and it takes {fewest}; give more text, or text that repeats itself less"
+            )
     for warning in manifest.warnings:
         view.say(f"warning: {warning}")
     view.say(
-        f"     {manifest.train.documents:,} texts, {manifest.train.bytes / 1e6:.1f} MB; a tokenizer of "
+        f"     {_texts(manifest.train.documents)}, {_size(manifest.train.bytes)}; a tokenizer of "
         f"{tokenizer.vocab_size:,} {'characters and bytes' if tokenizer.kind == 'char' else 'pieces'}; "
         f"{manifest.train.tokens:,} tokens to learn from, {manifest.val.tokens:,} held out"
     )
     return TokenDataset.open(directory)
+
+
+def _texts(number: int) -> str:
+    return "1 text" if number == 1 else f"{number:,} texts"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def _parting_words(run: Path, prompt: str, view: TrainingView) -> str:
@@ -208,19 +215,19 @@ def _parting_words(run: Path, prompt: str, view: TrainingView) -> str:
     return text
 
 
-def _next_steps(name: str, outcome: "Outcome", view: TrainingView) -> None:
-    me = program()
+def _next_steps(run: "RunDirectory", outcome: "Outcome", view: TrainingView) -> None:
+    me, name = program(), run.address
     if outcome.status == "stopped":
         view.say(f"Stopped and saved. Go on with:  {me} resume {name}")
         return
     if view.last_val is not None and view.last_val["bits_per_byte"] is not None:
         view.say(
-            f"It is saved as {name}: {view.last_val['bits_per_byte']:.3f} bits per byte on text it has never seen "
+            f"It is saved as {run.name}: {view.last_val['bits_per_byte']:.3f} bits per byte on text it has never seen "
             f"(8 would be guessing)."
         )
-    view.say("Next:")
-    view.say(f"  {me} chat --model {name}                talk to it")
+    view.say("Talk to it, have it continue a text, or train it for longer:")
+    view.say(f"  {me} chat --model {name}")
     view.say(f'  {me} sample --model {name} --prompt "..."')
-    view.say(f"  {me} resume {name} --minutes 30         train it for longer")
+    view.say(f"  {me} resume {name} --minutes 30")
     if me != "mlxllm":
         view.say("To have `mlxllm` everywhere: `uv tool install .` or `pipx install .` in this folder.")

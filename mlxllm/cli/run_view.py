@@ -1,11 +1,12 @@
-"""How runs are shown in a terminal: numbers, durations, tables."""
+"""How runs are shown in a terminal: numbers, durations, and how a run ended."""
 
-import os
-import sys
+import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from mlxllm.runs import ACTIVE, RunSummary
+import typer
+
+from mlxllm.runs import ACTIVE, Launch, RunSummary
 
 _STYLES = {
     "running": "green",
@@ -19,6 +20,10 @@ _STYLES = {
 }
 
 HEADER = ("run", "status", "step", "loss", "val", "bits/byte", "tokens", "time", "data", "created")
+EXPENDABLE = ("tokens", "loss", "data", "created", "time", "bits/byte", "val", "step")
+"""What a narrow terminal does without, the least important first; `runs show` has it all."""
+
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP}
 
 
 def row(run: RunSummary) -> tuple[str, ...]:
@@ -36,6 +41,11 @@ def row(run: RunSummary) -> tuple[str, ...]:
         run.dataset or "-",
         time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)) if run.created else "-",
     )
+
+
+def style(column: str, cell: str) -> str:
+    """A cell with its colour."""
+    return typer.style(cell, fg=_STYLES[cell]) if column == "status" and cell in _STYLES else cell
 
 
 def details(run: RunSummary, checkpoints: Sequence[int]) -> list[tuple[str, str]]:
@@ -64,6 +74,25 @@ def details(run: RunSummary, checkpoints: Sequence[int]) -> list[tuple[str, str]
         age = max(0.0, time.time() - run.heartbeat)
         rows.append(("trainer", f"process {run.pid} on {run.host}, last sign of life {_duration(age)} ago"))
     return [line for line in rows if line[1] != "-"]
+
+
+def signal_in_words(run: RunSummary, launch: Launch | None) -> str | None:
+    """The signal that ended the trainer of an ended run; None where there was none, or nobody saw it.
+
+    Args:
+        run: its summary.
+        launch: the last detached start: whoever made it has seen the return code.
+    """
+    if launch is None or launch.pid != run.pid or launch.returncode is None or launch.returncode >= 0:
+        return None
+    number = -launch.returncode
+    try:
+        told = f"{signal.Signals(number).name} ({(signal.strsignal(number) or '').lower()})"
+    except ValueError:
+        return f"signal {number}"
+    if number in _FAULTS:
+        told += ", a fault in native code; if it comes again, see what `mlxllm doctor --selftest` finds"
+    return told
 
 
 def _validation(val: Mapping[str, float | None]) -> str:
@@ -104,24 +133,3 @@ def _duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns: with colours on a terminal, as plain text elsewhere and under NO_COLOR."""
-    table = [list(cells) for cells in rows]
-    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
-        # Only a person at a terminal pays for rich.
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        rich_table = Table(*header, box=None, header_style="bold", pad_edge=False)
-        for cells in table:
-            rich_table.add_row(
-                *(Text(cell, style=_STYLES.get(cell, "") if i == 1 else "") for i, cell in enumerate(cells))
-            )
-        Console().print(rich_table)
-        return
-    widths = [max(len(cells[i]) for cells in [list(header), *table]) for i in range(len(header))]
-    for cells in [list(header), *table]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())

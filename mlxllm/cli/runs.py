@@ -1,9 +1,6 @@
 """`mlxllm runs`: list the runs, look at one, and talk to its trainer through the run directory."""
 
 import json
-import os
-import shutil
-import sys
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -12,6 +9,11 @@ import typer
 
 from mlxllm import paths
 from mlxllm.cli import run_view as view
+from mlxllm.cli import sampling
+from mlxllm.cli.deleting import confirm, delete, folder_size
+from mlxllm.cli.sampling import say
+from mlxllm.cli.streaming import Stream
+from mlxllm.cli.table import print_fields, print_table
 from mlxllm.errors import ConfigError, RunError
 from mlxllm.runs import (
     ACTIVE,
@@ -23,6 +25,7 @@ from mlxllm.runs import (
     explain,
     find_run,
     list_runs,
+    read_launch,
     request,
     summarise,
     wait_for_event,
@@ -38,16 +41,19 @@ _POLL_SECONDS = 0.1
 
 @app.command("ls")
 def list_(json_: Json = False) -> None:
-    """List all runs, the newest first (with --json, one object a line)."""
+    """List all runs, the newest first (with --json, one object a line).
+
+    A narrow terminal leaves out columns; `runs show` has everything.
+    """
     runs = list_runs()
     if json_:
         for run in runs:
             print(json.dumps(run.as_json()))
         return
     if not runs:
-        _say(f"no runs in {paths.folder('runs')} yet; `mlxllm quickstart` makes one")
+        say(f"no runs in {paths.folder('runs')} yet; `mlxllm quickstart` makes one")
         return
-    view.print_table(view.HEADER, [view.row(run) for run in runs])
+    print_table(view.HEADER, [view.row(run) for run in runs], expendable=view.EXPENDABLE, style=view.style)
 
 
 @app.command()
@@ -58,18 +64,21 @@ def show(run: Run, json_: Json = False) -> None:
     ended = summary.status not in ACTIVE
     report = explain(found) if ended else None
     checkpoints = _checkpoints(found)
+    ended_by = view.signal_in_words(summary, read_launch(found)) if ended else None
     if json_:
-        exit_ = asdict(report) if report is not None else None
+        exit_ = {**asdict(report), "signal": ended_by} if report is not None else None
         print(json.dumps({**summary.as_json(), "checkpoints": checkpoints, "exit": exit_}))
         return
     rows = view.details(summary, checkpoints)
     if report is not None:
         rows.append(("ended", report.sentence))
+        if ended_by:
+            rows.append(("signal", ended_by))
+        if found.log.exists():
+            rows.append(("log", str(found.log)))
         if report.next_command:
             rows.append(("next", report.next_command))
-    width = max(len(key) for key, _ in rows)
-    for key, value in rows:
-        print(f"{key:<{width}}  {value}")
+    print_fields(rows)
 
 
 @app.command()
@@ -97,14 +106,14 @@ def stop(
         return
     _require_active(found)
     request(found, "stop")
-    _say(f"run {found.name!r} stops after the current step and saves; waiting")
+    say(f"run {found.name!r} stops after the current step and saves; waiting")
     # The lock too: who stops a run wants to resume, rename or delete it next.
     while effective_status(found) in ACTIVE or found.is_locked():
         time.sleep(_POLL_SECONDS)
     if json_:
         print(json.dumps(summarise(found).as_json()))
     report = explain(found)
-    _say(f"run {found.name!r}: {report.sentence}")
+    say(f"run {found.name!r}: {report.sentence}")
 
 
 @app.command()
@@ -122,27 +131,43 @@ def checkpoint(
     if json_:
         print(json.dumps(event))
     else:
-        _say(f"run {found.name!r} saved a checkpoint at step {event.get('step', 0):,}")
+        say(f"run {found.name!r} saved a checkpoint at step {event.get('step', 0):,}")
 
 
 @app.command()
 def sample(
     run: Run,
-    prompt: Annotated[str, typer.Option("--prompt", "-p", help="Text to continue.")],
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Length of the answer.")] = None,
-    temp: Annotated[float | None, typer.Option("--temp", min=0.0, help="Temperature; 0 is greedy.")] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", min=0.0, max=1.0, help="Nucleus sampling.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampler.")] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait.")] = 600.0,
+    prompt: Annotated[str, typer.Option("--prompt", "-p", metavar="P", help="Text to continue.")],
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", metavar="N", help="Longest answer; by default the run's own.")
+    ] = None,
+    temp: Annotated[
+        float | None, typer.Option("--temp", metavar="X", help="Temperature; by default the run's own.")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option("--top-p", metavar="P", help="Only the fewest tokens that hold this probability."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Decides the draws.")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="T", help="Seconds to wait.")] = 600.0,
     json_: Json = False,
 ) -> None:
     """Ask a model while it trains: the trainer answers between two steps, with the weights it has then."""
     options = {"max_tokens": max_tokens, "temperature": temp, "top_p": top_p, "seed": seed}
+    sampling.sample_config(**options)  # what cannot be is refused here, not by the trainer
+    if not timeout > 0:
+        raise ConfigError(f"--timeout is {timeout:g}; it should be a number of seconds above 0")
     payload = {"prompt": prompt, **{key: value for key, value in options.items() if value is not None}}
     event = _ask_and_wait(find_run(run), "sample", payload, "sample", timeout=timeout)
     if event.get("error"):
         raise RunError(f"run {run!r} could not answer: {event['error']}")
-    print(json.dumps(event) if json_ else f"{prompt}{event.get('text', '')}")
+    if json_:
+        print(json.dumps(event))
+        return
+    stream = Stream()
+    stream.given(prompt)
+    stream.add(event.get("text", ""))
+    stream.end()
 
 
 @app.command()
@@ -153,27 +178,9 @@ def rm(
     """Delete a run with all its checkpoints. A run whose trainer is alive is refused."""
     found = find_run(run)
     _require_ended(found, "delete")
-    if not yes:
-        size = sum(file.stat().st_size for file in found.path.rglob("*") if file.is_file())
-        question = f"delete run {found.name!r} in {found.path} ({view.file_size(size)})"
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise ConfigError(f"would {question}: nobody is there to ask, so repeat with --yes")
-        if not typer.confirm(f"{question}?", err=True):
-            raise typer.Exit(1)
+    confirm(f"delete run {found.name!r} in {found.path} ({view.file_size(folder_size(found.path))})", yes)
     with found.lock():
-        if found.path.is_symlink():
-            target = found.path.resolve()
-            found.path.unlink()
-            _say(f"removed the link {found.path}; the folder {target} is still there")
-            return
-        # Renamed first: an interrupted delete leaves no half run under the name.
-        doomed = found.path.with_name(f".{found.name}.deleted-{os.getpid()}")
-        try:
-            found.path.rename(doomed)
-            shutil.rmtree(doomed)
-        except OSError as error:
-            raise RunError(f"cannot delete {error.filename}: {error.strerror}") from error
-    _say(f"deleted run {found.name!r}")
+        say(delete(found.path, f"run {found.name!r}"))
 
 
 @app.command()
@@ -191,7 +198,7 @@ def rename(run: Run, new: Annotated[str, typer.Argument(metavar="NEW", help="The
             found.path.rename(target)
         except OSError as error:
             raise RunError(f"cannot rename {found.path} to {target}: {error.strerror}") from error
-    _say(f"run {found.name!r} is now {target.name!r}")
+    say(f"run {found.name!r} is now {target.name!r}")
 
 
 def _ask(run: RunDirectory, name: RequestName, what: str, json_: bool) -> None:
@@ -200,7 +207,7 @@ def _ask(run: RunDirectory, name: RequestName, what: str, json_: bool) -> None:
     if json_:
         print(json.dumps({**summarise(run).as_json(), "requested": name}))
     else:
-        _say(f"run {run.name!r} {what}")
+        say(f"run {run.name!r} {what}")
 
 
 def _ask_and_wait(run: RunDirectory, name: RequestName, payload: dict[str, Any], kind: str, timeout: float) -> Event:
@@ -220,14 +227,14 @@ def _ask_and_wait(run: RunDirectory, name: RequestName, payload: dict[str, Any],
     if event is None:
         status = effective_status(run)
         trouble = f"gave no answer within {timeout:g} s" if status in ACTIVE else f"ended ({status}) before it answered"
-        raise RunError(f"run {run.name!r} {trouble}; see `mlxllm runs show {run.name}`")
+        raise RunError(f"run {run.name!r} {trouble}; see `mlxllm runs show {run.address}`")
     return event
 
 
 def _require_active(run: RunDirectory) -> None:
     status = effective_status(run)
     if status not in ACTIVE:
-        raise RunError(f"run {run.name!r} has ended ({status}); `mlxllm resume {run.name}` continues it")
+        raise RunError(f"run {run.name!r} has ended ({status}); `mlxllm resume {run.address}` continues it")
 
 
 def _require_ended(run: RunDirectory, what: str) -> None:
@@ -239,7 +246,7 @@ def _require_ended(run: RunDirectory, what: str) -> None:
     if summary.status in ACTIVE:
         raise RunError(
             f"run {run.name!r} is {summary.status} (process {summary.pid} on {summary.host}), so it is not "
-            f"{what}d; stop it first with `mlxllm runs stop {run.name} --wait`"
+            f"{what}d; stop it first with `mlxllm runs stop {run.address} --wait`"
         )
 
 
@@ -248,7 +255,3 @@ def _checkpoints(run: RunDirectory) -> list[int]:
         return []
     names = (path.name for path in run.checkpoints.iterdir() if (path / "manifest.json").exists())
     return sorted(int(name[5:]) for name in names if name.startswith("step-") and name[5:].isdigit())
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

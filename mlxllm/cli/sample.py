@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxllm.cli import sampling
+from mlxllm.cli.streaming import Stream
 from mlxllm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # MLX is imported by the command
@@ -78,25 +79,21 @@ def sample(
         if json_:
             print(json.dumps(_as_object(generation, one, loaded.tokenizer.eot_id)), flush=True)
             continue
-        _stream(text, generation)
+        _show(text, generation)
         sampling.say(_summary(generation, one, num_samples))
         if at != last_seed:
             print(SEPARATOR, flush=True)
 
 
-def _stream(prompt: str, generation: "Generation") -> None:
+def _show(prompt: str, generation: "Generation") -> None:
     """Show the text as it comes; a last line feed is added where the text has none."""
-    shown = sampling.shown(prompt, sys.stdout)
-    print(sampling.dim(shown, sys.stdout), end="", flush=True)
-    last = shown
+    stream = Stream()
     try:
+        stream.given(prompt)
         for token in generation:
-            if token.text:
-                last = sampling.shown(token.text, sys.stdout)
-                print(last, end="", flush=True)
+            stream.add(token.text)
     finally:  # after Ctrl-C as well
-        if not last.endswith("\n"):
-            print(flush=True)
+        stream.end()
 
 
 def _as_object(generation: "Generation", config: "SampleConfig", eot_id: int) -> dict[str, object]:

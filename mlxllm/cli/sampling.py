@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from mlxllm.cli.terminal import fold
 from mlxllm.errors import ConfigError
 
 if TYPE_CHECKING:  # pydantic and MLX are imported by the commands that use them
@@ -14,34 +15,26 @@ if TYPE_CHECKING:  # pydantic and MLX are imported by the commands that use them
     from mlxllm.inference.generate import Stats
     from mlxllm.model.loading import LoadedModel
 
+# In a help text {sample.top_k} stands for what the configuration says about that setting, and its default.
+
 Model = Annotated[
     str,
     typer.Option(
         "--model", metavar="M", help="A run (RUN, RUN@STEP, RUN@best) or a folder with a model.", show_default=False
     ),
 ]
-MaxTokens = Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="Longest continuation.")]
-Temp = Annotated[
-    float | None, typer.Option("--temp", metavar="X", help="Temperature; 0 always takes the likeliest token.")
-]
-TopP = Annotated[
-    float | None,
-    typer.Option("--top-p", metavar="P", help="Only the fewest tokens that hold this probability."),
-]
-TopK = Annotated[int | None, typer.Option("--top-k", metavar="K", help="Only the K likeliest tokens.")]
-MinP = Annotated[
-    float | None,
-    typer.Option("--min-p", metavar="P", help="Only tokens at least P times as likely as the likeliest."),
-]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="{sample.max_tokens}")]
+Temp = Annotated[float | None, typer.Option("--temp", metavar="X", help="{sample.temperature}")]
+TopP = Annotated[float | None, typer.Option("--top-p", metavar="P", help="{sample.top_p}")]
+TopK = Annotated[int | None, typer.Option("--top-k", metavar="K", help="{sample.top_k}")]
+MinP = Annotated[float | None, typer.Option("--min-p", metavar="P", help="{sample.min_p}")]
 RepetitionPenalty = Annotated[
-    float | None,
-    typer.Option("--repetition-penalty", metavar="X", help="Above 1 makes recent tokens less likely."),
+    float | None, typer.Option("--repetition-penalty", metavar="X", help="{sample.repetition_penalty}")
 ]
 RepetitionContext = Annotated[
-    int | None,
-    typer.Option("--repetition-context-size", metavar="N", help="How many last tokens are recent."),
+    int | None, typer.Option("--repetition-context-size", metavar="N", help="{sample.repetition_context_size}")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="Decides the draws.")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="{sample.seed}")]
 Stop = Annotated[
     list[str] | None,
     typer.Option("--stop", metavar="STR", help="End before this string; can be given several times."),
@@ -57,8 +50,7 @@ MaxKvSize = Annotated[
     typer.Option("--max-kv-size", metavar="N", help="Keep at most N positions, the first 4 and the newest."),
 ]
 
-# Flag -> field of SampleConfig, which has the defaults.
-_FIELDS = {
+FIELDS = {
     "--max-tokens": "max_tokens",
     "--temp": "temperature",
     "--top-p": "top_p",
@@ -68,9 +60,13 @@ _FIELDS = {
     "--repetition-context-size": "repetition_context_size",
     "--seed": "seed",
 }
+"""Flag -> field of `SampleConfig`."""
+
+HOTTEST = 100
+"""Hotter than this all tokens are nearly as likely as each other, whatever the model: who asks for more has mistyped."""
 
 
-def sample_config(**given: Any) -> "SampleConfig":
+def sample_config(**given: float | None) -> "SampleConfig":
     """The `SampleConfig` of these fields; None leaves a default as it is.
 
     Raises:
@@ -81,12 +77,15 @@ def sample_config(**given: Any) -> "SampleConfig":
     from mlxllm.config import SampleConfig
 
     try:
-        return SampleConfig(**{name: value for name, value in given.items() if value is not None})
+        config = SampleConfig.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        flag = next(flag for flag, field in _FIELDS.items() if field == first["loc"][0])
+        flag = next(flag for flag, field in FIELDS.items() if field == first["loc"][0])
         right = first["msg"].replace("Input should be", "it should be")
         raise ConfigError(f"{flag} is {first['input']!r}; {right}") from None
+    if config.temperature > HOTTEST:
+        raise ConfigError(f"--temp is {config.temperature:g}; it should be from 0 to {HOTTEST}")
+    return config
 
 
 def logit_biases(given: Sequence[str]) -> dict[int, float]:
@@ -148,5 +147,5 @@ def shown(text: str, stream: TextIO) -> str:
 
 
 def say(message: str) -> None:
-    """Narrate: one line on stderr."""
-    print(dim(message, sys.stderr), file=sys.stderr, flush=True)
+    """Narrate on stderr; a terminal gets lines that are folded between words."""
+    print(dim(fold(message, sys.stderr), sys.stderr), file=sys.stderr, flush=True)

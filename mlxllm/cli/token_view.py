@@ -4,24 +4,28 @@ White space is made visible and control characters are written out, so that a te
 nor steer the terminal.
 """
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 _SHOWN = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
+_NAMES = {"·": "a space", "⏎": "a line end", "⇥": "a tab", "␍": "a carriage return"}
 # 256-colour pairs (background) that keep black text readable on dark and light terminals.
 _BACKGROUNDS = ("\x1b[30;48;5;153m", "\x1b[30;48;5;223m")
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
 
-def use_colour() -> bool:
-    """Whether stdout is a terminal that wants colours."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
 def visible(piece: str) -> str:
     """`piece` with white space as signs and everything unprintable as an escape."""
     return "".join(_SHOWN.get(char) or (char if char.isprintable() else _escape(char)) for char in piece)
+
+
+def legend(pieces: Iterable[str]) -> str:
+    """What the signs in these pieces stand for; empty where there are none."""
+    listed = list(pieces)
+    seen = set().union(*listed)
+    told = [f"{sign} is {_NAMES[sign]}" for char, sign in _SHOWN.items() if char in seen]
+    if byte := next((piece for piece in listed if piece.startswith("<0x")), None):
+        told.append(f"{byte} is a byte of what has no piece of its own")
+    return ", ".join(told)
 
 
 def interlinear(tokens: Sequence[tuple[int, str]], width: int, colour: bool) -> Iterator[str]:
@@ -30,16 +34,20 @@ def interlinear(tokens: Sequence[tuple[int, str]], width: int, colour: bool) -> 
     Args:
         tokens: id and piece of every token.
         width: columns of the terminal.
-        colour: alternate backgrounds; otherwise bars stand between the tokens.
+        colour: alternate backgrounds; otherwise bars stand between the tokens, unless each is a character or a byte.
     """
+    single = all(len(piece) == 1 or piece.startswith("<0x") for _, piece in tokens)
+    separator = " " if colour or single else "|"
     for row in _rows(tokens, width):
         above, below = [], []
         for position, token_id, piece, columns in row:
-            padded = piece + " " * (columns - _columns(piece))
+            space = columns - display_width(piece)
+            # A character stands in the middle of its id, the rest begins where its id begins.
+            left = space // 2 if single else 0
+            padded = " " * left + piece + " " * (space - left)
             number = f"{token_id:<{columns}}"
             above.append(f"{_BACKGROUNDS[position % 2]}{padded}{_RESET}" if colour else padded)
             below.append(f"{_DIM}{number}{_RESET}" if colour else number)
-        separator = " " if colour else "|"
         yield separator.join(above)
         yield separator.join(below)
 
@@ -50,7 +58,7 @@ def _rows(tokens: Sequence[tuple[int, str]], width: int) -> Iterator[list[tuple[
     used = 0
     for position, (token_id, piece) in enumerate(tokens):
         shown = visible(piece)
-        columns = max(_columns(shown), len(str(token_id)))
+        columns = max(display_width(shown), len(str(token_id)))
         if row and used + columns > width:
             yield row
             row, used = [], 0
@@ -63,7 +71,8 @@ def _rows(tokens: Sequence[tuple[int, str]], width: int) -> Iterator[list[tuple[
         yield row
 
 
-def _columns(text: str) -> int:
+def display_width(text: str) -> int:
+    """Columns that `text` takes on a terminal."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len  # East Asian characters take two columns

@@ -1,7 +1,6 @@
 """`mlxllm tokenizer`: make a tokenizer, and look at how it spells a text."""
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlxllm import paths
+from mlxllm.cli.sampling import say, use_colour
+from mlxllm.cli.terminal import columns
 from mlxllm.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:  # numpy and sentencepiece are imported by the commands that use them
@@ -29,13 +30,14 @@ _SAMPLE = 'Once upon a time, Tom\'s little dog said: "Hello!"\n\ndef add(x):\n  
 _TOKENS_SHOWN = 400
 _FILE_BYTES = 1 << 20
 _LONGEST = 8
+_CHARACTERS_SHOWN = 120
 
 
 @app.command()
 def train(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name or path of the new tokenizer.")],
     more: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILES]...", help="More files, as a shell's * gives them.")
+        list[str] | None, typer.Argument(metavar="FILES", help="More files, as a shell's * gives them.")
     ] = None,
     input_: Annotated[
         list[str] | None,
@@ -45,11 +47,12 @@ def train(
             help="Files, folders or globs to learn from, or a source as stories:2000.",
         ),
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="char, byte or bpe (the default).")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="char, byte or bpe (the default).")] = None,
     vocab_size: Annotated[
-        int | None, typer.Option("--vocab-size", help="Number of ids of a bpe tokenizer (8,192 by default).")
+        int | None,
+        typer.Option("--vocab-size", metavar="N", help="Number of ids of a bpe tokenizer (8,192 by default)."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the sample drawn from very large inputs.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="S", help="Of the sample drawn from very large inputs.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a tokenizer of that name.")] = False,
     json_: Json = False,
 ) -> None:
@@ -69,8 +72,8 @@ def train(
     tokenizer.save(directory)
     _tell_problems(sources)
     if vocab_size is not None and tokenizer.vocab_size < vocab_size:
-        _say(f"{vocab_size:,} ids were asked for, but the text has pieces for {tokenizer.vocab_size:,} only")
-    _say(f"{kind} tokenizer with {tokenizer.vocab_size:,} ids in {time.monotonic() - start:.1f} s: {directory}")
+        say(f"{vocab_size:,} ids were asked for, but the text has pieces for {tokenizer.vocab_size:,} only")
+    say(f"{kind} tokenizer with {tokenizer.vocab_size:,} ids in {time.monotonic() - start:.1f} s: {directory}")
     if json_:
         print(json.dumps({**_describe(tokenizer, directory), "requested_vocab_size": vocab_size}))
 
@@ -78,7 +81,9 @@ def train(
 @app.command()
 def encode(
     tokenizer: Name,
-    text: Annotated[str | None, typer.Argument(help="The text; read from stdin if it is left out.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="The text; read from stdin if it is left out.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Print the ids of a text."""
@@ -95,7 +100,7 @@ def decode(
     tokenizer: Name,
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[IDS]...", help="The ids; read from stdin if they are left out."),
+        typer.Argument(metavar="IDS", help="The ids; read from stdin if they are left out."),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -109,7 +114,9 @@ def decode(
 @app.command()
 def show(
     tokenizer: Name,
-    text: Annotated[str | None, typer.Argument(help="A text to spell; a short sample if it is left out.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="A text to spell; a short sample if it is left out.")
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", metavar="F", help="Spell the beginning of a file (up to 1 MiB).")
     ] = None,
@@ -128,7 +135,7 @@ def show(
     if json_:
         print(json.dumps({**about, "ids": ids, "pieces": [loaded.piece(i) for i in ids]}))
         return
-    _print_about(about)
+    _print_about(loaded, about)
     _print_tokens(loaded, ids)
 
 
@@ -140,7 +147,7 @@ def list_(json_: Json = False) -> None:
     folder = paths.folder("tokenizers")
     found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
     if not found and not json_:
-        _say(f"no tokenizers in {folder} yet; `mlxllm tokenizer train NAME --input FILES` makes one")
+        say(f"no tokenizers in {folder} yet; `mlxllm tokenizer train NAME --input FILES` makes one")
     width = max((len(directory.name) for directory in found), default=0)
     for directory in found:
         try:
@@ -183,7 +190,8 @@ def _longest(tokenizer: "Tokenizer") -> list[str]:
     return sorted((piece for piece in pieces if piece.strip()), key=len, reverse=True)[:_LONGEST]
 
 
-def _print_about(about: dict[str, Any]) -> None:
+def _print_about(tokenizer: "Tokenizer", about: dict[str, Any]) -> None:
+    from mlxllm.cli.table import print_fields
     from mlxllm.cli.token_view import visible
 
     rate = f", {about['bytes_per_token']:.2f} bytes a token" if about["tokens"] else ""
@@ -191,23 +199,47 @@ def _print_about(about: dict[str, Any]) -> None:
         ("tokenizer", f"{about['name']} ({about['kind']})"),
         ("vocabulary", f"{about['vocab_size']:,} ids"),
         ("special", "  ".join(f"{token} {i}" for token, i in about["special_ids"].items())),
-        ("longest", "  ".join(visible(piece) for piece in about["longest_pieces"]) or "-"),
+    ]
+    if tokenizer.kind == "char":
+        rows.append(("characters", _alphabet(tokenizer)))
+    elif about["longest_pieces"]:
+        rows.append(("longest", "  ".join(visible(piece) for piece in about["longest_pieces"])))
+    rows += [
         ("fingerprint", about["fingerprint"]),
         ("this text", f"{about['bytes']:,} bytes, {about['tokens']:,} tokens{rate}"),
     ]
-    for key, value in rows:
-        print(f"{key:<11}  {value}")
+    print_fields(rows)
+
+
+def _alphabet(tokenizer: "Tokenizer") -> str:
+    """The characters that have an id, in the order of their ids."""
+    from mlxllm.cli.token_view import visible
+    from mlxllm.tokenizer import FIRST_LEARNED_ID
+
+    end = min(tokenizer.vocab_size, FIRST_LEARNED_ID + _CHARACTERS_SHOWN)
+    shown = " ".join(visible(tokenizer.piece(i)) for i in range(FIRST_LEARNED_ID, end))
+    more = tokenizer.vocab_size - end
+    return f"{shown} (ids {FIRST_LEARNED_ID} to {end - 1:,})" + (f" and {more:,} more" if more else "")
 
 
 def _print_tokens(tokenizer: "Tokenizer", ids: Sequence[int]) -> None:
-    from mlxllm.cli.token_view import interlinear, use_colour
+    from mlxllm.cli.token_view import interlinear, legend
 
-    width = shutil.get_terminal_size((100, 24)).columns
+    tokens = [(i, _as_read(tokenizer, i)) for i in ids[:_TOKENS_SHOWN]]
     print()
-    for line in interlinear([(i, tokenizer.piece(i)) for i in ids[:_TOKENS_SHOWN]], width, use_colour()):
+    for line in interlinear(tokens, columns(sys.stdout), use_colour(sys.stdout)):
         print(line)
+    if told := legend(piece for _, piece in tokens):
+        say(f"each piece above its id; {told}")
     if len(ids) > _TOKENS_SHOWN:
-        _say(f"... and {len(ids) - _TOKENS_SHOWN:,} tokens more (--json prints all)")
+        say(f"... and {len(ids) - _TOKENS_SHOWN:,} tokens more (--json prints all)")
+
+
+def _as_read(tokenizer: "Tokenizer", token_id: int) -> str:
+    """The piece; of a byte tokenizer the character where the byte is one, as nothing else would be readable."""
+    if tokenizer.kind == "byte" and (value := tokenizer.token_bytes(token_id)).isascii():
+        return value.decode("ascii") or tokenizer.piece(token_id)
+    return tokenizer.piece(token_id)
 
 
 def _open(specs: Sequence[str]) -> list["Source"]:
@@ -225,7 +257,7 @@ def _tell_problems(sources: Sequence["Source"]) -> None:
         problems = source.problems
         for reason, count in [*problems.dropped.items(), *problems.mended.items()]:
             places = "; ".join(problems.examples.get(reason, ()))
-            _say(f"{source.name}: {count:,} x {reason} ({places})")
+            say(f"{source.name}: {count:,} x {reason} ({places})")
 
 
 def _read_beginning(path: Path) -> str:
@@ -259,7 +291,3 @@ def _token_id(word: str) -> int:
     if not (word.isascii() and word.isdigit()) or len(word) > 18:
         raise ConfigError(f"{word!r} is not a token id; ids are whole numbers, as `mlxllm tokenizer encode` prints")
     return int(word)
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)

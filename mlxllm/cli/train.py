@@ -1,7 +1,5 @@
 """`mlxllm train` and `mlxllm resume`: pre-training, headless."""
 
-import json
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -10,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlxllm import paths
+from mlxllm.cli.help import Command, choices, setting, write_section
 from mlxllm.cli.progress import TrainingView
+from mlxllm.cli.terminal import did_you_mean
 from mlxllm.errors import ConfigError
 
 if TYPE_CHECKING:  # heavy modules are imported by the commands
@@ -23,45 +23,67 @@ Device = Annotated[
     str | None, typer.Option(metavar="cpu|gpu", help="Where to compute; by default a GPU if there is one.")
 ]
 Minutes = Annotated[
-    float | None, typer.Option(min=0.01, max=1e6, help="Train for about so long; the steps are measured first.")
+    float | None, typer.Option(metavar="M", help="Train for about so long; the steps are measured first.")
 ]
+
+_LEAST_MINUTES = 0.01
+_MOST_MINUTES = 1_000_000
+
+
+class TrainCommand(Command):
+    """`train`, whose help lists the presets."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from mlxllm.presets import PRESETS  # here: it loads pydantic
+
+        write_section(formatter, "Presets", [(name, make.__doc__ or "") for name, make in PRESETS.items()])
 
 
 def train(
     data: Annotated[str | None, typer.Option(metavar="NAME", help="Dataset to train on.")] = None,
-    preset: Annotated[str | None, typer.Option(metavar="P", help="Recipe to begin with; --dry-run shows it.")] = None,
-    run: Annotated[str | None, typer.Option(metavar="RUN", help="Name of the new run; by default made up.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="PRESET", help="Recipe to begin with, one of those below.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Name of the new run; by default made from dataset and preset.")
+    ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="M", help="Continue the pre-training of this model instead of a fresh one.")
+        str | None,
+        typer.Option(metavar="M", help="Continue the pre-training of this model (a run or a folder), not a fresh one."),
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file of settings.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Any one setting; may be repeated. --dry-run shows them all."
+        ),
     ] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Updates in all.")] = None,
     minutes: Minutes = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows of one forward pass.")] = None,
-    grad_accum_steps: Annotated[int | None, typer.Option(help="Forward passes of one update.")] = None,
-    max_seq_len: Annotated[int | None, typer.Option(help="Tokens of one row.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    optimizer: Annotated[str | None, typer.Option(metavar="adamw|muon|lion", help="Update rule.")] = None,
-    schedule: Annotated[
-        str | None, typer.Option(metavar="constant|cosine|linear|wsd", help="Shape of the learning rate.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, data order and dropout.")] = None,
+    max_steps: Annotated[int | None, setting("train.max_steps", "N")] = None,
+    batch_size: Annotated[int | None, setting("train.batch_size", "N")] = None,
+    grad_accum_steps: Annotated[int | None, setting("train.grad_accum_steps", "N")] = None,
+    max_seq_len: Annotated[int | None, setting("data.max_seq_len", "N")] = None,
+    learning_rate: Annotated[float | None, setting("train.learning_rate", "X")] = None,
+    optimizer: Annotated[str | None, setting("train.optimizer", "NAME")] = None,
+    schedule: Annotated[str | None, setting("train.schedule", "NAME")] = None,
+    seed: Annotated[int | None, setting("train.seed", "N")] = None,
     device: Device = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show the resolved settings, parameters, memory and tokens; train nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Check everything that training would, show the resolved settings and what they cost; train nothing.",
+        ),
     ] = False,
     json_: Json = False,
 ) -> None:
     """Train a model on a dataset, from scratch or from --model."""
+    from mlxllm.presets import PRESETS
     from mlxllm.runs import RunDirectory
     from mlxllm.settings import build_config
 
-    if minutes is not None and max_steps is not None:
-        raise ConfigError("--minutes and --max-steps both say how long to train; give one of them")
+    begun = time.monotonic()
+    check_length(minutes, max_steps, _LEAST_MINUTES)
     flags = {
         "data.dataset": data,
         "data.max_seq_len": max_seq_len,
@@ -73,35 +95,43 @@ def train(
         "train.schedule": schedule,
         "train.seed": seed,
     }
+    _check_word("--preset", preset, tuple(PRESETS))
+    _check_word("--optimizer", optimizer, choices("train.optimizer"))
+    _check_word("--schedule", schedule, choices("train.schedule"))
     resolved = build_config(preset=preset, config_file=config, settings=set_ or (), flags=flags)
     if model is not None and (fixed := [s for s in set_ or () if s.startswith("model.")]):
         raise ConfigError(
             f"--set {fixed[0]} cannot change the model that --model {model} brings; leave one of them out"
         )
-    if dry_run:
-        if model is not None:
-            from mlxllm.model.loading import load_model  # MLX begins to load here
+    directory = RunDirectory(paths.new("runs", run) if run is not None else _new_run_path(resolved))
+    if dry_run and not resolved.data.dataset:
+        from mlxllm.cli.dry_run import show, with_model
 
-            resolved = resolved.with_values(model=load_model(model).config.model_dump())
-        _print_dry_run(resolved, json_)
+        show(with_model(resolved, model), None, minutes, json_)
         return
-    begun = time.monotonic()
     from mlxllm.runtime import select_device  # MLX begins to load here
-    from mlxllm.training.start import plan_run, start
-    from mlxllm.training.trainer import Interrupts
+    from mlxllm.training.plan import plan_run
 
     select_device(device)
-    directory = RunDirectory(paths.new("runs", run) if run else _new_run_path(resolved))
-    plan = plan_run(
-        directory, resolved, model_name=model, deadline=begun + 60 * minutes if minutes is not None else None
-    )
+    deadline = begun + 60 * minutes if minutes is not None else None
+    plan = plan_run(directory, resolved, model_name=model, deadline=deadline)
+    if dry_run:
+        from mlxllm.cli.dry_run import checked_tokens, show
+
+        show(plan.config, checked_tokens(plan), minutes, json_)
+        return
+    from mlxllm.training.start import start
+    from mlxllm.training.trainer import Interrupts
+
     view = TrainingView(json_lines=json_)
     end(directory, view, start(plan, view, Interrupts()))
 
 
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, or the path of its folder.")],
-    max_steps: Annotated[int | None, typer.Option(help="Extend the run to so many updates in all.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Extend the run to so many updates in all.")
+    ] = None,
     minutes: Minutes = None,
     device: Device = None,
     json_: Json = False,
@@ -109,8 +139,7 @@ def resume(
     """Go on with a stopped or crashed run, or extend a finished one with --minutes or --max-steps."""
     from mlxllm.runs import find_run
 
-    if minutes is not None and max_steps is not None:
-        raise ConfigError("--minutes and --max-steps both say how long to train; give one of them")
+    check_length(minutes, max_steps, _LEAST_MINUTES)
     directory = find_run(run)
     begun = time.monotonic()
     from mlxllm.runtime import select_device  # MLX begins to load here
@@ -123,14 +152,33 @@ def resume(
     end(directory, view, go_on(directory, view, Interrupts(), max_steps=max_steps, deadline=deadline))
 
 
+def check_length(minutes: float | None, max_steps: int | None, least: float) -> None:
+    """Refuse what says nothing about how long to train; `least` is the fewest minutes.
+
+    Raises:
+        ConfigError: both are given, or one is nothing to count by.
+    """
+    if minutes is not None and max_steps is not None:
+        raise ConfigError("--minutes and --max-steps both say how long to train; give one of them")
+    if minutes is not None and not minutes >= least:  # nan is not either
+        raise ConfigError(f"--minutes is {minutes:g}; give a number of minutes, at least {least:g}")
+    if minutes is not None and minutes > _MOST_MINUTES:
+        raise ConfigError(f"--minutes is {minutes:g}; give a number of minutes, at most {_MOST_MINUTES:,}")
+    if max_steps is not None and max_steps < 1:
+        raise ConfigError(f"--max-steps is {max_steps}; it is the number of updates in all, 1 or more")
+
+
 def end(run: "RunDirectory", view: TrainingView, outcome: "Outcome") -> None:
     """Say what to type next, and leave."""
-    in_home = run.path == paths.folder("runs") / run.name
-    name = run.name if in_home else shlex.quote(str(run.path))
     if outcome.status == "stopped":
-        view.say(f"saved; go on with: {program()} resume {name}")
+        view.say(f"saved; go on with: {program()} resume {run.address}")
+    elif view.nothing_to_do:
+        view.say(
+            f"run {run.name} is finished, with all of its {view.last_step:,} steps; train it for longer with "
+            f"`{program()} resume {run.address} --minutes 10`, or with --max-steps and a number above that"
+        )
     else:
-        view.say(f"try it: {program()} sample --model {name} --prompt ...")
+        view.say(f"try it: {program()} sample --model {run.address} --prompt ...")
     exit_for(outcome)
 
 
@@ -158,46 +206,15 @@ def _from_here(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+def _check_word(option: str, given: str | None, known: tuple[str, ...]) -> None:
+    """Catch a misspelt word; one that is like none of them is refused, with all of them, where it is used."""
+    if given is not None and given not in known and (near := did_you_mean(given, known)):
+        raise ConfigError(f"{option} {given!r} does not exist; {near}")
+
+
 def _new_run_path(config: "RunConfig") -> Path:
     base = f"{Path(config.data.dataset).name or 'run'}-{config.preset or 'custom'}"
     number = 1
     while (path := paths.folder("runs") / f"{base}-{number}").exists():
         number += 1
     return path
-
-
-def _print_dry_run(config: "RunConfig", json_: bool) -> None:
-    from mlxllm.estimate import estimate
-
-    vocab_size, train_tokens = config.model.vocab_size, None
-    if config.data.dataset:
-        from mlxllm.data.manifest import read_manifest
-
-        manifest = read_manifest(paths.existing("datasets", config.data.dataset))
-        vocab_size, train_tokens = vocab_size or manifest.tokenizer.vocab_size, manifest.train.tokens
-    config = config.with_values(model={"vocab_size": vocab_size})
-    costs = estimate(config)
-    shown: dict[str, Any] = {
-        "config": config.model_dump(mode="json"),
-        **costs.as_dict(),
-        "dataset_tokens": train_tokens,
-    }
-    if json_:
-        print(json.dumps(shown))
-        return
-    for section, values in shown["config"].items():
-        if not isinstance(values, dict):
-            print(f"{section} = {json.dumps(values)}")
-            continue
-        print(f"\n[{section}]")
-        for key, value in values.items():
-            print(f"{key} = {json.dumps(value)}")
-    print("\n# costs")
-    if not vocab_size:
-        print("# the vocabulary's size is not known without --data; embeddings are left out")
-    print(f"# parameters          {costs.parameters:,} ({costs.active_parameters:,} used by each token)")
-    print(f"# tokens a step       {costs.tokens_per_step:,}")
-    of = f", {costs.tokens / train_tokens:.1f} times through the dataset's {train_tokens:,}" if train_tokens else ""
-    print(f"# tokens in all       {costs.tokens:,}{of}")
-    print(f"# training memory     {costs.training_bytes / 2**30:.2f} GiB estimated")
-    print(f"# a checkpoint        {costs.checkpoint_bytes / 2**30:.2f} GiB")

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from mlxllm.cli.app import app
 from mlxllm.cli.chat_commands import Chat
-from mlxllm.cli.main import app
 from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, DataError
 from mlxllm.inference.generate import generate
 from mlxllm.inference.session import Session
+from mlxllm.tokenizer import train_tokenizer
 from tests.inference.tiny import TOKENIZER, write_folder, writing_letters
 
 REPOSITORY = Path(__file__).parents[2]
@@ -119,19 +120,19 @@ def terminal(folder: str, environment: dict[str, str]) -> Iterator[Terminal]:
 def test_ctrl_c_and_esc_stop_the_answer_and_not_the_program(
     terminal: Terminal, mlxllm_home: Path, tmp_path: Path
 ) -> None:
-    opening = terminal.wait_for("> ")
+    opening = " ".join(terminal.wait_for("> ").split())
     assert "base model" in opening
     assert "it continues your text" in opening
 
     terminal.type("once\n")
-    terminal.wait_for("[a-z ]{30}")
+    terminal.wait_for("\nonce[|][a-z ]{30}")  # where the user's text ends
     assert terminal.is_streaming()
     terminal.type(b"\x03")  # Ctrl-C, as the terminal's own signal
     assert "tok/s" in terminal.wait_for(r"\[.* tokens, .*\]\n.*> ")
 
     # An arrow key is no Esc, and letters typed meanwhile wait for the next prompt.
     terminal.type("and\n")
-    terminal.wait_for("[a-z ]{30}")
+    terminal.wait_for(" and[|][a-z]{5}")
     terminal.type(b"\x1b[A")
     terminal.wait_for("[a-z ]{60}")
     terminal.type("LATER")
@@ -295,6 +296,40 @@ class TestCommands:
         assert re.search(r"text +7 tokens, 7 characters", shown)
         assert re.search(r"cache +6 positions", shown)
 
+    def test_a_setting_without_a_value_is_shown_and_left_alone(
+        self, chat: Chat, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for command, told in (
+            ("/temp", "temperature is 9.0 (default 0.8); /temp X changes it\n"),
+            ("/max-tokens", "max_tokens is 10 (default 200); /max-tokens X changes it\n"),
+            ("/seed ", "seed is 0 (default 0); /seed X changes it\n"),
+        ):
+            assert chat.obey(command)
+            assert capsys.readouterr().err == told
+        assert self.say(chat, "once") == continuation("once", 10, 0, WARM)
+
+    def test_a_space_at_the_end_is_warned_of_once_where_pieces_bring_their_own(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pieces = train_tokenizer("bpe", ["once upon a time " * 50], vocab_size=280)
+        one = Chat(Session(MODEL, TOKENIZER), pieces, SampleConfig())
+        one.obey("once")
+        assert capsys.readouterr().err == ""
+        one.obey(" upon ")
+        assert "ends in a space" in capsys.readouterr().err
+        one.obey(" a ")
+        assert capsys.readouterr().err == ""
+        assert one.last_words() == "once upon  a ", "and the text is as it was typed"
+
+    def test_the_last_words_are_the_end_of_the_last_line(self, chat: Chat) -> None:
+        assert chat.last_words() == ""
+        chat.obey("First line.\n")
+        assert chat.last_words() == ""
+        chat.obey("The little dog was happy.")
+        assert chat.last_words() == "The little dog was happy."
+        chat.obey(" It ran home and its friend came, too.")
+        assert chat.last_words() == "…It ran home and its friend came, too."
+
     def test_help_names_every_command(self, chat: Chat, capsys: pytest.CaptureFixture[str]) -> None:
         chat.obey("/help")
         shown = capsys.readouterr().err
@@ -305,10 +340,15 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("typed", "said"),
         [
-            ("/temp -1", "/temp is -1.0; it should be greater than or equal to 0"),
-            ("/temp", "/temp '' is not a number; for example /temp 0.8"),
+            ("/temp -1", "/temp is -1.0; it should be greater than or equal to 0; for example /temp 0.8"),
+            ("/temp 99999", "/temp is 99999; it should be from 0 to 100; for example /temp 0.8"),
+            ("/temp nan", "/temp is nan; it should be a finite number; for example /temp 0.8"),
+            ("/temp hot", "/temp 'hot' is not a number; for example /temp 0.8"),
             ("/seed 1.5", "/seed '1.5' is not a whole number"),
-            ("/top-p 7", "/top-p is 7.0"),
+            ("/top-p 7", "/top-p is 7.0; it should be less than or equal to 1; for example /top-p 1.0"),
+            ("/repetition-context-size 0", "/repetition-context-size is 0; it should be greater than 0"),
+            ("/tmep 0.5", "there is no command /tmep; did you mean /temp?"),
+            ("/what", "there is no command /what; /help shows them, and // begins a text with a slash"),
             ("/reset now", "/reset takes no value"),
             ("/save", "/save needs a file name"),
             ("/undo", "no last continuation"),

@@ -1,5 +1,7 @@
 """`mlxllm data`, in process."""
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -12,10 +14,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mlxllm.cli.data import app
+from mlxllm import paths
+from mlxllm.cli.data import app, sources
 from mlxllm.data.shards import HEADER_BYTES
+from mlxllm.data.sources import list_sources
 from mlxllm.data.split import is_validation
-from mlxllm.errors import ConfigError, DataError, UserError
+from mlxllm.errors import ConfigError, DataError, RunError, UserError
+from mlxllm.runs import RunDirectory, RunState, write_state
 from mlxllm.tokenizer import train_tokenizer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -111,7 +116,8 @@ def test_text_output_is_for_people(corpus: Path) -> None:
     assert "\x1b" not in shown, "no colour where there is no terminal, and nothing from the text that steers one"
     assert "\n<|endoftext|>\n" in shown
     tokens = run("inspect", "both", "--tokens", "--windows", "1", "--window", "8")[0]
-    assert "|" in tokens.splitlines()[-2]
+    assert tokens.splitlines()[-2].split() == list("Document")
+    assert [int(word) - 5 for word in tokens.splitlines()[-1].split()] == list(b"Document")
 
 
 def test_a_named_tokenizer_is_used_and_copied(corpus: Path, mlxllm_home: Path, tmp_path: Path) -> None:
@@ -220,4 +226,98 @@ def test_progress_is_shown_on_a_terminal_and_taken_away(corpus: Path, tmp_path: 
     assert process.wait() == 0
     assert b"\rfoxes.txt: " in seen
     assert b"MB/s" in seen
-    assert b"dataset 'd': " in seen.rpartition(b"\r")[2] or b"dataset 'd': " in seen.split(b"\r")[-2]
+    assert b"dataset 'd': " in seen[seen.rindex(b"MB/s") :], "on the line that the progress had"
+
+
+def test_sources_on_a_terminal_are_folded_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "60")
+    out = Terminal()
+    with contextlib.redirect_stdout(out):
+        sources()
+    assert max(map(len, out.getvalue().splitlines())) < 60
+    assert "count=N,seed=S,start=I,plots=P" in out.getvalue(), "what is typed stands in one piece"
+    for kind in list_sources():
+        assert kind.formats in " ".join(out.getvalue().split())
+
+
+# Deleting
+
+
+@pytest.fixture
+def foxes(corpus: Path, mlxllm_home: Path) -> Path:
+    run("build", "foxes", "--source", corpus, "--tokenizer", "byte")
+    return mlxllm_home / "datasets" / "foxes"
+
+
+def user_of(dataset: object, name: str, status: str = "finished") -> RunDirectory:
+    """A run that says that it was trained on `dataset`."""
+    one = RunDirectory.create(paths.folder("runs") / name)
+    one.config.write_text(json.dumps({"data": {"dataset": str(dataset)}}))
+    write_state(one, RunState(status=status))  # type: ignore[arg-type]
+    return one
+
+
+def test_rm_names_the_runs_that_need_the_dataset(foxes: Path, tmp_path: Path) -> None:
+    user_of("foxes", "by-name")
+    user_of(foxes, "by-path")
+    user_of("another", "unrelated")
+    RunDirectory.create(paths.folder("runs") / "damaged").config.write_text("{")
+    with pytest.raises(
+        ConfigError, match=r"would delete dataset 'foxes' in .* MB\), without which by-name, by-path"
+    ) as e:
+        run("rm", "foxes")
+    assert "repeat with --yes" in str(e.value)
+    assert "unrelated" not in str(e.value)
+    assert foxes.is_dir()
+    assert run("rm", "foxes", "--yes")[1] == "deleted dataset 'foxes'; it was used by by-name, by-path\n"
+    assert list(foxes.parent.iterdir()) == []
+    with pytest.raises(ConfigError, match="there is no dataset 'foxes'"):
+        run("rm", "foxes", "--yes")
+
+
+def test_rm_refuses_while_a_run_trains_on_it(foxes: Path) -> None:
+    trainer = user_of("foxes", "live", status="running")
+    with (
+        trainer.lock(),
+        pytest.raises(RunError, match=r"run 'live' is training on dataset 'foxes'.*runs stop live --wait"),
+    ):
+        run("rm", "foxes", "--yes")
+    assert foxes.is_dir()
+    run("rm", "foxes", "--yes")  # the trainer has gone
+
+
+def test_rm_deletes_what_is_damaged_in_home_and_only_whole_datasets_elsewhere(foxes: Path, tmp_path: Path) -> None:
+    (foxes / "manifest.json").write_text("{")
+    run("rm", "foxes", "--yes")
+    assert not foxes.exists()
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "one.jpg").write_text("")
+    with pytest.raises(DataError, match=r"is not a dataset: it has no manifest\.json"):
+        run("rm", photos, "--yes")
+    with pytest.raises(DataError, match="is a file; a dataset is a folder"):
+        run("rm", photos / "one.jpg", "--yes")
+    run("build", tmp_path / "here", "--source", tmp_path / "foxes.txt", "--tokenizer", "byte")
+    (tmp_path / "here" / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"holds 'notes\.txt' beside its dataset, so it is not deleted"):
+        run("rm", tmp_path / "here", "--yes")
+    (tmp_path / "here" / "notes.txt").unlink()
+    assert run("rm", tmp_path / "here", "--yes")[1] == "deleted dataset 'here'\n"
+    assert (photos / "one.jpg").exists()
+
+
+def test_rm_of_a_link_leaves_the_dataset(foxes: Path) -> None:
+    (foxes.parent / "link").symlink_to(foxes)
+    assert "is still there" in run("rm", "link", "--yes")[1]
+    run("label", "foxes")
+
+
+@pytest.mark.parametrize(("option", "least"), [("--window", 1), ("--windows", 0)])
+def test_windows_are_counted_from_what_is_possible(foxes: Path, option: str, least: int) -> None:
+    with pytest.raises(ConfigError, match=f"{option} is -1; it should be {least} or more"):
+        run("inspect", "foxes", option, "-1")

@@ -1,5 +1,7 @@
 """`mlxllm doctor`, in process and as a process."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -13,12 +15,31 @@ from typer.testing import CliRunner, Result
 
 from mlxllm import runtime
 from mlxllm.cli.doctor import doctor
+from mlxllm.diagnostics import facts
+from mlxllm.diagnostics.facts import Check
 from mlxllm.errors import ConfigError
 
 import mlx.core as mx  # isort: skip  (after the runtime)
 
 app = typer.Typer()
 app.command()(doctor)
+CHECK = Check("mlx", "ok", "MLX 1.2.3")
+
+
+class Terminal(io.StringIO):
+    """Written text, as on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def run_with(monkeypatch: pytest.MonkeyPatch, checks: list[Check], out: io.StringIO) -> str:
+    """What `doctor` shows of these checks; the last one is a problem."""
+    monkeypatch.setattr(facts, "examine", lambda device: checks)
+    with contextlib.redirect_stdout(out), pytest.raises(typer.Exit) as left:
+        doctor()
+    assert left.value.exit_code == 1
+    return out.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +67,19 @@ def test_each_line_begins_with_its_mark_in_words() -> None:
     assert "\x1b" not in result.output
 
 
+def test_on_a_narrow_terminal_nothing_is_cut_and_text_goes_on_below_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = Check("device", "problem", "many words about it " * 8, "and what to do")
+    plain = run_with(monkeypatch, [CHECK, long], io.StringIO())
+    assert plain.splitlines()[1] == f"problem device    {long.text}; {long.remedy}"
+    monkeypatch.setenv("COLUMNS", "60")
+    first, *below = run_with(monkeypatch, [CHECK, long], Terminal()).splitlines()[1:]
+    assert first.startswith("problem device    many words")
+    assert len(below) > 2
+    assert all(line.startswith(" " * 18) and line[18] != " " for line in below)
+    assert max(map(len, [first, *below])) < 60
+    assert " ".join(" ".join([first, *below]).split()) == " ".join(plain.splitlines()[1].split())
+
+
 def test_json_holds_all_that_is_printed(mlxllm_home: Path) -> None:
     report = one_object(run("--json", "--device", "cpu").stdout)
     assert report["ok"] is True
@@ -70,6 +104,7 @@ def test_selftest_passes_here() -> None:
     result = run("--selftest", "--device", "cpu")
     assert result.exit_code == 0, result.output
     table, summary = result.stdout.split("\n\n")
+    assert all(len(line) == 79 for line in table.splitlines() if line.startswith("pass")), "aligned, in 80 columns"
     assert {line.split()[0] for line in table.splitlines()[1:]} == {"pass", "skip"}
     assert "0 failed" in summary
     assert f"MLX {runtime.device_info().mlx_version}" in " ".join(summary.split())

@@ -79,3 +79,17 @@ def test_an_empty_validation_split_is_refused(trained: tuple[Path, Path], tmp_pa
 def test_a_model_that_is_not_there(trained: tuple[Path, Path], model: str) -> None:
     process = call("eval", "--model", model.format(run=trained[1]), "--data", trained[0])
     sentence(process, process.returncode)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--model", "", "'' names no model; give a run"),
+        ("--data", "", "--data is empty; give the name of a dataset"),
+        ("--batch-size", "0", "--batch-size is 0; it should be 1 or more"),
+        ("--max-seq-len", "1", "--max-seq-len is 1; it should be 2 or more"),
+    ],
+)
+def test_values_that_cannot_be(trained: tuple[Path, Path], option: str, value: str, said: str) -> None:
+    options = {"--model": trained[1], "--data": trained[0], option: value}
+    assert said in sentence(call("eval", *(word for pair in options.items() for word in pair)), 2)

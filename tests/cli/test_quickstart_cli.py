@@ -1,7 +1,9 @@
 """`mlxllm quickstart` as a process: it ends in time with a model that talks, and Ctrl-C loses nothing."""
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from mlxllm.cli.corpora import FEWEST_CHARS, find_corpus
+from mlxllm.cli.progress import TrainingView
+from mlxllm.cli.quickstart import make_dataset
+from mlxllm.errors import DataError
 from mlxllm.runs import RunDirectory, read_events
+from tests.training.tiny import call, sentence
 
 TEXT = "\n".join(
     f"The {a} {b} sat on the {c}, and the {c} was {d}."
@@ -86,6 +93,9 @@ def test_ctrl_c_while_it_trains_saves_and_says_how_to_go_on(text: Path, mlxllm_h
     _, narration = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "resume mine" in narration
+    assert re.search(r"^ +1 text, 3\d\.\d kB; a tokenizer of \d+ characters and bytes; ", narration, re.MULTILINE), (
+        narration
+    )
     made = max(e["step"] for e in read_events(run.events) if e["kind"] == "train")
     resumed = subprocess.run(
         [sys.executable, "-m", "mlxllm", "resume", "mine", "--max-steps", str(made + 2), "--json"],
@@ -107,3 +117,64 @@ def test_an_unknown_corpus_is_refused_in_one_sentence() -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("error: --corpus 'tails' is none of")
     assert len(result.stderr.splitlines()) == 1
+
+
+def refused(*arguments: object) -> str:
+    """The sentence with which quickstart refuses before it has begun."""
+    process = call("quickstart", *arguments)
+    told = sentence(process, 1)
+    assert (process.stdout, len(process.stderr.splitlines())) == ("", 1)
+    return told
+
+
+def test_what_is_too_short_is_refused_before_anything_is_done(tmp_path: Path, mlxllm_home: Path) -> None:
+    (tmp_path / "a.txt").write_text("A short note.\n")
+    (tmp_path / "picture.png").write_bytes(bytes(5000))
+    for corpus in (tmp_path, tmp_path / "a.txt", tmp_path / "*.txt"):
+        told = refused("--corpus", corpus)
+        assert f"--corpus {corpus}: its text has 14 characters, and a model needs 1,000 or more" in told
+        assert "--val-split" not in told
+    (tmp_path / "a.txt").unlink()
+    assert "holds nothing to read: found 1 .png" in refused("--corpus", tmp_path)
+    assert not any(mlxllm_home.iterdir())
+
+
+def test_a_name_that_is_taken_is_refused_before_anything_is_done(text: Path, mlxllm_home: Path) -> None:
+    (mlxllm_home / "datasets" / "mine").mkdir(parents=True)
+    assert "there is a dataset 'mine' already" in refused("--corpus", text, "--run", "mine")
+    (mlxllm_home / "runs" / "mine").mkdir(parents=True)
+    (mlxllm_home / "runs" / "mine" / "config.json").write_text("{}")
+    told = refused("--corpus", text, "--run", "mine")
+    assert "run 'mine' exists already" in told
+    assert "resume mine --minutes" in told
+
+
+def test_without_a_network_shakespeare_is_refused_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlxllm.data.sources.shakespeare.URL", "http://127.0.0.1:9/nothing-listens-here")
+    assert "tiny Shakespeare could not be downloaded" in refused("--corpus", "shakespeare")
+
+
+def test_the_shortest_text_leaves_a_row_on_each_side(tmp_path: Path, mlxllm_home: Path) -> None:
+    (tmp_path / "short.txt").write_text(TEXT[:FEWEST_CHARS])
+    corpus = str(tmp_path / "short.txt")
+    dataset = make_dataset("short", corpus, find_corpus(corpus, 30), TrainingView(stream=io.StringIO()))
+    assert dataset.train.num_tokens >= 33
+    assert dataset.val.num_tokens >= 2
+
+
+def test_text_of_which_nothing_can_be_held_out_is_refused_and_leaves_nothing(tmp_path: Path, mlxllm_home: Path) -> None:
+    """Equal texts are split by their hash, so all of them stand on one side."""
+    (tmp_path / "same.jsonl").write_text(200 * '{"text": "The same old story."}\n')
+    corpus = str(tmp_path / "same.jsonl")
+    with pytest.raises(DataError, match=r"same.jsonl: 0 tokens are left to hold out, and it takes 2; give more text"):
+        make_dataset("same", corpus, find_corpus(corpus, 30), TrainingView(stream=io.StringIO()))
+    assert not (mlxllm_home / "datasets" / "same").exists()
+
+
+def test_a_recipe_follows_the_text_itself_not_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(TEXT)
+    (tmp_path / "film.mp4").write_bytes(bytes(3_000_000))
+    recipe = find_corpus(str(tmp_path), 60)
+    assert (recipe.tokenizer, recipe.tokens) == ("char", len(TEXT))
+    (tmp_path / "b.md").write_text(TEXT * 20)
+    assert find_corpus(str(tmp_path), 60).tokenizer == "bpe"

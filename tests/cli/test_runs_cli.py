@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from mlxllm.cli.run_view import HEADER
 from mlxllm.cli.runs import app
 from mlxllm.errors import ConfigError, RunError, UserError
-from mlxllm.runs import Recorder, RunDirectory, effective_status, read_events, start_detached
+from mlxllm.runs import Recorder, RunDirectory, effective_status, read_events, read_launch, start_detached
 
 REPOSITORY = Path(__file__).parents[2]
 TINY_TRAINER = str(REPOSITORY / "tests" / "runs" / "tiny_trainer.py")
@@ -86,6 +87,23 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def on_a_terminal(arguments: list[str], **environment: str) -> str:
+    """What a command shows on a pty; 200 columns unless $COLUMNS says otherwise."""
+    main, side = pty.openpty()
+    env = {"COLUMNS": "200", **os.environ, "TERM": "xterm-256color", **environment}
+    program = f"from mlxllm.cli.runs import app; app({arguments!r})"
+    subprocess.run([sys.executable, "-c", program], stdout=side, env=env, check=True)
+    os.close(side)
+    output = b""
+    try:
+        while chunk := os.read(main, 65536):
+            output += chunk
+    except OSError:  # Linux reports the end of a terminal so
+        pass
+    os.close(main)
+    return output.decode().replace("\r\n", "\n")
+
+
 # Looking
 
 
@@ -139,33 +157,56 @@ def test_show(finished: RunDirectory) -> None:
     assert ok_json("show", str(finished.path))["name"] == "done"
 
 
+def test_ls_on_a_narrow_terminal_does_without_columns_but_cuts_no_name(
+    finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "a-rather-long-name-of-a-run-that-says-what-it-is"
+    finished.path.rename(finished.path.with_name(name))
+    RunDirectory.create(finished.path.with_name("short")).state.write_text("{")
+    for columns, header in (
+        (80, ["run", "status", "step", "val"]),
+        (120, ["run", "status", "step", "val", "bits/byte", "time", "created"]),
+        (160, list(HEADER)),
+    ):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = on_a_terminal(["ls"]).splitlines()
+        assert lines[0].split() == header
+        assert max(map(len, lines)) < columns
+        assert {line.split()[0] for line in lines[1:]} == {name, "short"}
+        assert any("finished" in line for line in lines)
+    assert list(HEADER) == ok("ls").stdout.split("\n")[0].split()
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (signal.SIGSEGV, "SIGSEGV (segmentation fault), a fault in native code"),
+        (signal.SIGKILL, "SIGKILL (killed)"),
+    ],
+)
+def test_show_names_the_signal_that_ended_a_detached_run(running: RunDirectory, number: int, told: str) -> None:
+    os.kill(ok_json("show", "live")["pid"], number)
+    until(lambda: (launch := read_launch(running)) is not None and launch.returncode is not None)
+    fields = dict(line.split("  ", 1) for line in ok("show", "live").stdout.splitlines())
+    fields = {key: value.strip() for key, value in fields.items()}
+    assert fields["status"] == "crashed"
+    assert fields["signal"].startswith(told)
+    assert ("mlxllm doctor --selftest" in fields["signal"]) is (number == signal.SIGSEGV)
+    assert fields["next"] == "mlxllm resume live"
+    assert fields["log"] == str(running.log)
+    assert ok_json("show", "live")["exit"]["signal"] == fields["signal"]
+
+
 def test_show_of_what_is_not_there(finished: RunDirectory, tmp_path: Path) -> None:
     assert "done" in refused(ConfigError, "show", "dome")
     assert "is not a run folder" in refused(RunError, "show", str(tmp_path))
 
 
 def test_colours_on_a_terminal_only(finished: RunDirectory) -> None:
-    program = "from mlxllm.cli.runs import app; app(['ls'])"
-
-    def on_a_terminal(**environment: str) -> str:
-        main, side = pty.openpty()
-        env = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-        env |= {"TERM": "xterm-256color", "COLUMNS": "200", **environment}
-        subprocess.run([sys.executable, "-c", program], stdout=side, env=env, check=True)
-        os.close(side)
-        output = b""
-        try:
-            while chunk := os.read(main, 65536):
-                output += chunk
-        except OSError:  # Linux reports the end of a terminal so
-            pass
-        os.close(main)
-        return output.decode()
-
-    coloured = on_a_terminal()
+    coloured = on_a_terminal(["ls"], NO_COLOR="")
     assert "\x1b[" in coloured
     assert "finished" in coloured
-    plain = on_a_terminal(NO_COLOR="1")
+    plain = on_a_terminal(["ls"])
     assert "\x1b" not in plain
     assert "finished" in plain
 
@@ -285,3 +326,16 @@ def test_the_command_group_imports_nothing_heavy() -> None:
     )
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert output == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--temp", "-1"), "--temp is -1.0; it should be greater than or equal to 0"),
+        (("--top-p", "2"), "--top-p is 2.0; it should be less than or equal to 1"),
+        (("--max-tokens", "0"), "--max-tokens is 0; it should be greater than 0"),
+        (("--timeout", "0"), "--timeout is 0; it should be a number of seconds above 0"),
+    ],
+)
+def test_sample_refuses_what_no_trainer_could_do(options: tuple[str, str], said: str) -> None:
+    assert refused(ConfigError, "sample", "live", "--prompt", "x", *options) == said

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from mlxllm.cli.sample import sample
+from mlxllm.cli.sampling import FIELDS
+from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, DataError, UserError
 from tests.inference.tiny import TOKENIZER, tiny, write_folder, writing_letters
 
@@ -134,7 +137,8 @@ def test_kv_options_reach_the_cache(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--temp", "-1"], "--temp is -1.0; it should be greater than or equal to 0"),
-        (["--temp", "nan"], "--temp is nan"),
+        (["--temp", "nan"], "--temp is nan; it should be a finite number"),
+        (["--temp", "99999"], "--temp is 99999; it should be from 0 to 100"),
         (["--top-p", "0"], "--top-p is 0.0; it should be greater than 0"),
         (["--top-p", "1.5"], "--top-p is 1.5"),
         (["--top-k", "-1"], "--top-k is -1"),
@@ -153,6 +157,7 @@ def test_kv_options_reach_the_cache(tmp_path: Path) -> None:
         (["--kv-bits", "3"], "cache of 3 bits"),
         (["--max-kv-size", "2"], "cache of 2 positions"),
         (["--model", "nosuch"], "nosuch"),
+        (["--model", ""], "'' names no model; give a run"),
     ],
 )
 def test_bad_values_are_config_errors(folder: str, arguments: list[str], said: str) -> None:
@@ -200,7 +205,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(folder: str, environment: dict[st
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors == b""
+    assert errors == b"interrupted\n"
 
 
 def test_on_a_terminal_the_prompt_is_dim_and_control_characters_are_signs(
@@ -247,3 +252,21 @@ def test_sampling_loads_only_what_it_uses(folder: str, environment: dict[str, st
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert found.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "command",
+    "sample,chat,eval,doctor,runs ls,runs show,runs sample,runs stop,runs rm,data build,data inspect,data rm,"
+    "tokenizer train,tokenizer encode,tokenizer decode,tokenizer show".split(","),
+)
+def test_help_fits_a_terminal_and_says_what_is_typed(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    from mlxllm.cli.app import app
+
+    monkeypatch.setenv("COLUMNS", "80")
+    page = CliRunner().invoke(app, [*command.split(), "--help"]).stdout
+    assert max(map(len, page.splitlines())) <= 80
+    assert not re.search(r"<(int|float|str)|range|\{|\[\[", page), page
+    if command in ("sample", "chat"):
+        page = " ".join(page.split())
+        for flag, field in FIELDS.items():
+            assert re.search(rf"{flag} [A-Z] [^-].*?\[default: {getattr(SampleConfig(), field)}\]", page), flag

@@ -89,7 +89,8 @@ def test_an_existing_name_is_kept_unless_forced(file: Path) -> None:
             ConfigError,
             "no vocabulary",
         ),
-        (["train", "t", "--vocab-size", "9", "--input", "FILE"], ConfigError, "choose 262 to"),
+        (["train", "t", "--vocab-size", "9", "--input", "FILE"], ConfigError, "choose 262 to 1,048,576"),
+        (["train", "t", "--vocab-size", "9000000", "--input", "FILE"], ConfigError, "choose 262 to 1,048,576"),
         (["train", "../", "--input", "FILE"], ConfigError, "exists already"),
         (["train", "a b", "--input", "FILE"], ConfigError, "name 'a b' is not usable"),
         (["train", "t", "--input", "no-such-file.txt"], UserError, "no-such-file.txt"),
@@ -110,17 +111,47 @@ def test_mistakes_end_in_a_sentence(file: Path, arguments: list[str], error: typ
 
 def test_show_is_plain_away_from_a_terminal(file: Path) -> None:
     run("train", "t", "--kind", "char", "--input", file)
-    out, _ = run("show", "t", "The\x1b[31m fox\n\u202eé")
+    out, told = run("show", "t", "The\x1b[31m fox\n\u202eé")
     assert "\x1b" not in out
     assert "\u202e" not in out
     lines = out.splitlines()
     assert "vocabulary   " + f"{261 + len(set(TEXT))} ids" in lines
     assert "this text    18 bytes, 18 tokens, 1.00 bytes a token" in lines
-    pieces = next(line for line in lines if line.startswith("T  |h"))
-    assert [cell.strip() for cell in pieces.split("|")][:4] == ["T", "h", "e", "<0x1B>"]
-    assert "·" in pieces
-    ids = lines[lines.index(pieces) + 1].split("|")
-    assert int(ids[0]) == 261 + sorted(set(TEXT)).index("T")
+    alphabet = " ".join(sorted(set(TEXT))).replace("\n", "⏎").replace("  ", " ·", 1)
+    assert f"characters   {alphabet} (ids 261 to {260 + len(set(TEXT))})" in lines
+    pieces = lines.index(" T   h   e  <0x1B> <0x5B> <0x33> <0x31> <0x6D>  ·   f   o   x   ⏎ ")
+    numbers = [int(word) for word in lines[pieces + 1].split()]
+    assert numbers[0] == 261 + sorted(set(TEXT)).index("T")
+    assert numbers[3] == 5 + 0x1B
+    assert lines[pieces + 2].split()[-2:] == ["<0xC3>", "<0xA9>"]
+    assert (
+        told
+        == "each piece above its id; · is a space, ⏎ is a line end, <0x1B> is a byte of what has no piece of its own\n"
+    )
+
+
+def test_show_of_bytes_has_letters_where_they_are_letters(file: Path) -> None:
+    run("train", "b", "--kind", "byte")
+    lines = run("show", "b", "go é\n")[0].splitlines()
+    assert lines[-2:] == [" g   o  ·  <0xC3> <0xA9> ⏎ ", "108 116 37 200    174    15"]
+    assert not any(line.startswith(("longest", "characters")) for line in lines), "it has learned nothing"
+
+
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_what_cannot_be_learned_from_is_one_sentence(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "program").write_bytes(b"\x7fELF\x00\xff\xfe" * 50)
+    (tmp_path / "folder").mkdir()
+    for name, said in (
+        ("empty.txt", "empty.txt' holds no usable text: empty"),
+        ("program", "program' holds no usable text: undecodable file .*byte 5 is not utf-8"),
+        ("folder", "folder' holds nothing to read: found no files at all; wanted .txt"),
+    ):
+        with pytest.raises(DataError, match=said) as caught:
+            run("train", "t", "--kind", kind, "--input", tmp_path / name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="there is no tokenizer 't'"):
+        run("show", "t")
 
 
 def test_show_of_a_file_and_as_json(file: Path, tmp_path: Path) -> None:

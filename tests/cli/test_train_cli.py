@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from mlxllm.data.build import build_dataset
+from mlxllm.data.sources import open_source
 from mlxllm.estimate import estimate
 from mlxllm.model.checkpoint_files import list_checkpoints
 from mlxllm.presets import PRESETS, preset_config
 from mlxllm.runs import RunDirectory, read_events
+from mlxllm.tokenizer import Tokenizer
+from mlxllm.tokenizer.byte import ByteTokenizer
+from mlxllm.tokenizer.char import CharTokenizer
 from tests.training import tiny
 from tests.training.tiny import call, json_lines, run_cli, sentence, succeeded
 
@@ -42,11 +47,16 @@ def test_dry_run_with_data_knows_vocabulary_and_tokens(data: Path, mlxllm_home: 
     assert process.stderr == ""
     for line in ("batch_size = 5", "seed = 12", "vocab_size = 261", "[train]", "# parameters", "# training memory"):
         assert line in process.stdout
-    assert "times through the dataset's" in process.stdout
+    assert "1.7 times through the dataset's 5,706" in process.stdout
+    once = succeeded(call(*command, "--max-steps", 1, "--dry-run")).stdout
+    assert "# tokens in all       160, 2.8 % of the dataset's" in once
+    timed = succeeded(call(*command, "--minutes", 2, "--dry-run")).stdout
+    assert "# tokens in all       known once training has measured how many steps 2 minutes hold" in timed
     [shown] = json_lines(succeeded(call(*command, "--dry-run", "--json")).stdout)
     assert shown["dataset_tokens"] > 5000
     assert shown["parameters"] == 90_880
     assert not (mlxllm_home / "runs").exists(), "it trains nothing"
+    assert shown["config"]["train"]["compute_dtype"] in ("float32", "bfloat16")
 
 
 def test_the_dry_run_is_a_config_file(data: Path, tmp_path: Path) -> None:
@@ -69,6 +79,17 @@ def test_a_named_run_and_a_made_up_name(data: Path, mlxllm_home: Path) -> None:
     finished = succeeded(call("resume", "mine", "--max-steps", 5))
     assert "goes on from step 1" in finished.stderr
     assert list_checkpoints(mlxllm_home / "runs" / "mine")[-1].step == 5
+
+
+def test_a_finished_run_says_how_to_extend_it(data: Path, mlxllm_home: Path) -> None:
+    succeeded(call("train", *SHORT, "--data", data, "--max-steps", 2, "--run", "mine"))
+    again = succeeded(call("resume", "mine"))
+    assert again.stdout == ""
+    [told] = again.stderr.splitlines()
+    assert told.startswith("run mine is finished, with all of its 2 steps; train it for longer with `")
+    assert "resume mine --minutes 10`, or with --max-steps" in told
+    events = json_lines(succeeded(call("resume", "mine", "--json")).stdout)
+    assert [e["kind"] for e in events] == ["run_started", "val", "checkpoint_saved", "run_finished"]
 
 
 def test_plain_output_has_no_control_codes(data: Path, tmp_path: Path) -> None:
@@ -172,6 +193,7 @@ def test_training_goes_on_from_a_model(data: Path, mlxllm_home: Path) -> None:
     [
         (["--max-seq-len", "9000"], ["fewer than one row of 9,001", "--max-seq-len"]),
         (["--model", "nope"], ["nope"]),
+        (["--preset", "base-124m", "--batch-size", "1000000"], ["this run would need about", "GiB"]),
         (["--set", "model.vocab_size=100"], ["model.vocab_size is 100", "token ids up to 260", "261 or more"]),
         (["--set", "train.lanes=3"], ["train.batch_size 8 does not divide into train.lanes 3"]),
         (
@@ -183,19 +205,37 @@ def test_training_goes_on_from_a_model(data: Path, mlxllm_home: Path) -> None:
 def test_what_does_not_fit_is_refused_and_leaves_nothing(
     data: Path, mlxllm_home: Path, more: list[str], parts: list[str]
 ) -> None:
-    process = call("train", *SHORT, "--data", data, "--run", "r", *more)
+    command = ("train", *SHORT, "--data", data, "--run", "r", *more)
+    dry = call(*command, "--dry-run")
+    assert not (mlxllm_home / "runs").exists()
+    process = call(*command)
     told = sentence(process, process.returncode)
     assert process.returncode in (1, 2)
     assert [part for part in parts if part not in told] == [], told
+    assert (dry.returncode, dry.stdout, dry.stderr) == (process.returncode, "", process.stderr)
     assert not (mlxllm_home / "runs" / "r").exists()
 
 
-def test_an_empty_validation_split_is_refused(tmp_path: Path) -> None:
-    from mlxllm.data.build import build_dataset
-    from mlxllm.data.sources import open_source
-    from mlxllm.tokenizer.byte import ByteTokenizer
+def test_a_dry_run_refuses_what_training_would(data: Path, tmp_path: Path) -> None:
+    command = ["train", *SHORT, "--max-steps", 1, "--run", "first"]
+    succeeded(call(*command, "--data", data, "--dry-run"))
+    succeeded(call(*command, "--data", data))
+    assert "run 'first' exists already" in sentence(call(*command, "--data", data, "--dry-run"), 1)
+    other = build(tmp_path, CharTokenizer.train([tiny.text()]), 0.1)
+    told = sentence(call("train", "--model", "first", "--data", other, "--dry-run"), 1)
+    assert "was made with another tokenizer" in told
 
-    (tmp_path / "t.txt").write_text(tiny.text())
-    build_dataset(tmp_path / "d", [(open_source(f"text:{tmp_path / 't.txt'}"), 1.0)], ByteTokenizer(), val_split=0.0)
-    told = sentence(call("train", *SHORT, "--data", tmp_path / "d"), 1)
-    assert "dataset 'd' has an empty val split; rebuild it" in told
+
+def test_an_empty_validation_split_is_refused(tmp_path: Path) -> None:
+    data = build(tmp_path, ByteTokenizer(), 0.0)
+    for more in ([], ["--dry-run"]):
+        told = sentence(call("train", *SHORT, "--data", data, *more), 1)
+        assert "dataset 'd' has an empty val split; rebuild it" in told
+
+
+def build(folder: Path, tokenizer: Tokenizer, val_split: float) -> Path:
+    """A dataset of the usual text with another tokenizer or split."""
+    (folder / "t.txt").write_text(tiny.text())
+    source = open_source(f"text:{folder / 't.txt'}")
+    build_dataset(folder / "d", [(source, 1.0)], tokenizer, val_split=val_split)
+    return folder / "d"

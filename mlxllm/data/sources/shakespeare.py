@@ -64,7 +64,7 @@ def shakespeare_file() -> Path:
                 f"delete it to have it downloaded anew"
             )
         return path
-    remedy = f"download {URL} yourself and put it at {path}, or use --source text:PATH for a text of your own"
+    remedy = f"download {URL} yourself and put it at {path}, or use a text of your own"
     try:
         with urllib.request.urlopen(URL, timeout=_TIMEOUT_SECONDS) as response:
             content = response.read(_MOST_BYTES)

@@ -1,0 +1,136 @@
+"""The command line: one Typer application, and what becomes of an error.
+
+Data goes to stdout, narration to stderr. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 4 diverged or out of
+memory with the checkpoint kept, 130 and 143 for SIGINT and SIGTERM.
+"""
+
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from mlxllm.cli import chat, data, doctor, evaluate, finetune, quickstart, runs, sample, tokenizer, train
+from mlxllm.cli.help import WIDTH, Group, dress
+from mlxllm.cli.terminal import did_you_mean, fold
+from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
+
+_ORDER = "quickstart doctor tokenizer data train sft dpo resume runs sample chat eval".split()
+
+
+class _Commands(Group):
+    """All commands, in the order in which one needs them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+
+app = typer.Typer(
+    name="mlxllm",
+    cls=_Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"max_content_width": WIDTH},
+)
+
+_FIRST = "First steps"
+_MAKE = "Make a model"
+_USE = "Use a model"
+
+app.command("quickstart", rich_help_panel=_FIRST)(quickstart.quickstart)
+app.command("doctor", rich_help_panel=_FIRST)(doctor.doctor)
+app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel=_MAKE)
+app.add_typer(data.app, name="data", rich_help_panel=_MAKE)
+app.command("train", rich_help_panel=_MAKE, cls=train.TrainCommand)(train.train)
+app.command("sft", rich_help_panel=_MAKE)(finetune.sft)
+app.command("dpo", rich_help_panel=_MAKE)(finetune.dpo)
+app.command("resume", rich_help_panel=_MAKE)(train.resume)
+app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
+app.command("sample", rich_help_panel=_USE)(sample.sample)
+app.command("chat", rich_help_panel=_USE)(chat.chat)
+app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
+dress(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mlxllm import __version__
+
+        print(f"mlxllm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """From raw text to an aligned language model, on MLX. Begin with `mlxllm quickstart`.
+
+    `mlxllm COMMAND --help` says what a command takes.
+    """
+
+
+def run() -> None:
+    """Run the command line; every expected failure ends in one sentence and its exit code.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, where the command had nothing to save.
+    """
+    try:
+        code = app(prog_name="mlxllm", standalone_mode=False)
+    except UserError as error:
+        _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        _fail(_usage(error), EXIT_USAGE)
+    except typer.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        _fail("the question was not answered", EXIT_FAILED)
+    except BrokenPipeError:
+        # Whoever read our output has gone, e.g. `| head`. Python would complain once more while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", EXIT_FAILED)
+    except Exception as error:
+        if os.environ.get("MLXLLM_TRACEBACK"):
+            raise
+        _fail(
+            f"this should not have happened: {type(error).__name__}: {error} (run it again with MLXLLM_TRACEBACK=1 to see "
+            f"where, and please report it)",
+            EXIT_FAILED,
+        )
+    if code == EXIT_SIGINT:  # what Typer makes of a KeyboardInterrupt
+        raise KeyboardInterrupt
+    if code:
+        sys.exit(code)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What is wrong with the arguments, in one sentence that says what would be right or where that stands."""
+    context, param = getattr(error, "ctx", None), getattr(error, "param", None)
+    command = context.command_path if context is not None else "mlxllm"
+    there = f"`{command} --help` says what it takes"
+    if context is not None and error.message.startswith("No such option"):
+        option = getattr(error, "option_name", "of that name")
+        known = [name for each in context.command.params for name in each.opts]
+        return f"`{command}` has no option {option}; {did_you_mean(option, known) or there}"
+    problems = getattr(error.__cause__, "errors", None)
+    if problems is not None and param is not None:  # the value did not pass pydantic
+        problem = problems()[0]
+        right = problem["msg"].split(",")[0].replace("Input should be", "it should be")
+        return f"{param.opts[0]} is {problem['input']!r}; {right}"
+    message = error.format_message().rstrip(".")
+    if "Did you mean" in message:
+        return message[0].lower() + message[1:].replace(". Did", "; did")
+    return f"{message[0].lower()}{message[1:]}" + (f"; {there}" if context is not None else "")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(fold(f"error: {message}", sys.stderr), file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,84 @@
+"""The corpora of `quickstart`: how each becomes a dataset, and what its model is asked to continue."""
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlxllm.cli.terminal import did_you_mean
+from mlxllm.errors import ConfigError, DataError
+
+CORPORA = ("stories", "shakespeare", "pydocs")
+"""By name, the default first; any other is a path."""
+FEWEST_CHARS = 1000
+"""A shorter text leaves less than a row of tokens on one side of the split."""
+
+_CHAR_VOCABULARY = 330
+_COUNTED_CHARS = 4_000_000
+"""The length of a longer text is guessed from the size of its files."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A recipe."""
+
+    source: str
+    tokenizer: str
+    vocab_size: int
+    """Of the tokenizer that is to be made, about."""
+    tokens: int
+    """Tokens of the text, about."""
+    val_split: float
+    prompt: str
+
+
+def find_corpus(corpus: str, seconds: float) -> Corpus:
+    """The recipe of a named corpus or of the user's own text, for so many seconds of training.
+
+    Raises:
+        ConfigError: it is neither a name nor a path.
+        DataError: it cannot be read or downloaded, or is too short.
+    """
+    if corpus == "stories":
+        # About as many stories as can be read once or twice in the time, on a laptop's CPU.
+        count = int(min(200_000, max(3000, 45 * seconds)))
+        # The shorter the time, the smaller the world: with all its plots, minutes are enough for sentences only.
+        plots = 8 if seconds < 400 else 16 if seconds < 1200 else 0
+        source = f"stories:count={count},plots={plots}"
+        return Corpus(source, "bpe", 2048, 140 * count, 0.02, "Once upon a time")
+    if corpus == "shakespeare":
+        from mlxllm.data.sources.shakespeare import shakespeare_file
+
+        shakespeare_file()  # a download that fails should do so before anything else is begun
+        return Corpus("shakespeare", "char", _CHAR_VOCABULARY, 1_000_000, 0.1, "ROMEO:")
+    if corpus == "pydocs":
+        return Corpus("pydocs", "bpe", 4096, 700_000, 0.03, "The ")
+    chars = _count_chars(corpus)
+    # A vocabulary takes text to be learned from: a short text is read by characters.
+    if chars < 300_000:
+        return Corpus(f"text:{corpus}", "char", _CHAR_VOCABULARY, chars, 0.05, "")
+    return Corpus(f"text:{corpus}", "bpe", 1024 if chars < 2_000_000 else 4096, chars // 3, 0.05, "")
+
+
+def _count_chars(corpus: str) -> int:
+    """Characters of the user's own text, about."""
+    from mlxllm.data.sources import open_source
+
+    path = Path(corpus).expanduser()
+    if not corpus or not (path.exists() or glob.has_magic(corpus)):
+        near = did_you_mean(corpus, CORPORA)
+        raise ConfigError(
+            f"--corpus {corpus!r} is none of {', '.join(CORPORA)}, and there is no file or folder of that name"
+            + (f"; {near}" if near else "")
+        )
+    chars = 0
+    for document in open_source(f"text:{corpus}").documents():
+        chars += len(document.text)
+        if chars > _COUNTED_CHARS:
+            files = path.rglob("*") if path.is_dir() else [path]
+            return max(chars, sum(file.stat().st_size for file in files if file.is_file()))
+    if chars < FEWEST_CHARS:
+        raise DataError(
+            f"--corpus {corpus}: its text has {chars:,} characters, and a model needs {FEWEST_CHARS:,} or more to learn "
+            f"from (100,000 or more to write anything new); give more text"
+        )
+    return chars
