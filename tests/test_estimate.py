@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mlxllm.config import ModelConfig, RunConfig
-from mlxllm.estimate import count_parameters, estimate
-from mlxllm.model.module import named_parameters
+from mlxllm.estimate import count_parameters, count_trained, estimate
+from mlxllm.model.adapters import adapt
+from mlxllm.model.module import named_parameters, trainable_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.presets import preset_config
 from mlxllm.training.optimizers import init_state
@@ -82,9 +83,57 @@ def test_tokens_and_operations() -> None:
     assert costs.as_dict()["parameters"] == costs.parameters
 
 
+targets = st.sampled_from([("all",), ("q_proj", "v_proj"), ("o_proj", "up_proj"), ("k_proj", "down_proj")])
+
+
+@settings(max_examples=80)
+@given(
+    shape=shapes,
+    method=st.sampled_from(["lora", "dora"]),
+    rank=st.integers(1, 5),
+    layers=st.sampled_from([-1, 1]),
+    names=targets,
+)
+def test_what_is_trained_is_what_the_adapted_model_trains(
+    shape: dict[str, Any], method: str, rank: int, layers: int, names: tuple[str, ...]
+) -> None:
+    assume(method == "lora" or not shape["num_experts"])
+    lora = {"method": method, "rank": rank, "layers": layers, "targets": names}
+    try:
+        config = RunConfig.model_validate({"model": shape, "data": {"max_seq_len": 4}, "lora": lora})
+    except ValidationError:
+        assume(False)
+    model = Transformer(config.model)
+    assert config.lora is not None
+    adapt(model, config.lora)
+    trained = sum(p.size for p in trainable_parameters(model).values())
+    costs = estimate(config)
+    assert count_trained(config) == costs.trained_parameters == trained
+    assert costs.parameters == sum(p.size for p in named_parameters(model).values())
+
+
+def test_adapters_cost_a_fraction_and_pairs_twice_as_much() -> None:
+    full = preset_config("story-30m").with_values(model={"vocab_size": 8192})
+    lora, qlora = full.with_values(lora={"rank": 8}), full.with_values(lora={"rank": 8, "quantize": "affine4"})
+    last = full.with_values(lora={"rank": 8, "layers": 1})
+    costs = {name: estimate(c) for name, c in (("full", full), ("lora", lora), ("qlora", qlora), ("last", last))}
+    assert costs["full"].trained_parameters == costs["full"].parameters
+    assert costs["lora"].trained_parameters < 0.05 * costs["lora"].parameters
+    assert costs["qlora"].trained_parameters == costs["lora"].trained_parameters
+    by_memory = [costs[name].training_bytes for name in ("full", "lora", "qlora")]
+    assert by_memory == sorted(by_memory, reverse=True)
+    assert costs["last"].training_bytes < 0.5 * costs["lora"].training_bytes
+    assert costs["lora"].checkpoint_bytes < 0.1 * costs["full"].checkpoint_bytes
+    assert costs["lora"].flops_per_token < 0.75 * costs["full"].flops_per_token
+    pairs = estimate(full.model_copy(update={"method": "dpo"}))
+    assert pairs.tokens_per_step == 2 * costs["full"].tokens_per_step
+    assert costs["full"].training_bytes < pairs.training_bytes < 2 * costs["full"].training_bytes
+
+
 _PEAK = """
 import sys, mlxllm.runtime, mlx.core as mx
 from mlxllm.config import RunConfig
+from mlxllm.model.adapters import adapt
 from mlxllm.model.transformer import build_model
 from mlxllm.training.objectives import next_token_loss
 from mlxllm.training.step import TrainStep, initial_state
@@ -92,6 +141,9 @@ from mlxllm.training.step import TrainStep, initial_state
 config = RunConfig.model_validate_json(sys.argv[1])
 train = config.train
 model = build_model(config.model)
+if config.lora is not None:
+    adapt(model, config.lora)
+mx.reset_peak_memory()
 step, state = TrainStep(model, train, next_token_loss), initial_state(model, train)
 rows = mx.random.randint(0, config.model.vocab_size, (train.batch_size, config.data.max_seq_len + 1))
 for _ in range(2):
@@ -101,13 +153,23 @@ print(mx.get_peak_memory())
 """
 
 
-@pytest.mark.parametrize(("T", "batch"), [(64, 8), (16, 1)])
-def test_memory_is_of_the_order_that_mlx_takes(T: int, batch: int) -> None:
+@pytest.mark.parametrize(
+    ("T", "batch", "lora"),
+    [
+        (64, 8, None),
+        (16, 1, None),
+        (64, 8, {"rank": 8}),
+        (16, 1, {"rank": 8, "quantize": "affine4"}),
+        (16, 1, {"rank": 8, "layers": 1, "method": "dora"}),
+    ],
+)
+def test_memory_is_of_the_order_that_mlx_takes(T: int, batch: int, lora: dict[str, Any] | None) -> None:
     config = RunConfig.model_validate(
         {
-            "model": {"vocab_size": 2000, "hidden_size": 128, "num_hidden_layers": 4, "intermediate_size": 344},
+            "model": {"vocab_size": 2000, "hidden_size": 128, "num_hidden_layers": 4, "intermediate_size": 352},
             "data": {"max_seq_len": T},
             "train": {"batch_size": batch, "lanes": 1},
+            "lora": lora,
         }
     )
     done = subprocess.run(

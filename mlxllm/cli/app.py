@@ -10,12 +10,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mlxllm.cli import chat, data, doctor, evaluate, finetune, quickstart, runs, sample, tokenizer, train
+from mlxllm.cli import chat, data, doctor, evaluate, finetune, fuse, prefs, quickstart, runs, sample, tokenizer, train
 from mlxllm.cli.help import WIDTH, Group, dress
 from mlxllm.cli.terminal import did_you_mean, fold
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
-_ORDER = "quickstart doctor tokenizer data train sft dpo resume runs sample chat eval".split()
+_ORDER = "quickstart doctor tokenizer data train sft dpo fuse resume runs sample chat prefs eval".split()
 
 
 class _Commands(Group):
@@ -46,10 +46,12 @@ app.add_typer(data.app, name="data", rich_help_panel=_MAKE)
 app.command("train", rich_help_panel=_MAKE, cls=train.TrainCommand)(train.train)
 app.command("sft", rich_help_panel=_MAKE)(finetune.sft)
 app.command("dpo", rich_help_panel=_MAKE)(finetune.dpo)
+app.command("fuse", rich_help_panel=_MAKE)(fuse.fuse)
 app.command("resume", rich_help_panel=_MAKE)(train.resume)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
 app.command("sample", rich_help_panel=_USE)(sample.sample)
 app.command("chat", rich_help_panel=_USE)(chat.chat)
+app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
 dress(app)
 

@@ -6,10 +6,14 @@ from mlxllm.cli import sampling
 from mlxllm.cli.chat_input import LineReader, StopKeys
 from mlxllm.cli.streaming import Stream
 from mlxllm.errors import UserError
+from mlxllm.runs import read_json
 
 if TYPE_CHECKING:  # MLX is imported by the command
     from mlxllm.cli.chat_commands import Chat
     from mlxllm.model.loading import LoadedModel
+
+SUGGESTIONS = "suggestions.json"
+"""In a run's folder: a JSON list of what its model can answer."""
 
 PROMPT = "> "
 CONTINUED = ". "
@@ -19,6 +23,7 @@ JOINT = "|"
 
 def chat(
     model: sampling.Model,
+    adapter: sampling.AdapterName = None,
     max_tokens: sampling.MaxTokens = None,
     temp: sampling.Temp = None,
     top_p: sampling.TopP = None,
@@ -35,7 +40,8 @@ def chat(
 ) -> None:
     """Write with a model, turn by turn; Esc or Ctrl-C stops it, Ctrl-D leaves, /help shows the rest.
 
-    A base model continues your text. Lines can also be piped in: what the model writes is on stdout.
+    A base model continues your text; one that was tuned answers, and /again, /better and /rewrite store which answers
+    you prefer. Lines can also be piped in: what the model writes is on stdout.
     """
     config = sampling.sample_config(
         max_tokens=max_tokens,
@@ -48,15 +54,22 @@ def chat(
         seed=seed,
     )
     biases = sampling.logit_biases(logit_bias or ())
-    loaded = sampling.load(model, device)
+    loaded = sampling.load(model, device, adapter)
     from mlxllm.cli.chat_commands import Chat
+    from mlxllm.cli.chat_turns import TurnsChat
     from mlxllm.inference.session import Session  # here: MLX is loaded after the options were looked at
+    from mlxllm.model.hf_folder import BASE
 
     session = Session(loaded.model, loaded.tokenizer, max_kv_size=max_kv_size, kv_bits=kv_bits)
     reader = LineReader()
-    sampling.say(_opening(loaded))
+    if loaded.kind == BASE:
+        sampling.say(_base_opening(loaded))
+        begun = Chat(session, loaded.tokenizer, config, stop or (), biases)
+    else:
+        sampling.say(_opening(loaded))
+        begun = TurnsChat(session, loaded, config, stop or (), biases)
     try:
-        _loop(Chat(session, loaded.tokenizer, config, stop or (), biases), reader)
+        _loop(begun, reader)
     finally:
         reader.close()
 
@@ -92,7 +105,6 @@ def _loop(chat: "Chat", reader: LineReader) -> None:
 
 def _answer(chat: "Chat", reader: LineReader) -> None:
     """Stream one answer and what it took; Esc and Ctrl-C end it."""
-    ended = False
     # A base model's continuation begins in the middle of a line: on a terminal what it joins is shown before it.
     joined = chat.last_words() if reader.interactive else ""
     with StopKeys(reader.interactive, reader.type_ahead) as keys, chat.answer() as tokens:
@@ -100,18 +112,38 @@ def _answer(chat: "Chat", reader: LineReader) -> None:
         stream.given(joined, JOINT)
         for token in tokens:
             stream.add(token.text)
-            ended = token.finish_reason == "stop"
             if keys.pressed:
                 break
         stream.end()
-    if ended:
-        sampling.say("the text ends here; write on, or /reset begins a new one")
+    if end := chat.how_it_ended():
+        sampling.say(end)
     sampling.say(f"[{chat.last_turn()}]")
 
 
-def _opening(loaded: "LoadedModel") -> str:
-    step = f", step {loaded.step:,}" if loaded.step is not None else ""
+def _base_opening(loaded: "LoadedModel") -> str:
     return (
-        f"{loaded.name}{step} is a base model, which has not been tuned to answer: it continues your text. "
+        f"{_named(loaded)} is a base model, which has not been tuned to answer: it continues your text. "
         f"Enter alone lets it go on; /help shows the commands."
     )
+
+
+def _opening(loaded: "LoadedModel") -> str:
+    stages = ", then ".join(loaded.history)
+    lines = [f"{_named(loaded)} was tuned to answer ({stages}): it is your turn; /help shows the commands."]
+    if suggestions := _suggestions(loaded):
+        lines += ["Try one of these:", *(f"  {text}" for text in suggestions)]
+    return "\n".join(lines)
+
+
+def _named(loaded: "LoadedModel") -> str:
+    return loaded.name + (f", step {loaded.step:,}" if loaded.step is not None else "")
+
+
+def _suggestions(loaded: "LoadedModel") -> list[str]:
+    """Up to three things to type, which whoever made the run has put into its folder."""
+    try:
+        texts = read_json(loaded.path.parent.parent / SUGGESTIONS) if loaded.step is not None else []
+    except UserError:
+        return []
+    texts = texts if isinstance(texts, list) else []
+    return [text for text in texts if isinstance(text, str) and text.strip() and text.isprintable()][:3]

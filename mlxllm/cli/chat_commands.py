@@ -1,4 +1,4 @@
-"""What can be typed in a chat: text, and commands that begin with a slash."""
+"""What can be typed in a chat with a base model: text, and commands that begin with a slash."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,36 +12,48 @@ from mlxllm.cli.terminal import did_you_mean
 from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, DataError
 from mlxllm.inference.generate import Generation, Token
-from mlxllm.inference.session import GrowingText, Session
+from mlxllm.inference.session import Dialogue, GrowingText, Session
 from mlxllm.tokenizer import Tokenizer
 
 _SETTINGS = {f"/{flag.removeprefix('--')}": field for flag, field in sampling.FIELDS.items()}
 """Command, spelled as the flag is -> field of `SampleConfig`."""
 
-_HELP = [
-    ("text", "is appended, after a space where two words would meet, and the model goes on"),
-    ("Enter alone", "lets the model just go on"),
+LINES_HELP = (
     ('"""', "begins and ends several lines; so does a backslash at the end of a line"),
     ("//text", "text that begins with a slash"),
-    ("/again", "another continuation in place of the last one"),
-    ("/undo", "take the last continuation back"),
-    ("/text", "show the whole text"),
-    ("/save FILE", "write the whole text to a new file"),
-    ("/reset", "begin a new text"),
+)
+END_HELP = (
     ("/temp X", f"set the temperature; without X, show it; so do {' '.join(c for c in _SETTINGS if c != '/temp')}"),
-    ("/seed N", "seed of the next continuation; each one after it has the next number"),
+    ("/seed N", "seed of what the model writes next; each time after it has the next number"),
     ("/stats", "settings, context and memory"),
     ("/quit", "leave; so do Ctrl-D, and Ctrl-C twice"),
     ("Esc or Ctrl-C", "stop the model"),
-]
-_COMMANDS = [*_SETTINGS, "/again", "/exit", "/help", "/quit", "/reset", "/save", "/stats", "/text", "/undo"]
+)
 
 _SHOWN_BEFORE = 40
 """Characters of the text that are shown before its continuation."""
 
 
 class Chat:
-    """The state of a chat, and what each input does to it."""
+    """The state of a chat in which both sides write one text, and what each input does to it."""
+
+    help: Sequence[tuple[str, str]] = (
+        ("text", "is appended, after a space where two words would meet, and the model goes on"),
+        ("Enter alone", "lets the model just go on"),
+        *LINES_HELP,
+        ("/again", "another continuation in place of the last one"),
+        ("/undo", "take the last continuation back"),
+        ("/text", "show the whole text"),
+        ("/save FILE", "write the whole text to a new file"),
+        ("/reset", "begin a new text"),
+        *END_HELP,
+    )
+    commands: Sequence[str] = (
+        *_SETTINGS,
+        *("/again", "/exit", "/help", "/quit", "/reset", "/save", "/stats", "/text", "/undo"),
+    )
+    with_text: Sequence[str] = ("/save",)
+    """Commands that take a text, besides the settings."""
 
     def __init__(
         self,
@@ -50,16 +62,17 @@ class Chat:
         sample: SampleConfig,
         stop: Sequence[str] = (),
         logit_bias: Mapping[int, float] | None = None,
+        dialogue: Dialogue | None = None,
     ) -> None:
-        """Begin with an empty text."""
+        """Begin with an empty text, or another empty dialogue."""
         self.wants_answer = False
         """Whether the model is to go on after the last input."""
         self._session = session
-        self._text = GrowingText(tokenizer)
+        self._text: Dialogue = GrowingText(tokenizer) if dialogue is None else dialogue
         self._sample, self._stop, self._logit_bias = sample, tuple(stop), logit_bias
         self._generation: Generation | None = None
         # Learned pieces begin with their space, so a text that ends in one is rarely gone on with well.
-        self._warns_of_space = tokenizer.kind == "bpe"
+        self._warns_of_space = dialogue is None and tokenizer.kind == "bpe"
 
     def obey(self, typed: str) -> bool:
         """Take in text or a command; False if the chat is to end.
@@ -70,14 +83,10 @@ class Chat:
         """
         self.wants_answer = False
         if not typed.startswith("/") or typed.startswith("//"):
-            self._text.add_user(typed[1:] if typed.startswith("//") else typed)
-            self.wants_answer = True
-            if self._warns_of_space and typed.endswith(" "):
-                self._warns_of_space = False
-                sampling.say("that text ends in a space; the model brings its own, and goes on better without it")
+            self._take_text(typed[1:] if typed.startswith("//") else typed)
             return True
-        command, _, value = typed.strip().partition(" ")
-        return self._command(command, value.strip())
+        command, *value = typed.split(maxsplit=1)
+        return self._command(command, value[0].rstrip() if value else "")
 
     def last_words(self) -> str:
         """The end of the last line of the text: what the next continuation is joined to."""
@@ -94,9 +103,15 @@ class Chat:
         Raises:
             ConfigError: there is no room for it.
         """
-        generation = self._session.generate(self._text.ids, self._sample, stop=self._stop, logit_bias=self._logit_bias)
+        generation = self._session.generate(
+            self._text.ids,
+            self._sample,
+            stop=self._stop,
+            stop_ids=self._text.stop_ids,
+            logit_bias=self._logit_bias,
+        )
         self._generation = generation
-        self._sample = self._sample.model_copy(update={"seed": (self._sample.seed + 1) % 2**32})
+        used, self._sample = self._sample, self._sample.model_copy(update={"seed": (self._sample.seed + 1) % 2**32})
         tokens: list[Token] = []
 
         def recorded() -> Iterator[Token]:
@@ -109,6 +124,7 @@ class Chat:
         finally:
             generation.close()
             self._text.add_answer(tokens)
+            self._answered(used)
 
     def last_turn(self) -> str:
         """One line on what the last continuation took."""
@@ -116,20 +132,42 @@ class Chat:
         stats = self._generation.stats
         return f"{sampling.speed(stats)}" + (f"; {stats.note}" if stats.note else "")
 
+    def how_it_ended(self) -> str:
+        """A sentence about the end of the last continuation, where one is due."""
+        assert self._generation is not None
+        ended = self._generation.stats.finish_reason == "stop"
+        return "the text ends here; write on, or /reset begins a new one" if ended else ""
+
+    def _answered(self, sample: SampleConfig) -> None:
+        """What was written with these settings has become part of the text."""
+
+    def _take_text(self, text: str) -> None:
+        self._text.add_user(text)
+        self.wants_answer = True
+        if self._warns_of_space and text.endswith(" "):
+            self._warns_of_space = False
+            sampling.say("that text ends in a space; the model brings its own, and goes on better without it")
+
     def _command(self, command: str, value: str) -> bool:
-        if command not in _COMMANDS:
-            near = did_you_mean(command, _COMMANDS) or "/help shows them, and // begins a text with a slash"
+        if command not in self.commands:
+            near = did_you_mean(command, self.commands) or "/help shows them, and // begins a text with a slash"
             raise ConfigError(f"there is no command {command}; {near}")
+        if value and command not in (*_SETTINGS, *self.with_text):
+            raise ConfigError(f"{command} takes no value; /help shows the commands")
+        if command in ("/quit", "/exit"):
+            return False
         if command in _SETTINGS:
             self._set(command, value)
-        elif command == "/save":
+        else:
+            self._do(command, value)
+        return True
+
+    def _do(self, command: str, value: str) -> None:
+        """Obey a command that exists and is no setting."""
+        if command == "/save":
             self._save(value)
-        elif value:
-            raise ConfigError(f"{command} takes no value; /help shows the commands")
-        elif command in ("/quit", "/exit"):
-            return False
         elif command == "/help":
-            sampling.say("\n".join(field_lines(_HELP, sys.stderr)))
+            sampling.say("\n".join(field_lines(self.help, sys.stderr)))
         elif command == "/text":
             stream = Stream()
             stream.add(self._text.text)
@@ -140,11 +178,10 @@ class Chat:
             self._text.reset()
             self._session.reset()
             sampling.say("a new text begins")
-        else:  # /again or /undo
-            if not self._text.take_back_answer():
-                raise ConfigError(f"{command}: there is no last continuation to take back")
+        elif not self._text.take_back_answer():
+            raise ConfigError(f"{command}: there is no last continuation to take back")
+        else:
             self.wants_answer = command == "/again"
-        return True
 
     def _set(self, command: str, value: str) -> None:
         field = _SETTINGS[command]
@@ -170,12 +207,16 @@ class Chat:
         path = Path(value).expanduser()
         try:
             with open(path, "x", encoding="utf-8", newline="") as file:
-                file.write(self._text.text)
+                file.write(self._saved(path))
         except FileExistsError:
             raise DataError(f"{path} exists already and is left as it is; give another name") from None
         except OSError as error:
             raise DataError(f"cannot write {path}: {error.strerror or error}") from None
         sampling.say(f"saved to {path}")
+
+    def _saved(self, path: Path) -> str:
+        """What is written to a file of that name."""
+        return self._text.text
 
     def _stats(self) -> str:
         settings = ", ".join(f"{name} {value}" for name, value in self._sample.model_dump().items())

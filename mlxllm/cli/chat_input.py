@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 import sys
@@ -14,6 +15,7 @@ from mlxllm.errors import EXIT_SIGTERM, DataError
 
 HISTORY_LINES = 1000
 QUOTES = '"""'
+_COMMAND = re.compile(r"/[a-z-]+ +")
 _ESC = b"\x1b"
 _ESC_SECONDS = 0.03
 
@@ -31,6 +33,8 @@ class LineReader:
     def read(self, prompt: str, continued: str) -> str:
         r"""The next input, which may span lines: between lines of `\"\"\"`, or after a backslash at a line's end.
 
+        The quotes begin a line, or stand behind a command that takes a text.
+
         Args:
             prompt: shown before the first line on a terminal.
             continued: shown before further lines.
@@ -41,8 +45,9 @@ class LineReader:
             DataError: what is piped in is not UTF-8.
         """
         line = self._line(prompt)
-        if line.startswith(QUOTES):
-            return self._quoted(line[len(QUOTES) :], continued)
+        before, quotes, text = line.partition(QUOTES)
+        if quotes and (not before or _COMMAND.fullmatch(before)):
+            return before + self._quoted(text, continued)
         lines = [line]
         while lines[-1].endswith("\\"):
             lines[-1] = lines[-1][:-1]

@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlxllm import paths
 from mlxllm.cli import data_view as view
 from mlxllm.cli.deleting import confirm, delete, folder_size
+from mlxllm.cli.help import setting
+from mlxllm.cli.masks import Wanted, inspect_masks
 from mlxllm.cli.run_view import file_size
 from mlxllm.cli.sampling import say
 from mlxllm.cli.table import print_table
@@ -31,6 +33,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a dataset, or
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 
 _KINDS = ("char", "byte", "bpe")
+_MASKS = "With --masks"
 
 
 @app.command()
@@ -102,14 +105,54 @@ def build(
 
 @app.command()
 def inspect(
-    name: Name,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Name of a dataset, or the path of its folder.")
+    ] = None,
     window: Annotated[int, typer.Option("--window", metavar="N", help="Tokens in each window of text.")] = 128,
     windows: Annotated[int, typer.Option("--windows", metavar="K", help="Windows of each split, evenly spread.")] = 2,
     tokens: Annotated[bool, typer.Option("--tokens", help="Show every token above its id.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read everything: every hash, every token id.")] = False,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            "--masks",
+            metavar="FILE",
+            help="Not a dataset but records for sft or dpo: show which of their tokens are trained.",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", metavar="T", help="Whose tokens.", rich_help_panel=_MASKS)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="M", help="Those of this model.", rich_help_panel=_MASKS)
+    ] = None,
+    train_on: Annotated[
+        str | None, setting("data.train_on", "NAME", "Which tokens are learned.", panel=_MASKS, of="sft")
+    ] = None,
+    max_seq_len: Annotated[
+        int | None, setting("data.max_seq_len", "N", "Tokens of a row.", panel=_MASKS, of="sft")
+    ] = None,
+    pairs: Annotated[
+        bool,
+        typer.Option("--pairs", help="As dpo reads them, where sft could as well.", rich_help_panel=_MASKS),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", help="Records to show; all are counted.", rich_help_panel=_MASKS)
+    ] = 5,
     json_: Json = False,
 ) -> None:
-    """Show windows of decoded text, token statistics, and bytes a token."""
+    """Show windows of decoded text, token statistics, and bytes a token; or what is trained of records.
+
+    With --masks FILE: the records as training reads them, trained tokens in another colour than masked ones (without
+    colours in brackets), tokens of each turn, what was left out and why, and how they are packed.
+    """
+    if masks is not None:
+        if name is not None:
+            raise ConfigError(f"--masks {masks} is about records, and {name} names a dataset; give one of them")
+        inspect_masks(Wanted(masks, tokenizer, model, train_on, max_seq_len, limit, pairs, tokens), json_)
+        return
+    if name is None:
+        raise ConfigError("name a dataset (`mlxllm data ls` lists them), or a file of records with --masks FILE")
     from mlxllm.data import statistics
 
     for flag, value, least in (("--window", window, 1), ("--windows", windows, 0)):
@@ -119,7 +162,7 @@ def inspect(
     shown = [
         one for split in (dataset.train, dataset.val) for one in statistics.windows(dataset, split, window, windows)
     ]
-    report = _statistics(dataset)
+    report = view.statistics_report(dataset)
     if json_:
         extra = [
             {"split": w.split, "start": w.start, "token_ids": w.token_ids, "pieces": w.pieces, "text": w.text}
@@ -285,36 +328,3 @@ def _tokenizer(text: str, read: "list[Source]", val_split: float) -> "Tokenizer"
     made = train_tokenizer(kind, training_texts(read, val_split), vocab_size=vocab_size)
     say(f"tokenizer: {kind} of {made.vocab_size:,} ids, from the training text")
     return made
-
-
-def _statistics(dataset: "TokenDataset") -> dict[str, Any]:
-    import numpy as np
-
-    from mlxllm.data import statistics
-    from mlxllm.data.label import data_label
-
-    described = data_label(dataset.manifest)
-    counts = np.zeros(dataset.vocab_size, np.int64)
-    for split in (dataset.train, dataset.val):
-        lengths = statistics.document_lengths(split)
-        described[split.name]["document_tokens"] = asdict(lengths) if lengths else None
-        counts += statistics.token_counts(split, dataset.vocab_size)
-    total = int(counts.sum())
-    order = (-counts).argsort(kind="stable")
-    frequent = [int(i) for i in order[:20] if counts[i]]
-    unused = [int(i) for i in (counts == 0).nonzero()[0]]
-    return {
-        "name": dataset.name,
-        "path": str(dataset.directory),
-        **described,
-        "most_frequent": [
-            {
-                "id": i,
-                "piece": dataset.tokenizer.piece(i),
-                "count": int(counts[i]),
-                "share": int(counts[i]) / total,
-            }
-            for i in frequent
-        ],
-        "never_used": {"count": len(unused), "ids": unused[:50]},
-    }

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mlxllm.cli.run_view import file_size
@@ -13,6 +14,7 @@ from mlxllm.cli.token_view import interlinear, visible
 
 if TYPE_CHECKING:  # numpy is loaded by the commands that need it
     from mlxllm.data.build import BuildProgress
+    from mlxllm.data.shards import TokenDataset
     from mlxllm.data.sources import SourceKind
     from mlxllm.data.statistics import Window
 
@@ -96,6 +98,40 @@ def print_splits(splits: Mapping[str, Mapping[str, Any]]) -> None:
             )
         )
     print_table(("split", "tokens", "documents", "text", "bytes a token"), rows)
+
+
+def statistics_report(dataset: "TokenDataset") -> dict[str, Any]:
+    """What `inspect` tells of a dataset: its label, lengths of documents, frequent tokens, ids that never occur."""
+    import numpy as np
+
+    from mlxllm.data import statistics
+    from mlxllm.data.label import data_label
+
+    described = data_label(dataset.manifest)
+    counts = np.zeros(dataset.vocab_size, np.int64)
+    for split in (dataset.train, dataset.val):
+        lengths = statistics.document_lengths(split)
+        described[split.name]["document_tokens"] = asdict(lengths) if lengths else None
+        counts += statistics.token_counts(split, dataset.vocab_size)
+    total = int(counts.sum())
+    order = (-counts).argsort(kind="stable")
+    frequent = [int(i) for i in order[:20] if counts[i]]
+    unused = [int(i) for i in (counts == 0).nonzero()[0]]
+    return {
+        "name": dataset.name,
+        "path": str(dataset.directory),
+        **described,
+        "most_frequent": [
+            {
+                "id": i,
+                "piece": dataset.tokenizer.piece(i),
+                "count": int(counts[i]),
+                "share": int(counts[i]) / total,
+            }
+            for i in frequent
+        ],
+        "never_used": {"count": len(unused), "ids": unused[:50]},
+    }
 
 
 def print_statistics(report: Mapping[str, Any]) -> None:

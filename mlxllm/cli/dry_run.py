@@ -1,4 +1,4 @@
-"""`mlxllm train --dry-run`: the resolved settings as a TOML file would have them, and what they cost."""
+"""`--dry-run` of train, sft and dpo: the resolved settings as a TOML file would have them, and what they cost."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -63,9 +63,14 @@ def show(config: "RunConfig", train_tokens: int | None, minutes: float | None, j
     if not config.model.vocab_size:
         print("# the vocabulary's size is not known without --data; embeddings are left out")
     print(f"# parameters          {costs.parameters:,} ({costs.active_parameters:,} used by each token)")
-    print(f"# tokens a step       {costs.tokens_per_step:,}")
+    if config.lora is not None:
+        share = 100 * costs.trained_parameters / costs.parameters
+        print(f"# trained             {costs.trained_parameters:,}, {share:.2g} % of them")
+    # Pairs are as long as they are, rows of conversations are full.
+    most = " at most" if config.method == "dpo" else ""
+    print(f"# tokens a step       {costs.tokens_per_step:,}{most}")
     if minutes is None:
-        of = f", {part_of(costs.tokens, train_tokens)}" if train_tokens else ""
+        of = f", {part_of(costs.tokens, train_tokens, config.method)}" if train_tokens and not most else most
         print(f"# tokens in all       {costs.tokens:,}{of}")
     else:
         print(f"# tokens in all       known once training has measured how many steps {minutes:g} minutes hold")

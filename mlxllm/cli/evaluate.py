@@ -13,6 +13,7 @@ from mlxllm.errors import ConfigError, DataError
 def evaluate(
     model: sampling.Model,
     data: Annotated[str, typer.Option(metavar="NAME", help="Dataset whose validation split is scored.")],
+    adapter: sampling.AdapterName = None,
     max_seq_len: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens of one window; by default what the run was trained with.")
     ] = None,
@@ -25,17 +26,14 @@ def evaluate(
     """Validation loss, perplexity and bits per byte over a dataset's whole validation split."""
     from mlxllm.data.shards import TokenDataset
     from mlxllm.evaluation.perplexity import Evaluator
-    from mlxllm.model.loading import load_model
-    from mlxllm.runtime import select_device
 
     for flag, value, least in (("--max-seq-len", max_seq_len, 2), ("--batch-size", batch_size, 1)):
         if value is not None and value < least:
             raise ConfigError(f"{flag} is {value}; it should be {least} or more")
     if not data.strip():
         raise ConfigError("--data is empty; give the name of a dataset (`mlxllm data ls` lists them) or its folder")
-    select_device(device)
     dataset = TokenDataset.open(paths.existing("datasets", data))
-    loaded = load_model(model)
+    loaded = sampling.load(model, device, adapter)
     if loaded.tokenizer.fingerprint != dataset.tokenizer.fingerprint:
         raise DataError(
             f"dataset {data!r} was made with another tokenizer ({dataset.tokenizer.fingerprint[:12]}) than model {model!r} "

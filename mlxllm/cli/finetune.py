@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mlxllm import paths
-from mlxllm.cli.help import setting
+from mlxllm.cli.help import SETTINGS, check_choice, setting
 from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.train import Device, Json, Minutes, check_length, end
-from mlxllm.errors import ConfigError
+from mlxllm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # heavy modules are imported by the commands
     from mlxllm.conversation.report import Report
+    from mlxllm.training.plan import Plan
 
 ADAPTERS = "Adapters (one of these switches them on; without, all weights are trained)"
 
-Model = Annotated[str, typer.Option(metavar="M", help="What to begin with: a run (RUN, RUN@STEP) or a folder.")]
+Model = Annotated[
+    str, typer.Option(metavar="M", help="What to begin with: a run (RUN, RUN@STEP, RUN@best) or a folder.")
+]
 Records = Annotated[
     list[str],
     typer.Option("--data", metavar="FILES", help="A file, a folder or owner/name on the Hub; may be repeated."),
@@ -34,22 +37,93 @@ Settings = Annotated[
 Dry = Annotated[
     bool, typer.Option("--dry-run", help="Check everything that training would, and show settings and costs.")
 ]
-ValSplit = Annotated[float | None, setting("data.val_split", "X")]
-Epochs = Annotated[float | None, setting("train.epochs", "X")]
-MaxSteps = Annotated[int | None, setting("train.max_steps", "N")]
-BatchSize = Annotated[int | None, setting("train.batch_size", "N")]
+ValSplit = Annotated[
+    float | None,
+    setting("data.val_split", "X", "Hold out this share of the records for validation, if --val-data names none."),
+]
+TrainOn = Annotated[
+    str | None,
+    setting(
+        "data.train_on",
+        "NAME",
+        "Which tokens are learned: every answer, the last one, all tokens, or all behind the prompt.",
+    ),
+]
+Epochs = Annotated[float | None, setting("train.epochs", "X", "How many times to go through the records.")]
+MaxSteps = Annotated[
+    int | None, typer.Option(metavar="N", help="Updates in all, in place of --epochs.", rich_help_panel=SETTINGS)
+]
 Accumulation = Annotated[int | None, setting("train.grad_accum_steps", "N")]
-MaxSeqLen = Annotated[int | None, setting("data.max_seq_len", "N")]
-LearningRate = Annotated[float | None, setting("train.learning_rate", "X")]
+LearningRate = Annotated[float | None, setting("train.learning_rate", "X", "Peak learning rate, after the warm-up.")]
 Optimizer = Annotated[str | None, setting("train.optimizer", "NAME")]
 Schedule = Annotated[str | None, setting("train.schedule", "NAME")]
-Seed = Annotated[int | None, setting("train.seed", "N")]
+Seed = Annotated[int | None, setting("train.seed", "N", "Decides the order of records, dropout and adapters.")]
 LoraRank = Annotated[int | None, setting("lora.rank", "N", panel=ADAPTERS)]
-LoraAlpha = Annotated[float | None, setting("lora.alpha", "X", panel=ADAPTERS)]
+LoraAlpha = Annotated[
+    float | None, setting("lora.alpha", "X", "Scale of the update: alpha / rank multiplies it.", panel=ADAPTERS)
+]
 LoraLayers = Annotated[int | None, setting("lora.layers", "N", panel=ADAPTERS)]
-LoraTargets = Annotated[str | None, setting("lora.targets", "NAMES", panel=ADAPTERS)]
-LoraMethod = Annotated[str | None, setting("lora.method", "NAME", panel=ADAPTERS)]
-Quantize = Annotated[str | None, setting("lora.quantize", "NAME", panel=ADAPTERS)]
+LoraTargets = Annotated[
+    str | None,
+    setting(
+        "lora.targets",
+        "NAMES",
+        "Matrices that get an adapter, separated by commas: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
+        "down_proj, or all.",
+        panel=ADAPTERS,
+    ),
+]
+LoraDropout = Annotated[float | None, setting("lora.dropout", "X", panel=ADAPTERS)]
+Dora = Annotated[
+    bool,
+    typer.Option(
+        "--dora", help="Train the length of each row of a matrix as well (arXiv:2402.09353).", rich_help_panel=ADAPTERS
+    ),
+]
+RsLora = Annotated[
+    bool,
+    typer.Option(
+        "--rslora",
+        help="Scale by alpha / sqrt(rank), so that a high rank learns as fast as a low one (arXiv:2312.03732).",
+        rich_help_panel=ADAPTERS,
+    ),
+]
+Quantize = Annotated[
+    str | None,
+    setting(
+        "lora.quantize",
+        "NAME",
+        "QLoRA: hold the frozen matrices of the blocks in 4 or 8 bits (arXiv:2305.14314).",
+        panel=ADAPTERS,
+    ),
+]
+
+FLAGS = {
+    "val_split": "data.val_split",
+    "train_on": "data.train_on",
+    "max_seq_len": "data.max_seq_len",
+    "epochs": "train.epochs",
+    "max_steps": "train.max_steps",
+    "batch_size": "train.batch_size",
+    "grad_accum_steps": "train.grad_accum_steps",
+    "learning_rate": "train.learning_rate",
+    "optimizer": "train.optimizer",
+    "schedule": "train.schedule",
+    "seed": "train.seed",
+    "loss": "dpo.loss",
+    "beta": "dpo.beta",
+    "label_smoothing": "dpo.label_smoothing",
+    "gamma": "dpo.gamma",
+    "sft_weight": "dpo.sft_weight",
+    "lora_rank": "lora.rank",
+    "lora_alpha": "lora.alpha",
+    "lora_layers": "lora.layers",
+    "lora_targets": "lora.targets",
+    "lora_dropout": "lora.dropout",
+    "rslora": "lora.rslora",
+    "quantize": "lora.quantize",
+}
+"""Option -> setting. `--dora` is lora.method, too."""
 
 
 def sft(
@@ -58,15 +132,17 @@ def sft(
     run: Run = None,
     val_data: ValRecords = None,
     val_split: ValSplit = None,
-    train_on: Annotated[str | None, setting("data.train_on", "NAME")] = None,
+    train_on: TrainOn = None,
     config: ConfigFile = None,
     set_: Settings = None,
     minutes: Minutes = None,
     epochs: Epochs = None,
     max_steps: MaxSteps = None,
-    batch_size: BatchSize = None,
+    batch_size: Annotated[int | None, setting("train.batch_size", "N")] = None,
     grad_accum_steps: Accumulation = None,
-    max_seq_len: MaxSeqLen = None,
+    max_seq_len: Annotated[
+        int | None, setting("data.max_seq_len", "N", "Tokens of a row; a longer conversation loses its end.")
+    ] = None,
     learning_rate: LearningRate = None,
     optimizer: Optimizer = None,
     schedule: Schedule = None,
@@ -75,32 +151,16 @@ def sft(
     lora_alpha: LoraAlpha = None,
     lora_layers: LoraLayers = None,
     lora_targets: LoraTargets = None,
-    lora_method: LoraMethod = None,
+    lora_dropout: LoraDropout = None,
+    dora: Dora = False,
+    rslora: RsLora = False,
     quantize: Quantize = None,
     device: Device = None,
     dry_run: Dry = False,
     json_: Json = False,
 ) -> None:
     """Teach a model to answer, from conversations."""
-    flags = {
-        "data.val_split": val_split,
-        "data.train_on": train_on,
-        "data.max_seq_len": max_seq_len,
-        "train.epochs": epochs,
-        "train.max_steps": max_steps,
-        "train.batch_size": batch_size,
-        "train.grad_accum_steps": grad_accum_steps,
-        "train.learning_rate": learning_rate,
-        "train.optimizer": optimizer,
-        "train.schedule": schedule,
-        "train.seed": seed,
-        "lora.rank": lora_rank,
-        "lora.alpha": lora_alpha,
-        "lora.layers": lora_layers,
-        "lora.targets": lora_targets,
-        "lora.method": lora_method,
-        "lora.quantize": quantize,
-    }
+    flags = _given(locals())
     _tune("sft", model, data, val_data, run, config, set_, minutes, flags, device, dry_run, json_)
 
 
@@ -120,9 +180,11 @@ def dpo(
     minutes: Minutes = None,
     epochs: Epochs = None,
     max_steps: MaxSteps = None,
-    batch_size: BatchSize = None,
+    batch_size: Annotated[int | None, setting("train.batch_size", "N", "Pairs of one forward pass.")] = None,
     grad_accum_steps: Accumulation = None,
-    max_seq_len: MaxSeqLen = None,
+    max_seq_len: Annotated[
+        int | None, setting("data.max_seq_len", "N", "Tokens of a prompt and its answer; longer pairs are left out.")
+    ] = None,
     learning_rate: LearningRate = None,
     optimizer: Optimizer = None,
     schedule: Schedule = None,
@@ -131,37 +193,52 @@ def dpo(
     lora_alpha: LoraAlpha = None,
     lora_layers: LoraLayers = None,
     lora_targets: LoraTargets = None,
-    lora_method: LoraMethod = None,
+    lora_dropout: LoraDropout = None,
+    dora: Dora = False,
+    rslora: RsLora = False,
     quantize: Quantize = None,
     device: Device = None,
     dry_run: Dry = False,
     json_: Json = False,
 ) -> None:
     """Teach a model which of two answers is the better one, without a reward model."""
-    flags = {
-        "data.val_split": val_split,
-        "data.max_seq_len": max_seq_len,
-        "train.epochs": epochs,
-        "train.max_steps": max_steps,
-        "train.batch_size": batch_size,
-        "train.grad_accum_steps": grad_accum_steps,
-        "train.learning_rate": learning_rate,
-        "train.optimizer": optimizer,
-        "train.schedule": schedule,
-        "train.seed": seed,
-        "dpo.loss": loss,
-        "dpo.beta": beta,
-        "dpo.label_smoothing": label_smoothing,
-        "dpo.gamma": gamma,
-        "dpo.sft_weight": sft_weight,
-        "lora.rank": lora_rank,
-        "lora.alpha": lora_alpha,
-        "lora.layers": lora_layers,
-        "lora.targets": lora_targets,
-        "lora.method": lora_method,
-        "lora.quantize": quantize,
-    }
+    flags = _given(locals())
     _tune("dpo", model, data, val_data, run, config, set_, minutes, flags, device, dry_run, json_)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Setting -> value of the options that were given.
+
+    Raises:
+        ConfigError: one cannot be; the message has the option, the value and what would be right.
+    """
+    from pydantic import ValidationError  # loaded by the command, not by --help
+
+    from mlxllm.config import DataConfig, DpoConfig, LoraConfig, Section, TrainConfig
+
+    sections: dict[str, type[Section]] = {
+        "data": DataConfig,
+        "train": TrainConfig,
+        "dpo": DpoConfig,
+        "lora": LoraConfig,
+    }
+    flags: dict[str, Any] = {"lora.method": "dora"} if options["dora"] else {}
+    for name, key in FLAGS.items():
+        value = options.get(name)
+        if value is None or value is False:
+            continue
+        section, _, field = key.partition(".")
+        option = f"--{name.replace('_', '-')}"
+        check_choice(option, key, value)
+        try:
+            sections[section].model_validate({field: value})
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["type"] == "value_error":
+                raise ConfigError(f"{option} {value}: {first['ctx']['error']}") from None
+            raise ConfigError(f"{option} is {value:g}; {first['msg'].replace('Input should', 'it should')}") from None
+        flags[key] = value
+    return flags
 
 
 def _tune(
@@ -182,13 +259,13 @@ def _tune(
     from mlxllm.settings import build_config
 
     begun = time.monotonic()
-    max_steps, epochs = flags["train.max_steps"], flags["train.epochs"]
+    max_steps = flags.get("train.max_steps")
     check_length(minutes, max_steps, 0.01)
-    if epochs is not None and (max_steps is not None or minutes is not None):
+    if "train.epochs" in flags and (max_steps is not None or minutes is not None):
         raise ConfigError("--epochs says how long to train, and so do --max-steps and --minutes; give one of them")
-    adapters = any(v is not None for k, v in flags.items() if k.startswith("lora.")) or any(
-        s.startswith("lora.") for s in settings or ()
-    )
+    if method == "sft" and (others := [s for s in settings or () if s.startswith("dpo.")]):
+        raise ConfigError(f"--set {others[0]} is about preferences, which sft knows nothing of; leave it out")
+    adapters = any(key.startswith("lora.") for key in (*flags, *(settings or ())))
     preset = None if config is not None else f"{method}-lora" if adapters else method
     resolved = build_config(preset=preset, config_file=config, settings=settings or (), flags=flags)
     train: dict[str, Any] = {"epochs": None} if max_steps is not None or minutes is not None else {}
@@ -203,6 +280,7 @@ def _tune(
     view = TrainingView(json_lines=json_)
     deadline = begun + 60 * minutes if minutes is not None else None
     plan = plan_run(directory, resolved, model_name=model, deadline=deadline)
+    _check(plan)
     _tell(plan.material.report, plan.material.summary, view)
     if dry_run:
         from mlxllm.cli.dry_run import show
@@ -213,6 +291,34 @@ def _tune(
     from mlxllm.training.trainer import Interrupts
 
     end(directory, view, start(plan, view, Interrupts()))
+
+
+def _check(plan: "Plan") -> None:
+    """What only model and records together can show, before anything is written.
+
+    Raises:
+        ConfigError: adapters that do not fit the model.
+        DataError: nothing is held out where something was to be.
+    """
+    from mlxllm.data.shards import TokenDataset
+    from mlxllm.model.adapters import adaptable, target_paths
+    from mlxllm.model.loading import refuse_packed
+    from mlxllm.model.quantization import format_for
+
+    config, data, base = plan.config, plan.material.data, plan.base
+    assert base is not None
+    if config.lora is None:
+        refuse_packed(base)
+    else:
+        target_paths(config.model, config.lora)
+        for path, shape in adaptable(base.model).items() if config.lora.quantize is not None else ():
+            format_for(str(config.lora.quantize), shape[-1], path)
+    if config.data.val_split and not isinstance(data, TokenDataset) and not data.val:
+        used = data.report.used
+        raise DataError(
+            f"a share of {config.data.val_split:g} of {used:,} {'record' if used == 1 else 'records'} holds none out; give "
+            f"more records, name some with --val-data, or leave --val-split out"
+        )
 
 
 def _tell(report: "Report | None", summary: str, view: TrainingView) -> None:

@@ -9,43 +9,86 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mlxllm.cli.sampling import use_colour
+from mlxllm.cli.terminal import did_you_mean
+from mlxllm.errors import ConfigError
 
 WIDTH = 100
 """Columns of a help page at most."""
 SETTINGS = "Settings (a preset or --config goes before these defaults)"
 
-_KEY = re.compile(r"\{(\w+\.\w+)\}")
+_KEY = re.compile(r"\{(?:(\w+):)?(\w+\.\w+)(?:\|([^}]*))?\}")
 _DEFAULT = re.compile(r"\[default: \((.*)\)\]")
 _TYPE = re.compile(r" <([a-z ]+)>")
 _METAVARS = {"int": "N", "float": "X", "str": "TEXT", "path": "PATH", "file": "FILE"}
 
 
-def setting(key: str, metavar: str, *, panel: str | None = SETTINGS) -> Any:
-    """An option for the setting `key` ("section.name"), whose help and default are those of the configuration."""
-    return typer.Option(metavar=metavar, help=f"{{{key}}}", rich_help_panel=panel)
+def setting(key: str, metavar: str, text: str = "", *, panel: str | None = SETTINGS, of: str = "") -> Any:
+    """An option for the setting `key` ("section.name"), whose help and default are those of the configuration.
+
+    Args:
+        key: of the setting.
+        metavar: what stands for its value.
+        text: what it is, in words that fit the command better.
+        panel: the section of the page.
+        of: the preset that has the default, where it is not called as the command is.
+    """
+    prefix, suffix = f"{of}:" if of else "", f"|{text}" if text else ""
+    return typer.Option(metavar=metavar, help=f"{{{prefix}{key}{suffix}}}", rich_help_panel=panel)
 
 
 def choices(key: str) -> tuple[str, ...]:
     """The words that a setting may be; none where it is a number or free text."""
     annotation = _field(key)[0].annotation
-    return get_args(annotation) if get_origin(annotation) is Literal else ()
+    for option in (annotation, *get_args(annotation)):  # `Literal[...]`, or one of `Literal[...] | None`
+        if get_origin(option) is Literal:
+            return get_args(option)
+    return ()
 
 
-def about(key: str, command: str = "") -> str:
-    """One line about a setting: what it is, what it may be, and its default for a command."""
-    field, default = _field(key, command)
-    line = " ".join((field.description or "").split())
+def check_choice(option: str, key: str, given: str | None) -> None:
+    """Refuse a word that a setting cannot be.
+
+    Raises:
+        ConfigError: it is none of them; the message has the nearest, or all.
+    """
+    known = choices(key)
+    if given is not None and known and given not in known:
+        right = did_you_mean(given, known) or f"choose {', '.join(known)}"
+        raise ConfigError(f"{option} {given!r} does not exist; {right}")
+
+
+def about(key: str, preset: str = "", text: str = "") -> str:
+    """One line about a setting: what it is, what it may be, and its default.
+
+    Args:
+        key: "section.name".
+        preset: of `TUNING_PRESETS`, where the default is that preset's.
+        text: what the setting is; by default what the configuration says.
+    """
+    field, default = _field(key, preset)
+    line = text or " ".join((field.description or "").split())
     *others, last = choices(key) or ("",)
     one_of = f" One of {', '.join(others)} or {last}." if others else ""
-    return f"{line}{one_of} [default: {default}]"
+    if default is None:
+        return line + one_of
+    with_adapters = _field(key, f"{preset}-lora")[1]
+    besides = "" if with_adapters in (default, None) or not preset else f", {_shown(with_adapters)} with adapters"
+    return f"{line}{one_of} [default: {_shown(default)}{besides}]"
 
 
-def _field(key: str, command: str = "") -> tuple[Any, Any]:
+def _shown(value: Any) -> str:
+    """A value as one would type it."""
+    if isinstance(value, tuple):
+        return ",".join(map(_shown, value))
+    return f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value)
+
+
+def _field(key: str, preset: str = "") -> tuple[Any, Any]:
     from mlxllm.config import RunConfig  # here: it loads pydantic, and most commands need no setting at once
     from mlxllm.presets import TUNING_PRESETS, dpo, sft_lora
 
     section, name = key.split(".")
-    begin = TUNING_PRESETS.get(command, RunConfig)()
+    begin = TUNING_PRESETS.get(preset, RunConfig)()
     values = getattr(begin, section) or getattr(sft_lora() if section == "lora" else dpo(), section)
     return type(values).model_fields[name], getattr(values, name)
 
@@ -121,7 +164,7 @@ def _option_sections(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]
         argument = param.param_type_name == "argument"
         title = getattr(param, "rich_help_panel", None) or ("Arguments" if argument else "Options")
         name = _TYPE.sub("" if argument else _metavar, record[0])
-        what = _KEY.sub(lambda key: about(key[1], command.name), record[1])
+        what = _KEY.sub(lambda key: about(key[2], key[1] or command.name, key[3] or ""), record[1])
         sections.setdefault(title, []).append((name, _DEFAULT.sub(r"[default: \1]", what)))
     return sections
 

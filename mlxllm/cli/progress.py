@@ -34,6 +34,7 @@ class TrainingView:
         self._line_open = False
         self._val = ""
         self.run_name = ""
+        self.method = "pretrain"
         self.last_val: Event | None = None
         self.last_sample = ""
         self.last_step = 0
@@ -73,6 +74,7 @@ class TrainingView:
     def _on_run_started(self, event: Event) -> None:
         self._max_steps = event["max_steps"]
         self.run_name = event["name"]
+        self.method = event["method"]
         self._last_step_at = time.monotonic()
         self.last_step = event["step"]
         self.nothing_to_do = event["step"] >= event["max_steps"]
@@ -82,7 +84,7 @@ class TrainingView:
         tokens = (event["max_steps"] - event["step"]) * event["tokens_per_step"]
         self.say(
             f"run {event['name']} {begin}: {event['parameters']:,} parameters, {event['max_steps']:,} steps of "
-            f"{event['tokens_per_step']:,} tokens ({part_of(tokens, event['dataset_tokens'])}), on the "
+            f"{event['tokens_per_step']:,} tokens ({part_of(tokens, event['dataset_tokens'], self.method)}), on the "
             f"{event['device'].upper()}"
         )
 
@@ -159,9 +161,11 @@ class TrainingView:
             self._line_open = False
 
 
-def part_of(tokens: int, dataset_tokens: int) -> str:
-    """How much of a dataset so many tokens are, in words."""
+def part_of(tokens: int, dataset_tokens: int, method: str = "pretrain") -> str:
+    """How much of a dataset, or how often all records, so many tokens are, in words."""
     times = tokens / max(1, dataset_tokens)
+    if method != "pretrain":
+        return f"{times:.1f} passes through the records"
     if times >= 1:
         return f"{times:.1f} times through the dataset's {dataset_tokens:,}"
     percent = 100 * times

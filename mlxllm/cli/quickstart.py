@@ -109,7 +109,9 @@ def _run(
         if dataset is not None and not directory.config.exists():  # no run came of it that could need its data
             shutil.rmtree(dataset.directory, ignore_errors=True)
         raise
-    sample = _parting_words(path, recipe.prompt, view) if outcome.status != "stopped" else ""
+    # Where validation had turned, the last weights are not the best ones.
+    best = "@best" if outcome.status == "early_stopped" else ""
+    sample = _parting_words(f"{path}{best}", recipe.prompt, view) if outcome.status != "stopped" else ""
     _next_steps(directory, outcome, view)
     return name, sample, outcome
 
@@ -199,13 +201,13 @@ def _size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
-def _parting_words(run: Path, prompt: str, view: TrainingView) -> str:
+def _parting_words(model: str, prompt: str, view: TrainingView) -> str:
     """What the finished model writes."""
     from mlxllm.config import SampleConfig
     from mlxllm.inference.generate import generate
     from mlxllm.model.loading import load_model
 
-    loaded = load_model(str(run))
+    loaded = load_model(model)
     sample = SampleConfig(temperature=0.5, max_tokens=_FINAL_TOKENS)
     text = "".join(t.text for t in generate(loaded.model, loaded.tokenizer, loaded.tokenizer.encode(prompt), sample))
     view.say("4/4  what it writes now:")

@@ -25,6 +25,7 @@ def sample(
         str | None,
         typer.Option("--prompt", metavar="P", help="What to continue, as it stands; - reads stdin. Empty: a new text."),
     ] = None,
+    adapter: sampling.AdapterName = None,
     max_tokens: sampling.MaxTokens = None,
     temp: sampling.Temp = None,
     top_p: sampling.TopP = None,
@@ -67,7 +68,7 @@ def sample(
     biases = sampling.logit_biases(logit_bias or ())
     text = _stdin() if prompt == "-" else prompt or ""
 
-    loaded = sampling.load(model, device)
+    loaded = sampling.load(model, device, adapter)
     from mlxllm.inference.session import Session  # here: it loads MLX, and the errors above need not wait for it
 
     # A session keeps the prompt's keys and values from sample to sample.

@@ -23,6 +23,14 @@ Model = Annotated[
         "--model", metavar="M", help="A run (RUN, RUN@STEP, RUN@best) or a folder with a model.", show_default=False
     ),
 ]
+AdapterName = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        metavar="DIR",
+        help="Put this adapter on the model: a folder of ours, mlx-lm's or PEFT's, or a run that trained one.",
+    ),
+]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="{sample.max_tokens}")]
 Temp = Annotated[float | None, typer.Option("--temp", metavar="X", help="{sample.temperature}")]
 TopP = Annotated[float | None, typer.Option("--top-p", metavar="P", help="{sample.top_p}")]
@@ -108,8 +116,8 @@ def logit_biases(given: Sequence[str]) -> dict[int, float]:
     return biases
 
 
-def load(name: str, device: str | None) -> "LoadedModel":
-    """The model on the device that was asked for.
+def load(name: str, device: str | None, adapter: str | None = None) -> "LoadedModel":
+    """The model on the device that was asked for, with an adapter if one is named.
 
     Raises:
         UserError: there is no such device or model, or it cannot be used.
@@ -118,7 +126,7 @@ def load(name: str, device: str | None) -> "LoadedModel":
     from mlxllm.runtime import select_device
 
     select_device(device)
-    return load_model(name)
+    return load_model(name, adapter=adapter)
 
 
 def speed(stats: "Stats") -> str:

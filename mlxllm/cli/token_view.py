@@ -10,7 +10,9 @@ _SHOWN = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 _NAMES = {"·": "a space", "⏎": "a line end", "⇥": "a tab", "␍": "a carriage return"}
 # 256-colour pairs (background) that keep black text readable on dark and light terminals.
 _BACKGROUNDS = ("\x1b[30;48;5;153m", "\x1b[30;48;5;223m")
-_DIM, _RESET = "\x1b[2m", "\x1b[0m"
+_DIM, RESET = "\x1b[2m", "\x1b[0m"
+TRAINED, MASKED = "\x1b[30;48;5;157m", "\x1b[38;5;245m"
+"""Black on green and grey, for tokens that are targets of training and for those that are not."""
 
 
 def visible(piece: str) -> str:
@@ -28,17 +30,20 @@ def legend(pieces: Iterable[str]) -> str:
     return ", ".join(told)
 
 
-def interlinear(tokens: Sequence[tuple[int, str]], width: int, colour: bool) -> Iterator[str]:
+def interlinear(
+    tokens: Sequence[tuple[int, str]], width: int, colour: bool, trained: Sequence[bool] | None = None
+) -> Iterator[str]:
     """Lines of pieces, each followed by a line of their ids.
 
     Args:
         tokens: id and piece of every token.
         width: columns of the terminal.
         colour: alternate backgrounds; otherwise bars stand between the tokens, unless each is a character or a byte.
+        trained: which tokens are targets of training: colours say that then, or brackets around the ids.
     """
     single = all(len(piece) == 1 or piece.startswith("<0x") for _, piece in tokens)
     separator = " " if colour or single else "|"
-    for row in _rows(tokens, width):
+    for row in _rows(tokens, width, 2 if trained is not None and not colour else 0):
         above, below = [], []
         for position, token_id, piece, columns in row:
             space = columns - display_width(piece)
@@ -46,19 +51,26 @@ def interlinear(tokens: Sequence[tuple[int, str]], width: int, colour: bool) -> 
             left = space // 2 if single else 0
             padded = " " * left + piece + " " * (space - left)
             number = f"{token_id:<{columns}}"
-            above.append(f"{_BACKGROUNDS[position % 2]}{padded}{_RESET}" if colour else padded)
-            below.append(f"{_DIM}{number}{_RESET}" if colour else number)
+            background = _BACKGROUNDS[position % 2]
+            if trained is not None:
+                background = TRAINED if trained[position] else MASKED
+                number = f"[{token_id}]".ljust(columns) if trained[position] and not colour else number
+            above.append(f"{background}{padded}{RESET}" if colour else padded)
+            below.append(f"{_DIM}{number}{RESET}" if colour else number)
         yield separator.join(above)
         yield separator.join(below)
 
 
-def _rows(tokens: Sequence[tuple[int, str]], width: int) -> Iterator[list[tuple[int, int, str, int]]]:
-    """Rows of (position, id, visible piece, columns); a row ends at the width or behind a line end."""
+def _rows(tokens: Sequence[tuple[int, str]], width: int, around: int) -> Iterator[list[tuple[int, int, str, int]]]:
+    """Rows of (position, id, visible piece, columns); a row ends at the width or behind a line end.
+
+    An id takes `around` columns more than its digits.
+    """
     row: list[tuple[int, int, str, int]] = []
     used = 0
     for position, (token_id, piece) in enumerate(tokens):
         shown = visible(piece)
-        columns = max(display_width(shown), len(str(token_id)))
+        columns = max(display_width(shown), len(str(token_id)) + around)
         if row and used + columns > width:
             yield row
             row, used = [], 0

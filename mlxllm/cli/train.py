@@ -170,6 +170,7 @@ def check_length(minutes: float | None, max_steps: int | None, least: float) -> 
 
 def end(run: "RunDirectory", view: TrainingView, outcome: "Outcome") -> None:
     """Say what to type next, and leave."""
+    method = view.method
     if outcome.status == "stopped":
         view.say(f"saved; go on with: {program()} resume {run.address}")
     elif view.nothing_to_do:
@@ -178,7 +179,8 @@ def end(run: "RunDirectory", view: TrainingView, outcome: "Outcome") -> None:
             f"`{program()} resume {run.address} --minutes 10`, or with --max-steps and a number above that"
         )
     else:
-        view.say(f"try it: {program()} sample --model {run.address} --prompt ...")
+        use = f"sample --model {run.address} --prompt ..." if method == "pretrain" else f"chat --model {run.address}"
+        view.say(f"try it: {program()} {use}")
     exit_for(outcome)
 
 

@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError
@@ -121,11 +122,38 @@ class Session:
             raise ConfigError(str(error)) from None
 
 
-class GrowingText:
-    """A conversation with a base model: one text to which both sides add.
+class Dialogue(Protocol):
+    """What a person and a model write together."""
 
-    A base model has not been tuned to answer; it goes on with what it reads. A conversation in turns differs in
-    what it puts around the two sides, and otherwise has the same members.
+    @property
+    def ids(self) -> list[int]:
+        """What the model is to continue, from the beginning."""
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The ids that end what the model writes."""
+
+    @property
+    def text(self) -> str:
+        """All of it, for people."""
+
+    def add_user(self, text: str) -> None:
+        """Add what the person wrote."""
+
+    def add_answer(self, tokens: Iterable[Token]) -> None:
+        """Add what the model wrote, as far as it came."""
+
+    def take_back_answer(self) -> bool:
+        """Remove the last answer, so that another can be made; False where none can."""
+
+    def reset(self) -> None:
+        """Begin anew."""
+
+
+class GrowingText:
+    """A dialogue with a base model: one text to which both sides add.
+
+    A base model has not been tuned to answer; it goes on with what it reads. `turns.Turns` is the other kind.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -139,6 +167,11 @@ class GrowingText:
     def ids(self) -> list[int]:
         """What the model is to continue. Where it is to begin, that is `<|endoftext|>`, as before a document."""
         return self._start + self._ids
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """`<|endoftext|>`."""
+        return (self._tokenizer.eot_id,)
 
     @property
     def text(self) -> str:
@@ -164,7 +197,7 @@ class GrowingText:
         stopped = bool(tokens) and tokens[-1].finish_reason == "stop"
         if stopped and self._tokenizer.decode(ids) != text:
             ids = self._tokenizer.encode(text)
-        self._ids += _whole_characters(self._tokenizer, ids)
+        self._ids += whole_characters(self._tokenizer, ids)
 
     def take_back_answer(self) -> bool:
         """Remove the last answer, so that another can be made; False where there is none."""
@@ -182,7 +215,7 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _whole_characters(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
+def whole_characters(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
     """`ids` without the last ones if their bytes are the beginning of a character only."""
     for end in range(len(ids), max(len(ids) - 4, -1), -1):
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

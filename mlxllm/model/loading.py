@@ -1,38 +1,55 @@
-"""A model by name: a run's checkpoint, or a folder in Hugging Face's form, with its tokenizer."""
+"""A model by name: a run's checkpoint, or a folder in Hugging Face's form, with its tokenizer and perhaps an adapter."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import mlx.core as mx
 from pydantic import ValidationError
 
 from mlxllm import paths
 from mlxllm.config import ModelConfig, RunConfig
-from mlxllm.errors import ConfigError, DataError, ModelError, RunError, UserError
+from mlxllm.errors import ConfigError, ModelError, RunError, UserError
+from mlxllm.model.adapter_files import (
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_FILE,
+    load_adapter,
+    read_adapter,
+)
 from mlxllm.model.adapters import adapt, fused, has_adapters
 from mlxllm.model.checkpoint_files import (
     CHECKPOINTS_DIRECTORY,
+    MANIFEST_FILE,
     MODEL_FILE,
     TRAINABLE_FILE,
     TRAINER_FILE,
     WEIGHT_FILES,
     find_checkpoint,
+    verify_checkpoint,
 )
-from mlxllm.model.hf_config import config_from_hf
-from mlxllm.model.hf_weights import check_weights, weights_from_hf
-from mlxllm.model.module import named_parameters, set_parameters
+from mlxllm.model.hf_folder import (
+    CONFIG_FILE,
+    TOKENIZER_DIRECTORY,
+    folder_tokenizer,
+    history_in,
+    load_hf_folder,
+    model_with,
+    read_hf_config,
+    read_history,
+    tokenizer_directory,
+)
+from mlxllm.model.hf_weights import check_weights
+from mlxllm.model.module import set_parameters
+from mlxllm.model.quantized_models import is_quantized
 from mlxllm.model.transformer import Transformer
-from mlxllm.model.weight_files import read_object, read_safetensors, weight_files
+from mlxllm.model.weight_files import read_object, read_safetensors
 from mlxllm.runs.files import read_json, sha256_of_file
 from mlxllm.tokenizer import Tokenizer, load_tokenizer
 
-CONFIG_FILE = "config.json"
-TOKENIZER_DIRECTORY = "tokenizer"
-BASE = "base"
+Which = Literal["last", "best"] | int
+"""A checkpoint of a run."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,8 @@ class LoadedModel:
     weight_files: tuple[Path, ...]
     run_config: RunConfig | None = None
     """The whole config of its run; None for a folder."""
+    adapter: Path | None = None
+    """The adapter that was stacked on it, if any."""
 
     @property
     def kind(self) -> str:
@@ -62,7 +81,7 @@ class LoadedModel:
 
     @property
     def address(self) -> str:
-        """A name that still finds these weights when their run has gone on, from any folder."""
+        """A name that still finds these weights, but for a stacked adapter, when their run has gone on, from any folder."""
         if self.step is None:
             return str(self.path.absolute())
         run = self.path.parent.parent.absolute()
@@ -78,20 +97,50 @@ class LoadedModel:
         return sha256("".join(hashes).encode()).hexdigest()
 
 
-def load_model(name: str, *, dtype: mx.Dtype | None = None) -> LoadedModel:
+def load_model(name: str, *, adapter: str | None = None, dtype: mx.Dtype | None = None) -> LoadedModel:
     """Load the model that a command line calls `name`.
 
     Args:
         name: `RUN` (its newest valid checkpoint), `RUN@STEP`, `RUN@best`, or a path: of a run, of one of its
             checkpoints, or of a folder with config.json and *.safetensors.
+        adapter: what is stacked on it: a folder with an adapter of ours, mlx-lm's or PEFT's, or a run that trained one.
         dtype: what the weights are cast to; by default they stay as they are stored.
 
     Raises:
         ConfigError: there is no such thing; the message lists near names.
         RunError: the run has no such checkpoint, or it is damaged.
-        ModelError: the folder's config.json or weights cannot be used.
+        ModelError: the folder's config.json or weights cannot be used, or the adapter belongs to another model.
         DataError: the tokenizer is missing or damaged.
     """
+    path, which = _find(name)
+    if is_run(path):
+        loaded = _load_run(name, path, "last" if which is None else which, dtype)
+    else:
+        read_hf_config(path)  # what is no model at all shall not be told that its tokenizer is missing
+        tokenizer = folder_tokenizer(path)
+        model, config, files = load_hf_folder(path, dtype=dtype)
+        _check_vocabulary(name, config, tokenizer)
+        words = tokenizer_directory(path)
+        loaded = LoadedModel(model, config, tokenizer, words, name, path, None, read_history(path), files)
+    return _with_adapter(loaded, adapter) if adapter is not None else loaded
+
+
+def load_model_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of the model that a command line calls `name`; no weights are read.
+
+    Raises:
+        ConfigError: there is no such model.
+        ModelError, DataError: its tokenizer is missing or damaged.
+    """
+    path, _ = _find(name)
+    if is_run(path):
+        return load_tokenizer(path / TOKENIZER_DIRECTORY)
+    read_hf_config(path)
+    return folder_tokenizer(path)
+
+
+def _find(name: str) -> tuple[Path, Which | None]:
+    """The folder that `name` means, and the checkpoint that it asks for."""
     base, which = _parse(name)
     if not base.strip():
         raise ConfigError(
@@ -106,21 +155,28 @@ def load_model(name: str, *, dtype: mx.Dtype | None = None) -> LoadedModel:
             f"{path} is a file; a model is a run, or a folder with {CONFIG_FILE} and .safetensors files: "
             f"give that folder"
         )
-    if is_run(path):
-        return _load_run(name, path, "last" if which is None else which, dtype)
-    if which is not None:
+    if which is not None and not is_run(path):
         raise ConfigError(f"{path} is not a run, so it has no checkpoint @{which}; leave @{which} out")
-    read_hf_config(path)  # what is no model at all shall not be told that its tokenizer is missing
-    tokenizer = _tokenizer_of_folder(path)
-    model, config, files = load_hf_folder(path, dtype=dtype)
-    _check_vocabulary(name, config, tokenizer)
-    return LoadedModel(model, config, tokenizer, _tokenizer_directory(path), name, path, None, (BASE,), files)
+    return path, which
 
 
 def load_plain(name: str, *, dtype: mx.Dtype | None = None) -> LoadedModel:
     """As `load_model`; adapters are merged, so that training can begin with it."""
     loaded = load_model(name, dtype=dtype)
     return replace(loaded, model=fused(loaded.model)) if has_adapters(loaded.model) else loaded
+
+
+def refuse_packed(loaded: LoadedModel) -> None:
+    """Full training needs plain weights.
+
+    Raises:
+        ConfigError: those of the model are quantised.
+    """
+    if is_quantized(loaded.model):
+        raise ConfigError(
+            f"the weights of {loaded.name} are quantised, and a few bits cannot be trained; train an adapter on them "
+            f"(--lora-rank 8), or begin with the model as it was before"
+        )
 
 
 def load_base(config: RunConfig, who: str, *, dtype: mx.Dtype | None = None) -> LoadedModel:
@@ -187,40 +243,7 @@ def read_run_config(run_path: Path) -> RunConfig:
         raise RunError(f"run {run_path.name!r} cannot be used: {error}") from None
 
 
-def read_hf_config(path: Path) -> ModelConfig:
-    """The config.json of a folder as `save_pretrained` writes it, as ours.
-
-    Raises:
-        ModelError: it is missing, damaged or not supported; the message names the key.
-    """
-    if not (path / CONFIG_FILE).is_file():
-        raise ModelError(f"{path} is neither a run nor a model: it holds no {CONFIG_FILE}")
-    try:
-        raw = read_object(path / CONFIG_FILE)
-    except ModelError as error:
-        raise ModelError(f"{error}; copy the {CONFIG_FILE} of the model there again") from None
-    try:
-        return config_from_hf(raw)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
-
-
-def load_hf_folder(path: Path, *, dtype: mx.Dtype | None = None) -> tuple[Transformer, ModelConfig, tuple[Path, ...]]:
-    """Model, config and weight files of a folder as `save_pretrained` writes it; its tokenizer is left aside.
-
-    Raises:
-        ModelError: something is missing, damaged, or not supported; the message names the file and the key.
-    """
-    config = read_hf_config(path)
-    files = weight_files(path)
-    theirs: dict[str, mx.array] = {}
-    for file in files:
-        theirs.update(read_safetensors(file))
-    where = str(files[0] if len(files) == 1 else path)
-    return _model_with(config, weights_from_hf(config, theirs, where), dtype), config, files
-
-
-def _parse(name: str) -> tuple[str, Literal["last", "best"] | int | None]:
+def _parse(name: str) -> tuple[str, Which | None]:
     base, at, which = name.rpartition("@")
     if not at or Path(name).expanduser().exists():
         return name, None
@@ -243,7 +266,7 @@ def _existing(name: str) -> Path:
         raise
 
 
-def _load_run(name: str, path: Path, which: Literal["last", "best"] | int, dtype: mx.Dtype | None) -> LoadedModel:
+def _load_run(name: str, path: Path, which: Which, dtype: mx.Dtype | None) -> LoadedModel:
     run_config = read_run_config(path)
     # The optimizer's file is as large as the model twice over and not needed here.
     checkpoint = find_checkpoint(path, which, hashed=(*WEIGHT_FILES, TRAINER_FILE))
@@ -253,7 +276,7 @@ def _load_run(name: str, path: Path, which: Literal["last", "best"] | int, dtype
     if run_config.lora is None:
         weights = read_safetensors(file)
         check_weights(run_config.model, weights, str(file))
-        model = _model_with(run_config.model, weights, dtype)
+        model = model_with(run_config.model, weights, dtype)
     else:
         base = load_base(run_config, f"run {path.name!r}", dtype=dtype)
         model, file = base.model, checkpoint.path / TRAINABLE_FILE
@@ -262,7 +285,7 @@ def _load_run(name: str, path: Path, which: Literal["last", "best"] | int, dtype
         model.eval()
         files = (file, *base.weight_files)
     _check_vocabulary(name, run_config.model, tokenizer)
-    history = _history(read_object(checkpoint.path / TRAINER_FILE))
+    history = history_in(read_object(checkpoint.path / TRAINER_FILE))
     return LoadedModel(
         model,
         run_config.model,
@@ -277,22 +300,6 @@ def _load_run(name: str, path: Path, which: Literal["last", "best"] | int, dtype
     )
 
 
-def _history(trainer: Mapping[str, Any]) -> tuple[str, ...]:
-    stages = trainer.get("history")
-    return tuple(str(stage) for stage in stages) if isinstance(stages, list) and stages else (BASE,)
-
-
-def _model_with(config: ModelConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype | None) -> Transformer:
-    model = Transformer(config)
-    if dtype is not None:
-        weights = {name: weight.astype(dtype) for name, weight in weights.items()}
-    model.load_weights(list(weights.items()))
-    model.eval()
-    # Loads are lazy: read now, so that a disk that fails does so here and the first token does not wait for it.
-    mx.eval(named_parameters(model))
-    return model
-
-
 def _check_vocabulary(name: str, config: ModelConfig, tokenizer: Tokenizer) -> None:
     if tokenizer.vocab_size > config.vocab_size:
         raise ModelError(
@@ -301,15 +308,40 @@ def _check_vocabulary(name: str, config: ModelConfig, tokenizer: Tokenizer) -> N
         )
 
 
-def _tokenizer_of_folder(path: Path) -> Tokenizer:
-    """Ours, from the folder or from tokenizer/ in it."""
+def _with_adapter(loaded: LoadedModel, name: str) -> LoadedModel:
+    """The model with an adapter stacked on it; adapters that it has already are merged."""
+    folder = _adapter_folder(name)
+    model = fused(loaded.model) if has_adapters(loaded.model) else loaded.model
+    stored = read_adapter(folder, loaded.config)
+    # The fingerprint reads all weights: only where there is one to compare with.
+    load_adapter(model, folder, base_fingerprint=loaded.fingerprint if stored.base_fingerprint is not None else None)
+    model.eval()
+    # A checkpoint of ours says what it was trained for; what others train adapters for is to answer.
+    noted = folder / TRAINER_FILE
+    history = history_in(read_object(noted)) if noted.is_file() else (*loaded.history, "sft")
+    files = (stored.file, stored.file.with_name(ADAPTER_CONFIG_FILE), *loaded.weight_files)
+    return replace(loaded, model=model, history=history, weight_files=files, adapter=folder)
+
+
+def _adapter_folder(name: str) -> Path:
+    """The folder with the files of the adapter that a command line calls `name`."""
+    base, which = _parse(name)
     try:
-        return load_tokenizer(_tokenizer_directory(path))
-    except DataError as error:
-        raise ModelError(f"the tokenizer of the model {path} cannot be used: {error}") from None
-
-
-def _tokenizer_directory(folder: Path) -> Path:
-    """Where a model's folder keeps its tokenizer."""
-    own = folder / TOKENIZER_DIRECTORY
-    return own if own.is_dir() else folder
+        path = paths.existing("runs", base)
+    except ConfigError:
+        raise ConfigError(
+            f"there is no adapter {name!r}; give a folder with {ADAPTER_FILE} (or PEFT's files), or a run that trained one"
+        ) from None
+    if not path.is_dir():
+        raise ModelError(
+            f"{path} is a file; an adapter is a folder with {ADAPTER_FILE} and {ADAPTER_CONFIG_FILE}: give that"
+        )
+    if is_run(path):
+        path = find_checkpoint(path, "last" if which is None else which, hashed=(ADAPTER_FILE, TRAINER_FILE)).path
+        if not (path / ADAPTER_FILE).is_file():
+            raise ConfigError(f"run {base!r} trained all weights, not an adapter; use it as --model {name}")
+    elif which is not None:
+        raise ConfigError(f"{path} is not a run, so it has no checkpoint @{which}; leave @{which} out")
+    elif (path / MANIFEST_FILE).is_file() and (reason := verify_checkpoint(path, (ADAPTER_FILE, TRAINER_FILE))):
+        raise RunError(f"the adapter {path} cannot be used: {reason}; take another checkpoint")
+    return path

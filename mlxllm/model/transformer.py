@@ -78,6 +78,7 @@ class Decoder(Module):
         cache: Sequence[KVCache] | None = None,
         attend: Attend = fused_attention,
         positions: mx.array | None = None,
+        mask: Mask = None,
     ) -> mx.array:
         """(B, T) token ids -> (B, T, D) hidden states.
 
@@ -87,6 +88,7 @@ class Decoder(Module):
             attend: how attention is computed.
             positions: (B, T), for rows that hold several texts side by side: where each token stands in its own, from
                 0. Attention then stays within each text.
+            mask: who sees whom, in place of what follows from `cache` and `positions`.
         """
         T = token_ids.shape[1]
         offset = cache[0].offset if cache else 0
@@ -106,23 +108,25 @@ class Decoder(Module):
             x = x * self._config.hidden_size**0.5 + self._table[where].astype(x.dtype)
         x = self.dropout(x)
 
-        mask: Mask
-        window = self._config.sliding_window
-        if window is not None and window >= T:
-            window = None
-        if cache:
-            mask = cache[0].mask(T)
-        elif positions is not None:
-            # Rotary positions are relative: only who sees whom has to change.
-            mask = Packed(mx.cumsum(positions == 0, axis=1), window)
-        else:
-            mask = "causal" if window is None else causal_mask(T, T, window)
+        if mask is None:
+            mask = self._mask(T, cache, positions)
         for i, block in enumerate(self.layers):
             if self.gradient_checkpointing and self.training:
                 x = _recomputed(block, x, mask)
             else:
                 x = block(x, mask, cache[i] if cache else None, attend)
         return self.norm(x) if self._config.norm_position == "pre" else x
+
+    def _mask(self, T: int, cache: Sequence[KVCache] | None, positions: mx.array | None) -> Mask:
+        window = self._config.sliding_window
+        if window is not None and window >= T:
+            window = None
+        if cache:
+            return cache[0].mask(T)
+        if positions is not None:
+            # Rotary positions are relative: only who sees whom has to change.
+            return Packed(mx.cumsum(positions == 0, axis=1), window)
+        return "causal" if window is None else causal_mask(T, T, window)
 
 
 def _recomputed(block: Block, x: mx.array, mask: Mask) -> mx.array:

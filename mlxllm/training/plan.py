@@ -9,7 +9,7 @@ from mlxllm import paths
 from mlxllm.config import RunConfig
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, RunError
-from mlxllm.model.loading import LoadedModel, load_plain
+from mlxllm.model.loading import LoadedModel, load_plain, refuse_packed
 from mlxllm.runs import RunDirectory
 from mlxllm.runtime import compute_dtype, device_info
 from mlxllm.settings import parse_config
@@ -51,6 +51,8 @@ def plan_run(
         raise RunError(already_exists(run, config))
     base = load_plain(model_name) if model_name is not None else None
     if base is not None:
+        if config.lora is None:
+            refuse_packed(base)
         raw = {
             **config.model_dump(mode="json"),
             "model": base.config.model_dump(mode="json"),

@@ -244,7 +244,8 @@ def _initial_model(plan: Plan) -> Transformer:
         assert plan.base is not None
         model = plan.base.model
         dtype = compute_dtype(config.train.compute_dtype)
-        install(model, {name: p.astype(dtype) for name, p in named_parameters(model).items()})
+        weights = named_parameters(model)  # those of a packed matrix are words and stay as they are
+        install(model, {n: p.astype(dtype) for n, p in weights.items() if mx.issubdtype(p.dtype, mx.floating)})
         adapt(model, config.lora, config.train.seed)
         return model
     model = build_model(config.model, config.train.seed)

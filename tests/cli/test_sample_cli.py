@@ -269,4 +269,4 @@ def test_help_fits_a_terminal_and_says_what_is_typed(monkeypatch: pytest.MonkeyP
     if command in ("sample", "chat"):
         page = " ".join(page.split())
         for flag, field in FIELDS.items():
-            assert re.search(rf"{flag} [A-Z] [^-].*?\[default: {getattr(SampleConfig(), field)}\]", page), flag
+            assert re.search(rf"{flag} [A-Z] [^-].*?\[default: {getattr(SampleConfig(), field):g}\]", page), flag

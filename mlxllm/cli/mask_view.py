@@ -1,0 +1,57 @@
+"""Trained and masked tokens for the eye: in two colours, or the trained ones in brackets.
+
+Runs of tokens are shown as the text that they spell, so that a character of several tokens can be read. Line ends are
+kept and made visible; what could steer a terminal is written out.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from mlxllm.cli.token_view import MASKED, RESET, TRAINED, visible
+
+if TYPE_CHECKING:
+    from mlxllm.tokenizer import Tokenizer
+
+_BOLD = "\x1b[1m"
+_BRACKETS = str.maketrans({"[": "\\[", "]": "\\]"})
+
+
+def legend(colour: bool) -> str:
+    """What the colours or the brackets mean."""
+    if colour:
+        return f"{TRAINED}trained{RESET} {MASKED}masked{RESET} {MASKED}{_BOLD}<|header|>{RESET}"
+    return "[trained] masked; \\[ and \\] are brackets of the text itself"
+
+
+def marked_lines(
+    token_ids: Sequence[int], trained: Sequence[bool], tokenizer: "Tokenizer", colour: bool
+) -> Iterator[str]:
+    """The lines of a sequence.
+
+    Args:
+        token_ids: the sequence.
+        trained: for each token, whether it is a target.
+        tokenizer: spells them; its special tokens are the headers and ends of turns.
+        colour: two colours, with special tokens in bold; otherwise trained runs stand in brackets.
+    """
+    special = set(tokenizer.special_ids.values())
+    shown = ""
+    for is_trained, run in groupby(zip(token_ids, trained, strict=True), key=lambda token: token[1]):
+        style = TRAINED if is_trained else MASKED
+        inside = ""
+        for is_special, tokens in groupby((token_id for token_id, _ in run), key=special.__contains__):
+            text = _readable(tokenizer.decode(list(tokens)))
+            if colour:
+                begin = style + _BOLD * is_special
+                # A background that is still on at the end of a line would colour the rest of it.
+                inside += "\n".join(f"{begin}{line}{RESET}" if line else "" for line in text.split("\n"))
+            else:
+                inside += text.translate(_BRACKETS)
+        shown += f"[{inside}]" if is_trained and not colour else inside
+    yield from shown.split("\n")
+
+
+def _readable(text: str) -> str:
+    """`text` with its blanks, line ends kept behind a sign, everything unprintable as an escape."""
+    return "".join(" " if c == " " else "⏎\n" if c == "\n" else visible(c) for c in text)

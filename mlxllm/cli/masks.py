@@ -1,0 +1,259 @@
+"""`mlxllm data inspect --masks FILE`: which tokens of records are trained, as training itself decides it."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlxllm import paths
+from mlxllm.cli.help import check_choice
+from mlxllm.cli.mask_view import legend, marked_lines
+from mlxllm.cli.sampling import say, use_colour
+from mlxllm.cli.table import print_fields
+from mlxllm.cli.terminal import columns, fold
+from mlxllm.cli.token_view import interlinear
+from mlxllm.errors import ConfigError
+
+if TYPE_CHECKING:  # numpy and the tokenizers are loaded by the command
+    from mlxllm.conversation import ChatFormat, Example, Pair, Report
+    from mlxllm.data.packing import PackedRows
+    from mlxllm.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the options say; None where they say nothing."""
+
+    file: str
+    tokenizer: str | None
+    model: str | None
+    train_on: str | None
+    max_seq_len: int | None
+    limit: int
+    pairs: bool
+    tokens: bool
+
+
+def inspect_masks(wanted: Wanted, json_: bool) -> None:
+    """Print the first records token by token, then what became of all of them.
+
+    Raises:
+        ConfigError: an option is missing or wrong.
+        DataError: as training would: no such file, a malformed record, or nothing to train on.
+    """
+    if wanted.limit < 0:
+        raise ConfigError(f"--limit is {wanted.limit}; it should be 0 or more")
+    if wanted.max_seq_len is not None and wanted.max_seq_len < 2:
+        raise ConfigError(f"--max-seq-len is {wanted.max_seq_len}; it should be greater than 1")
+    check_choice("--train-on", "data.train_on", wanted.train_on)
+    words = _words(wanted)
+    from mlxllm.conversation import OwnFormat
+    from mlxllm.presets import TUNING_PRESETS
+
+    pairs = wanted.pairs or _holds_pairs(wanted.file)
+    length = wanted.max_seq_len or TUNING_PRESETS["dpo" if pairs else "sft"]().data.max_seq_len
+    chat_format = OwnFormat(words)
+    told = {"file": wanted.file, "max_seq_len": length}
+    if pairs:
+        if wanted.train_on is not None:
+            raise ConfigError(f"{wanted.file} holds preferences, of which both answers count; leave --train-on out")
+        _pairs(wanted, chat_format, words, length, told, json_)
+    else:
+        _conversations(wanted, chat_format, words, length, told, json_)
+
+
+def _words(wanted: Wanted) -> "Tokenizer":
+    if (wanted.tokenizer is None) == (wanted.model is None):
+        raise ConfigError("a mask is one of tokens: say whose, with --tokenizer T or with --model M")
+    if wanted.model is not None:
+        from mlxllm.model.loading import load_model_tokenizer
+
+        return load_model_tokenizer(wanted.model)
+    from mlxllm.tokenizer import load_tokenizer
+
+    return load_tokenizer(paths.existing("tokenizers", str(wanted.tokenizer)))
+
+
+def _holds_pairs(name: str) -> bool:
+    """Whether the first record is a preference and can be nothing else."""
+    from mlxllm.conversation.formats import MalformedRecordError, UnusableRecordError, parse_conversation
+    from mlxllm.conversation.locating import find_record_files
+    from mlxllm.conversation.preference_formats import parse_preference
+    from mlxllm.conversation.reading import raw_records
+    from mlxllm.data.sources.base import Problems
+
+    where, raw = next(raw_records(find_record_files([name]).train[0], Problems()), ("", None))
+    if not isinstance(raw, dict):
+        return False
+    try:
+        parse_conversation(raw, where)
+    except MalformedRecordError:
+        try:
+            parse_preference(raw, where)
+        except MalformedRecordError:
+            return False
+        except UnusableRecordError:
+            return True
+        return True
+    except UnusableRecordError:
+        return False
+    return False
+
+
+def _conversations(
+    wanted: Wanted, chat_format: "ChatFormat", words: "Tokenizer", length: int, told: dict[str, Any], json_: bool
+) -> None:
+    from mlxllm.config import DataConfig
+    from mlxllm.conversation import check_train_on, examples
+    from mlxllm.conversation.opening import open_records
+    from mlxllm.data.packing import Text, pack
+
+    train_on = check_train_on(wanted.train_on or DataConfig().train_on)
+    opened = open_records([wanted.file])
+    found = list(examples(opened.train, chat_format, opened.report, train_on=train_on))
+    rows = pack([Text(example.token_ids, example.loss_mask) for example in found], length)
+    _note_packing(opened.report, found, rows, length)
+    shown = found[: wanted.limit]
+    if json_:
+        records = [_as_object(example, words, length) for example in shown]
+        print(
+            json.dumps(
+                {**told, "kind": "conversations", "train_on": train_on, "records": records, **_totals(found)}
+                | {"packing": _packing(rows), "report": opened.report.as_dict()}
+            )
+        )
+        return
+    _print_legend()
+    for example in shown:
+        cut = example.token_ids[: length + 1].tolist()
+        mask = example.loss_mask[: length + 1].tolist()
+        print(f"\n--- {example.where}\n{fold(_turns(example, length), sys.stdout, margin='    ')}")
+        _print(cut, mask, words, wanted.tokens)
+        if (rest := len(example.token_ids) - len(cut)) > 0:
+            print(f"(cut off: {rest:,} more tokens, for which a row of {length:,} has no room)")
+    totals = _totals(found)
+    _print_end(
+        opened.report,
+        len(found) - len(shown),
+        [
+            ("tokens", f"{totals['tokens']:,}, {totals['trained']:,} of them trained with --train-on {train_on}"),
+            (
+                "packing",
+                f"{_counted(rows.texts, 'sequence')} in {_counted(len(rows.inputs), 'row')} of {length:,} tokens, "
+                f"{100 * rows.padding:.1f} % padding; {rows.trained_tokens:,} tokens to learn",
+            ),
+        ],
+    )
+
+
+def _note_packing(report: "Report", found: Sequence["Example"], rows: "PackedRows", length: int) -> None:
+    for number in rows.truncated:
+        report.note(f"longer than a row of {length:,} tokens: the end is cut off", found[number].where)
+    for number in rows.dropped:
+        report.drop(f"nothing to train on within {length:,} tokens", found[number].where)
+        report.used -= 1
+
+
+def _pairs(
+    wanted: Wanted, chat_format: "ChatFormat", words: "Tokenizer", length: int, told: dict[str, Any], json_: bool
+) -> None:
+    from mlxllm.conversation import pairs
+    from mlxllm.conversation.opening import open_preferences
+
+    opened = open_preferences([wanted.file])
+    found = list(pairs(opened.train, chat_format, opened.report, max_seq_len=length + 1))
+    shown = found[: wanted.limit]
+    prompts = sum(len(pair.prompt_ids) for pair in found)
+    answers = sum(len(pair.chosen_ids) + len(pair.rejected_ids) for pair in found)
+    if json_:
+        records = [_pair_as_object(pair, words) for pair in shown]
+        totals = {"tokens": 2 * prompts + answers, "trained": answers}
+        print(json.dumps({**told, "kind": "pairs", "records": records, **totals, "report": opened.report.as_dict()}))
+        return
+    _print_legend()
+    for pair in shown:
+        sides = {"prompt": pair.prompt_ids, "chosen": pair.chosen_ids, "rejected": pair.rejected_ids}
+        print(f"\n--- {pair.where}: " + ", ".join(f"{name} {len(ids):,} tokens" for name, ids in sides.items()))
+        for name, ids in sides.items():
+            print(f"{name}:")
+            _print(ids.tolist(), [name != "prompt"] * len(ids), words, wanted.tokens)
+    tokens = f"{2 * prompts + answers:,} with each prompt counted twice, {answers:,} of them compared"
+    _print_end(opened.report, len(found) - len(shown), [("tokens", tokens)])
+
+
+def _turns(example: "Example", length: int) -> str:
+    """Tokens and trained tokens of each turn, as far as they fit."""
+    told = []
+    for turn in example.turns:
+        end = min(turn.end, length + 1)
+        if end > turn.start:
+            trained = int(example.loss_mask[turn.start : end].sum())
+            told.append(f"{turn.role} {end - turn.start:,} tokens, {trained:,} trained")
+    return "; ".join(told)
+
+
+def _as_object(example: "Example", words: "Tokenizer", length: int) -> dict[str, Any]:
+    return {
+        "where": example.where,
+        **_sequence(example.token_ids.tolist(), words),
+        "loss_mask": [int(m) for m in example.loss_mask],
+        "turns": [
+            {"role": t.role, "start": t.start, "end": t.end, "tokens": t.end - t.start, "trained": t.trained}
+            for t in example.turns
+        ],
+        "trained": example.trained_tokens,
+        "cut_off": max(0, len(example.token_ids) - length - 1),
+    }
+
+
+def _pair_as_object(pair: "Pair", words: "Tokenizer") -> dict[str, Any]:
+    sides = {"prompt": pair.prompt_ids, "chosen": pair.chosen_ids, "rejected": pair.rejected_ids}
+    return {"where": pair.where, **{name: _sequence(ids.tolist(), words) for name, ids in sides.items()}}
+
+
+def _sequence(token_ids: list[int], words: "Tokenizer") -> dict[str, Any]:
+    return {"token_ids": token_ids, "pieces": [words.piece(i) for i in token_ids]}
+
+
+def _totals(found: Sequence["Example"]) -> dict[str, int]:
+    return {"tokens": sum(len(e.token_ids) for e in found), "trained": sum(e.trained_tokens for e in found)}
+
+
+def _packing(rows: "PackedRows") -> dict[str, Any]:
+    return {
+        "rows": len(rows.inputs),
+        "sequences": rows.texts,
+        "padding": rows.padding,
+        "trained": rows.trained_tokens,
+        "truncated": len(rows.truncated),
+        "dropped": len(rows.dropped),
+    }
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def _print_legend() -> None:
+    print(legend(use_colour(sys.stdout)))
+
+
+def _print(token_ids: list[int], trained: list[bool], words: "Tokenizer", tokens: bool) -> None:
+    """A sequence as text, or with `tokens` every token above its id."""
+    colour = use_colour(sys.stdout)
+    if tokens:
+        pieces = [(i, words.piece(i)) for i in token_ids]
+        lines = interlinear(pieces, columns(sys.stdout), colour, trained)
+    else:
+        lines = marked_lines(token_ids, trained, words, colour)
+    for line in lines:
+        print(line)
+
+
+def _print_end(report: "Report", more: int, fields: list[tuple[str, str]]) -> None:
+    print()
+    if more:
+        say(f"{more:,} more like these; --limit N shows more of them")
+    about = [("", sentence) for sentence in report.sentences()]
+    print_fields([("records", f"{report.read:,} read, {report.used:,} used"), *about, *fields])

@@ -1,0 +1,168 @@
+"""`mlxllm prefs`: what you preferred in your own chats, to look at, to train on, and to bring along."""
+
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlxllm.cli.sampling import say, shown
+from mlxllm.cli.table import print_table
+from mlxllm.cli.terminal import did_you_mean
+from mlxllm.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # the store brings all chat formats along: imported by the commands
+    from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Answers that you preferred: /better, /worse and /rewrite in a chat store them, `dpo` learns from them.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+
+HEADER = ("time", "model", "how", "prompt", "chosen", "rejected")
+EXPENDABLE = ("how", "time")
+
+_BEGINNING = 28
+
+
+@app.command("ls")
+def list_(json_: Json = False) -> None:
+    """List the stored preferences, the newest first (with --json, one object a line)."""
+    from mlxllm.conversation.preference_store import PreferenceStore
+
+    store = PreferenceStore()
+    found = _read(store)[::-1]
+    if json_:
+        for preference in found:
+            print(json.dumps(preference.as_json()))
+    elif found:
+        print_table(HEADER, [_row(preference) for preference in found], expendable=EXPENDABLE)
+    else:
+        say(f"no preferences in {store.path} yet; in `mlxllm chat`, /again and then /better or /worse store one")
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file, JSON lines.", show_default=False)],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="M", help="Only about answers of this model: RUN or RUN@STEP.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
+    json_: Json = False,
+) -> None:
+    """Write the preferences as `mlxllm dpo --data FILE` and TRL read them: prompt, chosen and rejected as messages."""
+    from mlxllm.conversation.preference_store import PreferenceStore
+
+    store = PreferenceStore()
+    found = _read(store)
+    if not found:
+        raise DataError(f"there are no preferences in {store.path}, so there is nothing to export")
+    if model is not None:
+        found = _of_model(found, model)
+    lines = [json.dumps(preference.as_trl(), ensure_ascii=False) + "\n" for preference in found]
+    _write(file.expanduser(), "".join(lines), force)
+    if json_:
+        print(json.dumps({"exported": len(found), "file": str(file)}))
+    say(f"{_count(len(found))} in {file}; `mlxllm dpo --model M --data {file}` learns from them")
+
+
+@app.command("import")
+def import_(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILES", help="Files or folders with preferences.", show_default=False)
+    ],
+    json_: Json = False,
+) -> None:
+    """Add the preferences of files, in any format that `mlxllm dpo` reads; those that are there already stay as they are."""
+    from mlxllm.conversation import Report, find_record_files, read_preferences
+    from mlxllm.conversation.formats import UnusableRecordError
+    from mlxllm.conversation.preference_store import PreferenceStore, from_preference
+
+    store, report, parts = PreferenceStore(), Report(), find_record_files(files)
+    for path in (*parts.val, *parts.test):
+        say(f"{path} is held out for validation or testing, and left out here")
+    known = {preference.content for preference in _read(store)}
+    new: list[StoredPreference] = []
+    for preference in read_preferences(parts.train, report):
+        try:
+            stored = from_preference(preference)
+        except UnusableRecordError as error:
+            report.drop(error.reason, preference.where, error.detail)
+            continue
+        report.used += 1
+        if stored.content not in known:
+            known.add(stored.content)
+            new.append(stored)
+    if not report.read:
+        raise DataError(f"there are no records in {', '.join(files)}")
+    if not report.used:
+        raise DataError(f"none of {report.read:,} records in {', '.join(files)} can be stored: {report.reasons()}")
+    store.add(*new)
+    there = report.used - len(new)
+    if json_:
+        print(json.dumps({**report.as_dict(), "stored": len(new), "known": there}))
+    say(f"{_count(len(new))} stored in {store.path}" + (f"; {there:,} were there already" if there else ""))
+    for sentence in report.sentences():
+        say(f"  {sentence}")
+
+
+def beginning(text: str) -> str:
+    """The first words of a text, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _BEGINNING else line[: _BEGINNING - 1].rstrip() + "…"
+
+
+def _read(store: "PreferenceStore") -> "list[StoredPreference]":
+    reading = store.read()
+    found = list(reading)
+    if reading.damaged:
+        lines = "1 line" if reading.damaged == 1 else f"{reading.damaged:,} lines"
+        say(f"{lines} of {store.path} cannot be read and {'is' if reading.damaged == 1 else 'are'} passed over")
+    return found
+
+
+def _row(preference: "StoredPreference") -> tuple[str, ...]:
+    asked = next((m.content for m in reversed(preference.prompt) if m.role == "user"), preference.prompt[-1].content)
+    when = "-"
+    with suppress(OverflowError, OSError, ValueError):  # a time that no calendar has
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(preference.time))
+    texts = (beginning(text) for text in (asked, preference.chosen, preference.rejected))
+    return tuple(shown(cell, sys.stdout) for cell in (when, preference.model or "-", preference.how, *texts))
+
+
+def _of_model(found: "list[StoredPreference]", model: str) -> "list[StoredPreference]":
+    """Those about one model; a run means all of its steps."""
+    chosen = [each for each in found if model in (each.model, each.model.rpartition("@")[0])]
+    if not chosen:
+        models = sorted({each.model for each in found if each.model})
+        near = did_you_mean(model, models) or (
+            f"there are some of {', '.join(models)}" if models else "all are imported"
+        )
+        raise ConfigError(f"no preference is about answers of {model!r}; {near}")
+    return chosen
+
+
+def _write(path: Path, text: str, force: bool) -> None:
+    """The whole file or nothing."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is {'a folder' if path.is_dir() else 'no plain file'}; give the name of a file")
+    if path.exists() and not force:
+        raise DataError(f"{path} exists already and is left as it is; give another name, or --force")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _count(number: int) -> str:
+    return "1 preference" if number == 1 else f"{number:,} preferences"

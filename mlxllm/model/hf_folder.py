@@ -1,0 +1,193 @@
+"""A model as a folder in Hugging Face's form: config.json, *.safetensors, and our tokenizer in tokenizer/.
+
+Read as `save_pretrained` or mlx-lm writes it, quantised by mlx-lm or not; written plain, so that both read it. What
+their config.json has no word for stands under `mlxllm` in it, which they pass over.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from mlxllm.config import ModelConfig
+from mlxllm.errors import DataError, ModelError, UserError
+from mlxllm.model.checkpoint_files import MODEL_FILE
+from mlxllm.model.hf_config import config_from_hf, config_to_hf, family_of
+from mlxllm.model.hf_weights import weights_from_hf, weights_to_hf
+from mlxllm.model.module import named_parameters
+from mlxllm.model.quantization import PackedMatrix
+from mlxllm.model.quantized_models import packed_in, unpacked, use_packed
+from mlxllm.model.transformer import Transformer
+from mlxllm.model.weight_files import read_object, read_safetensors, weight_files
+from mlxllm.runs.files import fsync_directory, fsync_file
+from mlxllm.tokenizer import Tokenizer, load_tokenizer
+
+CONFIG_FILE = "config.json"
+TOKENIZER_DIRECTORY = "tokenizer"
+BASE = "base"
+
+_OURS = "mlxllm"
+"""Key of config.json for what nobody else reads: {"history": the stages that made the model}."""
+
+
+def read_hf_config(path: Path) -> ModelConfig:
+    """The config.json of a folder, as ours.
+
+    Raises:
+        ModelError: it is missing, damaged or not supported; the message names the key.
+    """
+    return _config(path, _read_config(path))
+
+
+def load_hf_folder(path: Path, *, dtype: mx.Dtype | None = None) -> tuple[Transformer, ModelConfig, tuple[Path, ...]]:
+    """Model, config and weight files of a folder; its tokenizer is left aside.
+
+    Matrices that mlx-lm has quantised stay packed, and the model computes in the dtype of the rest.
+
+    Raises:
+        ModelError: something is missing, damaged, or not supported; the message names the file and the key.
+    """
+    raw = _read_config(path)
+    config = _config(path, raw)
+    files = weight_files(path)
+    theirs: dict[str, mx.array] = {}
+    for file in files:
+        theirs.update(read_safetensors(file))
+    where = str(files[0] if len(files) == 1 else path)
+    packed: dict[str, PackedMatrix] = {}
+    if (settings := _quantization(raw)) is not None:
+        packed = packed_in(theirs, settings, where)
+        plain = [array.dtype for name, array in theirs.items() if name.rpartition(".")[0] not in packed]
+        dtype = dtype or next((kind for kind in plain if mx.issubdtype(kind, mx.floating)), mx.float32)
+        theirs = unpacked(theirs, packed, dtype)
+    model = model_with(config, weights_from_hf(config, theirs, where), dtype, packed)
+    return model, config, files
+
+
+def model_with(
+    config: ModelConfig,
+    weights: Mapping[str, mx.array],
+    dtype: mx.Dtype | None = None,
+    packed: Mapping[str, PackedMatrix] | None = None,
+) -> Transformer:
+    """A model in evaluation mode.
+
+    Args:
+        config: its shape.
+        weights: all of them, by our names.
+        dtype: what they are cast to; by default they stay as they are.
+        packed: layers that keep their quantised matrices, which `weights` has unpacked and lazy; needs a dtype.
+    """
+    model = Transformer(config)
+    if dtype is not None:
+        weights = {name: weight.astype(dtype) for name, weight in weights.items()}
+    model.load_weights(list(weights.items()))
+    if packed:
+        assert dtype is not None
+        use_packed(model, packed, dtype)
+    model.eval()
+    # Loads are lazy: read now, so that a disk that fails does so here and the first token does not wait for it.
+    mx.eval(named_parameters(model))
+    return model
+
+
+def read_history(path: Path) -> tuple[str, ...]:
+    """The stages that made the model in a folder; without a note of ours it is a base model."""
+    ours = _read_config(path).get(_OURS)
+    return history_in(ours) if isinstance(ours, dict) else (BASE,)
+
+
+def history_in(noted: Mapping[str, Any]) -> tuple[str, ...]:
+    """The stages under `history`, the last one last; `base` where there are none."""
+    stages = noted.get("history")
+    return tuple(str(stage) for stage in stages) if isinstance(stages, list) and stages else (BASE,)
+
+
+def folder_tokenizer(path: Path) -> Tokenizer:
+    """Ours, from the folder or from tokenizer/ in it.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    try:
+        return load_tokenizer(tokenizer_directory(path))
+    except DataError as error:
+        raise ModelError(f"the tokenizer of the model {path} cannot be used: {error}") from None
+
+
+def tokenizer_directory(folder: Path) -> Path:
+    """Where a model's folder keeps its tokenizer."""
+    own = folder / TOKENIZER_DIRECTORY
+    return own if own.is_dir() else folder
+
+
+def save_hf_folder(model: Transformer, tokenizer: Tokenizer, history: tuple[str, ...], path: Path) -> None:
+    """Write a plain model so that `load_model` finds it, and mlx-lm and transformers its weights.
+
+    Args:
+        model: without adapters and packed matrices.
+        tokenizer: goes along.
+        history: the stages that made the model.
+        path: must not exist; it appears when it is whole.
+
+    Raises:
+        ModelError: no Hugging Face architecture has this config (the message names the fields), or `path` is there.
+        UserError: it cannot be written.
+    """
+    raw = config_to_hf(model.config) | {_OURS: {"history": list(history)}}
+    if "n_positions" in raw:  # mlx-lm wants it under GPT-2's first name for it as well
+        raw["n_ctx"] = raw["n_positions"]
+    if path.exists():
+        raise ModelError(f"{path} exists already; name a new folder, or remove that one first")
+    # transformers reads GPT-2's names with and without their prefix, mlx-lm only without, as OpenAI's own files are.
+    prefix = family_of(raw).prefix
+    theirs = weights_to_hf(model.config, named_parameters(model))
+    weights = {name.removeprefix(prefix): theirs[name] for name in sorted(theirs)}
+    path = Path(os.path.abspath(path))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        # The metadata is fixed: equal weights give equal files.
+        mx.save_safetensors(str(partial / MODEL_FILE), weights, {"format": "mlx"})
+        (partial / CONFIG_FILE).write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+        tokenizer.save(partial / TOKENIZER_DIRECTORY)
+        for file in (partial / MODEL_FILE, partial / CONFIG_FILE):
+            with open(file, "rb") as written:
+                fsync_file(written.fileno())
+        fsync_directory(partial)
+        partial.rename(path)
+        fsync_directory(path.parent)
+    except (OSError, RuntimeError, DataError) as error:  # MLX reports a failed write as RuntimeError
+        raise UserError(
+            f"cannot write the model to {path}: {error}; make room there, or choose another folder"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not (path / CONFIG_FILE).is_file():
+        raise ModelError(f"{path} is neither a run nor a model: it holds no {CONFIG_FILE}")
+    try:
+        return read_object(path / CONFIG_FILE)
+    except ModelError as error:
+        raise ModelError(f"{error}; copy the {CONFIG_FILE} of the model there again") from None
+
+
+def _config(path: Path, raw: Mapping[str, Any]) -> ModelConfig:
+    if _quantization(raw) is not None:  # mlx-lm says the same once more in Hugging Face's key
+        raw = {key: value for key, value in raw.items() if key != "quantization_config"}
+    try:
+        return config_from_hf(raw)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _quantization(raw: Mapping[str, Any]) -> dict[str, Any] | None:
+    """mlx-lm's settings of a quantised model."""
+    settings = raw.get("quantization")
+    return settings if isinstance(settings, dict) else None
