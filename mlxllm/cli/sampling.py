@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from mlxllm.cli.terminal import fold
+from mlxllm.cli.terminal import fold, tell
 from mlxllm.errors import ConfigError
 
 if TYPE_CHECKING:  # pydantic and MLX are imported by the commands that use them
@@ -126,7 +126,10 @@ def load(name: str, device: str | None, adapter: str | None = None) -> "LoadedMo
     from mlxllm.runtime import select_device
 
     select_device(device)
-    return load_model(name, adapter=adapter)
+    loaded = load_model(name, adapter=adapter)
+    if loaded.note:
+        say(f"warning: {loaded.note}")
+    return loaded
 
 
 def speed(stats: "Stats") -> str:
@@ -156,4 +159,4 @@ def shown(text: str, stream: TextIO) -> str:
 
 def say(message: str) -> None:
     """Narrate on stderr; a terminal gets lines that are folded between words."""
-    print(dim(fold(message, sys.stderr), sys.stderr), file=sys.stderr, flush=True)
+    tell(dim(fold(message, sys.stderr), sys.stderr), sys.stderr)

@@ -51,10 +51,10 @@ def index_name(split: str) -> str:
 class TokenSplit:
     """The train or validation side as one stream of token ids across its files, which stay on disk."""
 
-    def __init__(
-        self, directory: Path, name: str, entry: SplitEntry, sources: dict[str, SourceRange], dtype: str
-    ) -> None:
+    def __init__(self, directory: Path, name: str, manifest: Manifest, sources: dict[str, SourceRange]) -> None:
         """Map the files; `TokenDataset.open` has checked them."""
+        entry: SplitEntry = getattr(manifest, name)
+        self._vocab_size = manifest.tokenizer.vocab_size
         self.name = name
         self.num_tokens = entry.tokens
         self.num_documents = entry.documents
@@ -62,7 +62,7 @@ class TokenSplit:
         """UTF-8 bytes of the text."""
         self.sources = sources
         """The stretch of tokens of each source, in order."""
-        self.dtype: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
+        self.dtype: np.dtype[Any] = np.dtype(manifest.dtype).newbyteorder("<")
         self._directory = directory
         self._shards = [
             np.memmap(directory / shard.file, self.dtype, "r", HEADER_BYTES, (shard.tokens,)) for shard in entry.shards
@@ -83,6 +83,7 @@ class TokenSplit:
 
         Raises:
             IndexError: the range is not within the split.
+            DataError: there is an id that the tokenizer does not have; a model would read out of bounds for it.
         """
         if start < 0 or count < 0 or start + count > self.num_tokens:
             raise IndexError(f"tokens {start} to {start + count} are not within the {self.num_tokens} of {self.name}")
@@ -95,7 +96,13 @@ class TokenSplit:
             part = self._shards[shard][offset : offset + count]
             parts.append(part)
             start, count, shard = start + len(part), count - len(part), shard + 1
-        return np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+        ids = np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+        if int(ids.max()) >= self._vocab_size:
+            raise DataError(
+                f"dataset '{self._directory.name}': the {self.name} split holds token id {int(ids.max()):,}, but its "
+                f"tokenizer has {self._vocab_size:,} ids; the file has been changed since it was built; {REBUILD}"
+            )
+        return ids
 
     def document(self, number: int) -> TokenArray:
         """The token ids of one document, its <|endoftext|> included."""
@@ -116,8 +123,8 @@ class TokenDataset:
         self.vocab_size = manifest.tokenizer.vocab_size
         self.tokenizer_directory = directory / "tokenizer"
         ranges = manifest.sources.items()
-        self.train = TokenSplit(directory, "train", manifest.train, {n: s.train for n, s in ranges}, manifest.dtype)
-        self.val = TokenSplit(directory, "val", manifest.val, {n: s.val for n, s in ranges}, manifest.dtype)
+        self.train = TokenSplit(directory, "train", manifest, {n: s.train for n, s in ranges})
+        self.val = TokenSplit(directory, "val", manifest, {n: s.val for n, s in ranges})
 
     @classmethod
     def open(cls, directory: Path, *, verify: bool = False) -> "TokenDataset":

@@ -9,7 +9,7 @@ Below a run's `checkpoints/`:
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,8 @@ class Checkpoint:
 
     step: int
     path: Path
+    passed_over: str = field(default="", compare=False)
+    """Why a newer one was not taken, in a sentence; "" where there is none."""
 
 
 def checkpoint_path(run_path: Path, step: int) -> Path:
@@ -133,7 +135,7 @@ def _newest_valid(run_path: Path, present: list[Checkpoint], hashed: Collection[
     for checkpoint in reversed(present):
         reason = verify_checkpoint(checkpoint.path, hashed)
         if reason is None:
-            return checkpoint
+            return replace(checkpoint, passed_over=newest_reason or "")
         newest_reason = newest_reason or reason
     if newest_reason is None:
         raise RunError(

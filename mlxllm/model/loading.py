@@ -69,6 +69,8 @@ class LoadedModel:
     history: tuple[str, ...]
     """The stages that made it, the last one last: `base`, then `sft`, `dpo`."""
     weight_files: tuple[Path, ...]
+    note: str = ""
+    """What is to be said about the choice of the checkpoint, in a sentence; usually nothing."""
     run_config: RunConfig | None = None
     """The whole config of its run; None for a folder."""
     adapter: Path | None = None
@@ -296,7 +298,8 @@ def _load_run(name: str, path: Path, which: Which, dtype: mx.Dtype | None) -> Lo
         checkpoint.step,
         history,
         files,
-        run_config,
+        note=f"the checkpoint of step {checkpoint.step:,} is used: {over}" if (over := checkpoint.passed_over) else "",
+        run_config=run_config,
     )
 
 

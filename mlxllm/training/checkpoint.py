@@ -13,7 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlxllm.errors import RunError
+from mlxllm.errors import RunError, UserError
 from mlxllm.model.checkpoint_files import (
     CHECKPOINTS_DIRECTORY,
     MANIFEST_FILE,
@@ -57,7 +57,7 @@ class TrainerState:
 def save_checkpoint(
     run_path: Path, state: TrainState, trainer: TrainerState, write_adapter: Callable[[Path], None] | None = None
 ) -> Path:
-    """Write the checkpoint of `trainer.step`; one that is there already and whole is left alone.
+    """Write the checkpoint of `trainer.step`; one of this attempt that is there already and whole is left alone.
 
     Args:
         run_path: the run's folder.
@@ -73,7 +73,7 @@ def save_checkpoint(
     """
     final = checkpoint_path(run_path, trainer.step)
     if final.exists():
-        if verify_checkpoint(final) is None:
+        if verify_checkpoint(final) is None and read_json(final / TRAINER_FILE).get("extra") == trainer.extra:
             return final
         shutil.rmtree(final)
     partial = final.with_name(f".{final.name}.partial")
@@ -121,16 +121,31 @@ def load_checkpoint(path: Path) -> tuple[TrainState, TrainerState]:
 def mark_best(run_path: Path, trainer: TrainerState) -> None:
     """Note which checkpoint has the lowest validation loss, if that is known and it is there.
 
-    Called after it was saved, and on resume: a kill may have come in between.
+    Called after it was saved, and on resume: a kill may have come in between. A better one from before an extension
+    stays.
     """
+    noted = noted_best(run_path)
+    if noted is not None and trainer.best_val_loss is not None and noted[1] <= trainer.best_val_loss:
+        return
     if trainer.best_step is not None and checkpoint_path(run_path, trainer.best_step).is_dir():
         write_json_atomic(best_path(run_path), {"step": trainer.best_step, "val_loss": trainer.best_val_loss})
+
+
+def noted_best(run_path: Path) -> tuple[int, float] | None:
+    """(step, validation loss) of the best checkpoint, if one is noted and there."""
+    try:
+        raw = read_json(best_path(run_path))
+        step, loss = int(raw["step"]), float(raw["val_loss"])
+    except (UserError, OSError, KeyError, TypeError, ValueError):
+        return None
+    return (step, loss) if checkpoint_path(run_path, step).is_dir() else None
 
 
 def prune_checkpoints(run_path: Path, step: int, keep_last: int, keep_steps: set[int]) -> None:
     """Delete all but the newest `keep_last` checkpoints up to `step` and those of `keep_steps`, and half-written ones.
 
-    Checkpoints of later steps are damaged ones that a resume passed over: they must not count as the newest.
+    Checkpoints of later steps are damaged ones that a resume passed over, or from before an extension: they must not
+    count as the newest.
     """
     folder = run_path / CHECKPOINTS_DIRECTORY
     for left_over in folder.glob(".step-*"):

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import mlx.core as mx
 
 from mlxllm.config import RunConfig
-from mlxllm.errors import RunError
+from mlxllm.errors import DataError, RunError
 from mlxllm.model.adapters import adapt
-from mlxllm.model.checkpoint_files import best_path, checkpoint_path, find_checkpoint, list_checkpoints
+from mlxllm.model.checkpoint_files import checkpoint_path
 from mlxllm.model.loading import load_base
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer, build_model
@@ -30,7 +30,7 @@ from mlxllm.runtime import blas_for_lanes, compute_dtype, evaluate_in_depth
 from mlxllm.settings import parse_config
 from mlxllm.tokenizer import load_tokenizer
 from mlxllm.training.budget import steps_within
-from mlxllm.training.checkpoint import TrainerState, delete_checkpoint, load_checkpoint, mark_best
+from mlxllm.training.checkpoint import TrainerState, load_checkpoint, mark_best
 from mlxllm.training.compare import (
     already_exists,
     check_extension,
@@ -38,9 +38,9 @@ from mlxllm.training.compare import (
     check_unchanged,
     comparable,
 )
-from mlxllm.training.methods import TokenizerFiles, make_task, open_material
+from mlxllm.training.methods import Material, TokenizerFiles, make_task, open_material
 from mlxllm.training.plan import Plan
-from mlxllm.training.schedules import decay_start
+from mlxllm.training.resuming import PLANNED, checkpoint_to_resume
 from mlxllm.training.step import TrainState, TrainStep, initial_state, install
 from mlxllm.training.task import Task
 from mlxllm.training.trainer import Interrupts, Outcome, Trainer
@@ -72,7 +72,7 @@ def start(plan: Plan, listener: Listener, interrupts: Interrupts) -> Outcome:
             if plan.deadline is not None:
                 config = _measured(plan, trainer)
                 trainer = _with_config(trainer, config)
-            _copy_tokenizer(task, run)
+            _copy_tokenizer(task.tokenizer_directory, run)
             # What a killed start may have left; and the weights that a resume begins with, should it come to that early.
             shutil.rmtree(checkpoint_path(run.path, 0), ignore_errors=True)
             if plan.base is not None:
@@ -107,11 +107,13 @@ def resume(
             evaluate_in_depth()
         words = TokenizerFiles(load_tokenizer(_tokenizer(run)), _tokenizer(run)) if config.base_model else None
         config, material = open_material(config, words)
-        found = _checkpoint_to_resume(run, config, extend=max_steps is not None or deadline is not None)
+        extend = max_steps is not None or deadline is not None
+        found, warnings = checkpoint_to_resume(run, config, extend=extend)
         loaded = None
         if found is not None:
             loaded = load_checkpoint(found)
             check_unchanged(run, config, material.fingerprint, loaded[1])
+        warnings += _mend_tokenizer(material, run)
         if max_steps is not None:
             check_extension(run, max_steps, "--max-steps")
             config = config.with_values(train={"max_steps": max_steps})
@@ -129,14 +131,13 @@ def resume(
             check_extension(run, max_steps, "so little time")
             config = config.with_values(train={"max_steps": max_steps})
             trainer = _with_config(trainer, config)
-        if max_steps is not None or deadline is not None:
-            _drop_later_checkpoints(run, trainer.state.step)
+        if extend:
             write_json_atomic(run.config, config.model_dump(mode="json"))
         mark_best(run.path, trainer.progress)
-        return _fit(replace(plan, config=config), trainer)
+        return _fit(replace(plan, config=config), trainer, warnings)
 
 
-def _fit(plan: Plan, trainer: Trainer) -> Outcome:
+def _fit(plan: Plan, trainer: Trainer, warnings: Sequence[str] = ()) -> Outcome:
     config = trainer.config
     parameters = sum(p.size for p in trainer.state.parameters.values())
     about: dict[str, Any] = {
@@ -163,6 +164,8 @@ def _fit(plan: Plan, trainer: Trainer) -> Outcome:
         ) as recorder,
     ):
         trainer.listener(recorder.started)
+        for message in warnings:
+            trainer.listener(recorder.write("warning", trainer.state.step, message=message))
         outcome = trainer.fit(recorder)
         reasons = {
             "stopped": f"stopped at step {trainer.state.step:,}",
@@ -189,10 +192,10 @@ def _assemble(
         history = plan.base.history if plan.base is not None else ()
         if task.stage not in history[-1:]:
             history = (*history, task.stage)
-        progress = TrainerState(0, 0, task.fingerprint, history, extra={"config": comparable(config)})
+        progress = TrainerState(0, 0, task.fingerprint, history, extra=_extra(config))
     else:
         state, progress = loaded
-        progress = replace(progress, extra={**progress.extra, "config": comparable(config)})
+        progress = replace(progress, extra={**progress.extra, **_extra(config)})
         check_shapes(plan.run, model, state)
     return Trainer(
         run=plan.run,
@@ -209,10 +212,15 @@ def _assemble(
     )
 
 
+def _extra(config: RunConfig) -> dict[str, Any]:
+    """What a checkpoint notes of the settings: those that decide the weights, and the end that was planned."""
+    return {"config": comparable(config), PLANNED: config.train.max_steps}
+
+
 def _with_config(trainer: Trainer, config: RunConfig) -> Trainer:
     """The same trainer for another number of steps; nothing that is compiled depends on it."""
     trainer.step.use(config.train)
-    progress = replace(trainer.progress, extra={**trainer.progress.extra, "config": comparable(config)})
+    progress = replace(trainer.progress, extra={**trainer.progress.extra, **_extra(config)})
     return replace(trainer, config=config, progress=progress)
 
 
@@ -254,41 +262,24 @@ def _initial_model(plan: Plan) -> Transformer:
     return model
 
 
+def _mend_tokenizer(material: Material, run: RunDirectory) -> list[str]:
+    """Put the data's tokenizer into a run whose own copy is damaged; says so."""
+    try:
+        if load_tokenizer(_tokenizer(run)).fingerprint == material.words.tokenizer.fingerprint:
+            return []
+    except DataError:
+        pass
+    _copy_tokenizer(material.words.directory, run)
+    return [f"the tokenizer of run {run.name!r} was damaged; it has been copied from {material.words.directory} again"]
+
+
 def _tokenizer(run: RunDirectory) -> Path:
     return run.path / TOKENIZER_DIRECTORY
 
 
-def _copy_tokenizer(task: Task, run: RunDirectory) -> None:
+def _copy_tokenizer(source: Path, run: RunDirectory) -> None:
     """A run carries its tokenizer, so that the model can be used when the dataset is gone."""
     target = _tokenizer(run)
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(task.tokenizer_directory, target)
+    shutil.copytree(source, target)
     fsync_directory(run.path)
-
-
-def _best_step(run: RunDirectory) -> int | None:
-    path = best_path(run.path)
-    return int(read_json(path)["step"]) if path.exists() else None
-
-
-def _checkpoint_to_resume(run: RunDirectory, config: RunConfig, *, extend: bool) -> Path | None:
-    present = list_checkpoints(run.path)
-    if not present:
-        return None
-    if extend and config.train.schedule == "wsd":
-        stable = decay_start(config.train)
-        if any(c.step == stable for c in present) and present[-1].step > stable:
-            return find_checkpoint(run.path, stable).path
-    try:
-        return find_checkpoint(run.path, "last").path
-    except RunError:
-        return None  # none of them is whole: start again
-
-
-def _drop_later_checkpoints(run: RunDirectory, step: int) -> None:
-    """An extension makes the steps after its start again: what the first attempt made of them is superseded."""
-    for checkpoint in list_checkpoints(run.path):
-        if checkpoint.step > step:
-            delete_checkpoint(checkpoint.path)
-    if (best := _best_step(run)) is not None and best > step:
-        best_path(run.path).unlink()

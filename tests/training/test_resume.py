@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from mlxllm.errors import ConfigError, DataError, RunError
-from mlxllm.model.checkpoint_files import (
-    checkpoint_path,
-    list_checkpoints,
-)
+from mlxllm.model.checkpoint_files import checkpoint_path, find_checkpoint, list_checkpoints
 from mlxllm.runs import RunDirectory, read_events, request
 from mlxllm.settings import parse_config
+from mlxllm.tokenizer import load_tokenizer
 from mlxllm.training.checkpoint import load_checkpoint
 from mlxllm.training.schedules import decay_start
 from tests.training import tiny
@@ -156,6 +154,59 @@ def test_an_extension_must_be_longer(data: Path, tmp_path: Path, stop_at: int, w
     with pytest.raises(ConfigError, match=told):
         tiny.go_on(run, max_steps=wanted)
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != "lock"} == before
+
+
+def test_an_extension_that_is_stopped_early_costs_nothing(data: Path, tmp_path: Path) -> None:
+    """The finished model stays the newest and the best one, and resuming goes on where the extension was."""
+    run = tmp_path / "run"
+    settings = recipe(data, "adamw", schedule="wsd", eval_every=4, checkpoint_every=4, keep_checkpoints=1)
+    tiny.train(run, settings)
+    stable = decay_start(settings.train)
+    finished = tiny.checkpoint_bytes(run, 12)
+    tiny.go_on(run, tiny.Listener(lambda e: e["kind"] == "train" and e["step"] == stable + 1), max_steps=200)
+    assert tiny.checkpoint_bytes(run, 12) == finished
+    assert find_checkpoint(run, "best").step == find_checkpoint(run, "last").step == 12
+    listener = tiny.Listener(lambda e: e["kind"] == "train" and e["step"] == 40)
+    tiny.go_on(run, listener)
+    assert listener.of("run_started")[0]["step"] == stable + 2
+    assert not listener.of("warning")
+    assert find_checkpoint(run, "last").step >= 40
+    # The interrupted extension ends as one that ran through.
+    other = tmp_path / "other"
+    tiny.train(other, settings)
+    tiny.go_on(other, max_steps=200)
+    tiny.go_on(run)
+    tiny.assert_same_checkpoint(run, other, 200, "model.safetensors", "optimizer.safetensors")
+
+
+def test_what_was_passed_over_or_lost_is_said(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    tiny.train(run, recipe(data, "adamw", schedule="constant"))
+    weights = run / "checkpoints" / "step-00000012" / "optimizer.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    listener = tiny.Listener()
+    tiny.go_on(run, listener)
+    assert "the checkpoint of step 12 cannot be used" in listener.of("warning")[0]["message"]
+    assert listener.of("run_started")[0]["step"] == 6
+    (run / "tokenizer" / "tokenizer_config.json").write_text("{")
+    shutil.rmtree(run / "checkpoints")
+    listener = tiny.Listener()
+    tiny.go_on(run, listener)
+    first, second = (e["message"] for e in listener.of("warning"))
+    assert "no usable checkpoint left and begins again at step 0" in first
+    assert "the tokenizer of run 'run' was damaged" in second
+    assert load_tokenizer(run / "tokenizer").kind == "byte"
+
+
+def test_ids_that_no_tokenizer_made_are_a_sentence_not_a_crash(data: Path, tmp_path: Path) -> None:
+    for split, when in (("train", "after"), ("val", "before")):
+        copy = tiny.dataset(tmp_path / f"data-{split}")
+        shard = copy / f"{split}-00000.bin"
+        raw = bytearray(shard.read_bytes())
+        raw[-1001::2] = b"\x70" * len(raw[-1001::2])
+        shard.write_bytes(raw)
+        with pytest.raises(DataError, match=rf"the {split} split holds token id 28,\d+, but its tokenizer has 261 ids"):
+            tiny.train(tmp_path / f"run-{when}", recipe(copy, "adamw", max_steps=100))
 
 
 def test_minutes_become_steps_in_the_config(data: Path, tmp_path: Path) -> None:
