@@ -8,7 +8,8 @@ Shapes: P pairs, T tokens of a sequence, C tokens of an answer, D hidden, V voca
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -22,7 +23,9 @@ from mlxllm.conversation.chat_format import ChatFormat
 from mlxllm.conversation.opening import open_preferences
 from mlxllm.conversation.preferences import Pair, pairs
 from mlxllm.conversation.report import Report
+from mlxllm.model.module import set_parameters, trainable_parameters
 from mlxllm.model.transformer import Transformer
+from mlxllm.runtime import compute_dtype
 from mlxllm.training.logprobs import token_logprobs
 from mlxllm.training.optimizers import Arrays
 from mlxllm.training.preference_losses import Pairs, pair_losses, pair_metrics
@@ -189,17 +192,31 @@ def reference_logprobs(
 ) -> np.ndarray:
     """log ref of both answers of every pair under the model as it is now: (P, 2) float32."""
     result = np.zeros((len(all_pairs), 2), dtype=np.float32)
-    was_training = model.training
-    model.eval()
     size, nothing = config.train.batch_size, np.zeros(2)
-    for batch in batches_by_length([shapes.length(p) for p in all_pairs], size):
-        rows = [shapes.row(all_pairs[i], nothing) for i in batch]
-        inputs, at, answers, mask, _ = stacked(rows, size)
-        scores = answer_logprobs(model, inputs, at, answers, mask, config.train.loss_chunk_tokens)
-        result[batch] = np.array(scores.astype(mx.float32))[: len(batch)]
-    if was_training:
-        model.train()
+    with _scoring(model, config):
+        for batch in batches_by_length([shapes.length(p) for p in all_pairs], size):
+            rows = [shapes.row(all_pairs[i], nothing) for i in batch]
+            inputs, at, answers, mask, _ = stacked(rows, size)
+            scores = answer_logprobs(model, inputs, at, answers, mask, config.train.loss_chunk_tokens)
+            result[batch] = np.array(scores.astype(mx.float32))[: len(batch)]
     return result
+
+
+@contextmanager
+def _scoring(model: Transformer, config: RunConfig) -> Iterator[None]:
+    """Within this the model computes as a step does, but without dropout.
+
+    In half precision policy and reference are then off by the same.
+    """
+    was_training, dtype = model.training, compute_dtype(config.train.compute_dtype)
+    weights = trainable_parameters(model)
+    set_parameters(model, {name: p.astype(dtype) for name, p in weights.items()})
+    model.eval()
+    try:
+        yield
+    finally:
+        set_parameters(model, weights)
+        model.train(was_training)
 
 
 def stacked(rows: Sequence[Row], size: int) -> list[mx.array]:
@@ -232,7 +249,7 @@ class DpoValidation:
     """Scores held-out pairs."""
 
     def __init__(self, rows: Sequence[Row], config: RunConfig) -> None:
-        self._rows, self._size = rows, config.train.batch_size
+        self._rows, self._config, self._size = rows, config, config.train.batch_size
         self._dpo, self._chunk = config.dpo or DpoConfig(), config.train.loss_chunk_tokens
         self._batches = batches_by_length([row["inputs"].shape[-1] for row in rows], self._size)
 
@@ -243,20 +260,17 @@ class DpoValidation:
 
     def __call__(self, model: Transformer, max_batches: int | None = None) -> dict[str, DpoScore]:
         """The score under "all"; dropout is off meanwhile."""
-        was_training = model.training
-        model.eval()
         sums: dict[str, float] = {}
         count = 0
-        for batch in self._batches[:max_batches]:
-            inputs, at, answers, mask, reference = stacked([self._rows[i] for i in batch], self._size)
-            policy = answer_logprobs(model, inputs, at, answers, mask, self._chunk)
-            scored = Pairs(policy[: len(batch)], reference[: len(batch)], mx.sum(mask, axis=-1)[: len(batch)])
-            values = {"loss": pair_losses(scored, self._dpo), **pair_metrics(scored, self._dpo)}
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + cast(float, mx.sum(value).item())
-            count += len(batch)
-        if was_training:
-            model.train()
+        with _scoring(model, self._config):
+            for batch in self._batches[:max_batches]:
+                inputs, at, answers, mask, reference = stacked([self._rows[i] for i in batch], self._size)
+                policy = answer_logprobs(model, inputs, at, answers, mask, self._chunk)
+                scored = Pairs(policy[: len(batch)], reference[: len(batch)], mx.sum(mask, axis=-1)[: len(batch)])
+                values = {"loss": pair_losses(scored, self._dpo), **pair_metrics(scored, self._dpo)}
+                for name, value in values.items():
+                    sums[name] = sums.get(name, 0.0) + cast(float, mx.sum(value).item())
+                count += len(batch)
         means = {name: value / max(count, 1) for name, value in sums.items()}
         return {"all": DpoScore(means.pop("loss", math.nan), count, means)}
 

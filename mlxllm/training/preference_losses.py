@@ -15,6 +15,9 @@ from mlxllm.config import DpoConfig
 
 REFERENCE_FREE = frozenset({"simpo", "orpo"})
 
+_TIE = 1e-5
+"""Nats a token: a smaller difference is rounding, which another size of the batch would turn round."""
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -87,17 +90,20 @@ def rewards(pairs: Pairs, dpo: DpoConfig) -> mx.array:
 def pair_metrics(pairs: Pairs, dpo: DpoConfig) -> dict[str, mx.array]:
     """What is watched of each pair, (P,) each, under the names that are usual (TRL's).
 
-    `rewards/accuracies` counts a tie as half. `kl` is the mean over both answers of log pi - log ref, per token: how
-    far the model has moved on these answers. They are not its own, so this is an indication, not the divergence.
+    `rewards/accuracies` counts a tie as half, so that a model that is still its own reference has 0.5. `kl` is the mean
+    over both answers of log pi - log ref, per token: how far the model has moved on these answers. They are not its own,
+    so this is an indication, not the divergence.
     """
     reward = rewards(pairs, dpo)
     margin = reward[:, 0] - reward[:, 1]
+    tokens = mx.ones_like(margin) if dpo.loss in REFERENCE_FREE else mx.max(pairs.lengths, axis=-1)
+    tied = mx.abs(margin) <= dpo.beta * _TIE * tokens
     moved = (pairs.policy - pairs.reference) / mx.maximum(pairs.lengths, 1)
     metrics = {
         "rewards/chosen": reward[:, 0],
         "rewards/rejected": reward[:, 1],
         "rewards/margins": margin,
-        "rewards/accuracies": 0.5 * ((margin > 0).astype(mx.float32) + (margin >= 0).astype(mx.float32)),
+        "rewards/accuracies": mx.where(tied, 0.5, (margin > 0).astype(mx.float32)),
         "logps/chosen": pairs.policy[:, 0],
         "logps/rejected": pairs.policy[:, 1],
     }

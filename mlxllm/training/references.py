@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -42,6 +41,7 @@ def references(
         return np.zeros((len(every), 2), dtype=np.float32)
     settings = (
         config.base_fingerprint,
+        config.model.model_dump_json(),
         data.fingerprint,
         config.train.compute_dtype,
         config.lora and config.lora.quantize,
@@ -65,11 +65,11 @@ def references(
 def _read(path: Path, key: str, count: int) -> np.ndarray | None:
     """What the file says, if it is about these pairs and whole."""
     try:
-        with np.load(path) as stored:
+        with open(path, "rb") as file, np.load(file) as stored:
             logprobs = np.asarray(stored["logprobs"])
             fits = str(stored["key"]) == key and logprobs.shape == (count, 2) and logprobs.dtype == np.float32
             return logprobs if fits and bool(np.isfinite(logprobs).all()) else None
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except Exception:  # NumPy and zipfile have a dozen for what is missing, cut off or something else
         return None
 
 

@@ -1,0 +1,136 @@
+"""DPO against TRL's `DPOTrainer`: the same small Llama, the same pairs in the same batches, float32, AdamW.
+
+Compared are the loss and the log-probabilities of every update, and the log-probabilities of every pair under the
+reference and under the model at the end. Each loss is a run of the real trainer; TRL gets the pairs as a text whose
+words are our tokens, so that it finds prompt and completion by itself.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from common import largest_difference
+
+from mlxllm.conversation.preferences import Pair
+from mlxllm.model.loading import load_model
+from mlxllm.runs import RunDirectory
+from mlxllm.training.dpo import DpoData, PairShapes, reference_logprobs
+from mlxllm.training.methods import make_task
+
+LOSSES: dict[str, dict[str, Any]] = {
+    "sigmoid": {"beta": 0.1},
+    "ipo": {"beta": 0.1},
+    "hinge": {"beta": 0.05},
+    "robust": {"beta": 0.1, "label_smoothing": 0.2},
+}
+PAIRS, BATCH, LONGEST = 16, 4, 256
+SHORT = 100
+"""Characters of an answer."""
+METRICS = ("loss", "logps/chosen", "logps/rejected", "rewards/chosen", "rewards/rejected", "rewards/margins")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    made = common.parser(__doc__, "dpo/instruction-data-with-preference.json")
+    return common.with_peers(made, learning_rate=5e-5).parse_args()
+
+
+def main(args: argparse.Namespace, folder: Path) -> tuple[list[Sequence[str]], dict[str, Any]]:
+    """All losses."""
+    records, found = folder / "pairs.json", first_pairs(args.data)
+    records.write_text(json.dumps(found))
+    model = common.make_llama(folder / "llama", records.read_text())
+    jobs, ours = [], {}
+    for loss, dpo in LOSSES.items():
+        ours[loss], job = our_side(loss, dpo, records, model, args, folder)
+        jobs.append(job)
+    theirs = common.peer(args.peers_python, "trl_dpo.py", {"model": str(model), "jobs": jobs}, folder)
+    differences = {loss: compared(ours[loss], theirs["losses"][loss]) for loss in LOSSES}
+    names = list(next(iter(differences.values())))
+    rows: list[Sequence[str]] = [("largest difference over all updates or pairs", *LOSSES)]
+    rows += [(name, *(f"{differences[loss][name]:.1e}" for loss in LOSSES)) for name in names]
+    for when, at in (("first", 0), ("last", -1)):
+        rows += [
+            (f"{when} loss, {who}", *(f"{side[loss]['loss'][at]:.5f}" for loss in LOSSES))
+            for who, side in (("ours", ours), ("TRL", theirs["losses"]))
+        ]
+    first_and_last = {loss: [ours[loss]["loss"][0], ours[loss]["loss"][-1]] for loss in LOSSES}
+    about = {"pairs": PAIRS, "steps": args.steps, "peers": theirs["versions"], "losses": first_and_last}
+    return rows, {"differences": differences, **about}
+
+
+def first_pairs(path: Path) -> list[dict[str, Any]]:
+    """The first records whose answers differ and are short: float32 has no fourth digit behind the point of -1,000."""
+    found = [
+        record
+        for record in common.read_records(path)
+        if record["chosen"] != record["rejected"] and max(len(record["chosen"]), len(record["rejected"])) <= SHORT
+    ]
+    if len(found) < PAIRS:
+        raise common.ParityError(f"{path} has only {len(found)} such pairs; {PAIRS} are needed")
+    return found[:PAIRS]
+
+
+def our_side(
+    loss: str, dpo: dict[str, Any], records: Path, model: Path, args: argparse.Namespace, folder: Path
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """Train; returns the numbers, and what TRL needs to do the same."""
+    run, train, data = folder / "runs" / loss, {"batch_size": BATCH, "lanes": 1}, {"max_seq_len": LONGEST}
+    config = common.settings("dpo", records, args, dpo={"loss": loss, **dpo}, train=train, data=data)
+    plan, events = common.train(run, config, model)
+    assert isinstance(plan.material.data, DpoData)
+    pairs = plan.material.data.train
+    if len(pairs) != PAIRS:
+        raise common.ParityError(f"{len(pairs)} of {PAIRS} pairs can be used: {plan.material.data.report.reasons()}")
+    shapes = PairShapes(pairs, LONGEST)
+    with np.load(run / "references.npz") as file:
+        reference = file["logprobs"]
+    policy = reference_logprobs(load_model(str(run)).model, pairs, shapes, plan.config)
+    # The rows of the run, as its trainer read them.
+    rows = make_task(plan.config, plan.material, RunDirectory(run), _nobody).rows
+    batches = [[as_ids(*row) for row in zip(*rows.batch(step)[:4], strict=True)] for step in range(args.steps)]
+    numbers = {name: [event[name] for event in events] for name in METRICS}
+    numbers |= {
+        "reference log-probabilities of each pair": reference.reshape(-1).tolist(),
+        "log-probabilities of each pair at the end": policy.reshape(-1).tolist(),
+    }
+    job = {
+        "loss": loss,
+        "label_smoothing": dpo.get("label_smoothing", 0.0),
+        "beta": dpo["beta"],
+        "learning_rate": args.learning_rate,
+        "max_grad_norm": plan.config.train.max_grad_norm,
+        "batches": batches,
+        "pairs": [of_pair(pair) for pair in pairs],
+    }
+    return numbers, job
+
+
+def _nobody() -> Any:
+    raise common.ParityError("the run has lost the reference's log-probabilities")
+
+
+def as_ids(inputs: np.ndarray, at: np.ndarray, answers: np.ndarray, mask: np.ndarray) -> dict[str, list[int]]:
+    """A row of a batch as the ids of its prompt and its answers."""
+    first = int(at[0, 0])
+    chosen, rejected = (answers[side, : int(mask[side].sum())].tolist() for side in (0, 1))
+    return {"prompt": inputs[0, : first + 1].tolist(), "chosen": chosen, "rejected": rejected}
+
+
+def of_pair(pair: Pair) -> dict[str, list[int]]:
+    """The same of a pair."""
+    sides = {"prompt": pair.prompt_ids, "chosen": pair.chosen_ids, "rejected": pair.rejected_ids}
+    return {name: ids.tolist() for name, ids in sides.items()}
+
+
+def compared(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> dict[str, float]:
+    """The largest difference of each series."""
+    return {name: largest_difference(values, theirs[name]) for name, values in ours.items()}
+
+
+if __name__ == "__main__":
+    common.run(main, arguments())
