@@ -110,6 +110,15 @@ def _expectation(message: str) -> str:
 
 
 def _near(key: str) -> str:
+    section, _, name = key.partition(".")
+    sections = [s for s, field in RunConfig.model_fields.items() if _section_of(field.annotation) is not None]
+    if section not in sections and (meant := get_close_matches(section, sections, n=1, cutoff=0.75)):
+        # A misspelt section, whether its setting is right or not.
+        if not name:
+            return f"; did you mean {meant[0]}?"
+        key = f"{meant[0]}.{name}"
+        if key in all_keys():
+            return f"; did you mean {key}?"
     near = get_close_matches(key, all_keys(), n=3, cutoff=0.5)
     if not near:
         tail = key.rsplit(".", 1)[-1]
@@ -169,7 +178,7 @@ def _merge(raw: Values, layer: Mapping[str, Any], origins: dict[str, str], origi
 
 def _read_toml(path: Path) -> Values:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with or without a byte order mark
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}; --config takes a TOML file of settings") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -6,7 +6,18 @@ import sys
 
 import pytest
 
-WITHOUT_MLX_CORE = ("config", "conversation", "data", "errors", "estimate", "paths", "presets", "runs", "settings", "tokenizer")
+WITHOUT_MLX_CORE = (
+    "config",
+    "conversation",
+    "data",
+    "errors",
+    "estimate",
+    "paths",
+    "presets",
+    "runs",
+    "settings",
+    "tokenizer",
+)
 
 
 def modules_of(name: str) -> list[str]:

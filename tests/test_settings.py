@@ -138,6 +138,7 @@ def test_every_key_can_be_set() -> None:
         ({"settings": ["train.lr=1"]}, ["'train.lr'", "(from --set train.lr=1)", "does not exist; did you mean train."]),
         ({"settings": ["train.learning_rte=1"]}, ["does not exist", "did you mean train.learning_rate"]),
         ({"settings": ["trian.seed=1"]}, ["'trian.seed'", "(from --set trian.seed=1)", "did you mean train.seed"]),
+        ({"settings": ["trian.nonsense=1"]}, ["'trian.nonsense'", "does not exist"]),
         ({"settings": ["hidden_size=3"]}, ["--set 'hidden_size=3'", "section.key=value", "train.learning_rate=1e-3"]),
         ({"settings": ["train.seed"]}, ["--set 'train.seed'", "section.key=value"]),
         ({"settings": ["preset.x=1"]}, ["preset"]),
@@ -168,7 +169,8 @@ def test_sentences(layers: dict[str, Any], parts: list[str]) -> None:
     [
         ("[train]\nseed = -1", ["train.seed is -1", "settings.toml", "greater than or equal to 0"]),
         ("[train]\nspeed = 1", ["'train.speed'", "settings.toml", "does not exist"]),
-        ("[trian]\nseed = 1", ["'trian", "settings.toml", "does not exist"]),
+        ("[trian]\nseed = 1", ["'trian'", "settings.toml", "does not exist; did you mean train?"]),
+        ("[loar]\nrank = 1", ["'loar'", "does not exist; did you mean lora?"]),
         ("train = 3", ["setting train is 3", "settings.toml", "where settings by name should be", "--dry-run"]),
         ("seed = 3", ["'seed'", "settings.toml", "does not exist", "did you mean", "train.seed"]),
         ("[train", ["settings.toml is not valid TOML"]),
@@ -207,3 +209,9 @@ def test_a_truth_value_is_no_number_in_any_section_but_numbers_may_be_truth_valu
         build_config(settings=["model.rope_scaling.factor=true"])
     assert build_config(settings=["train.gradient_checkpointing=1"]).train.gradient_checkpointing is True
     assert build_config(settings=["train.max_steps=7.0"]).train.max_steps == 7
+
+
+def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(b"\xef\xbb\xbf[train]\nseed = 5\n")
+    assert build_config(config_file=path).train.seed == 5

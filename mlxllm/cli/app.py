@@ -1,7 +1,7 @@
 """The command line: one Typer application, and what becomes of an error.
 
 Data goes to stdout, narration to stderr. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 4 diverged or out of
-memory with the checkpoint kept, 130 and 143 for SIGINT and SIGTERM.
+memory with the checkpoint kept, 129, 130 and 143 for SIGHUP, SIGINT and SIGTERM.
 """
 
 import os
@@ -12,7 +12,7 @@ import typer
 
 from mlxllm.cli import chat, data, doctor, evaluate, finetune, fuse, prefs, quickstart, runs, sample, tokenizer, train
 from mlxllm.cli.help import WIDTH, Group, dress
-from mlxllm.cli.terminal import did_you_mean, fold
+from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = "quickstart doctor tokenizer data train sft dpo fuse resume runs sample chat prefs eval".split()
@@ -94,7 +94,7 @@ def run() -> None:
         _fail("the question was not answered", EXIT_FAILED)
     except BrokenPipeError:
         # Whoever read our output has gone, e.g. `| head`. Python would complain once more while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         sys.exit(EXIT_FAILED)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -134,5 +134,5 @@ def _usage(error: typer.TyperException) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(fold(f"error: {message}", sys.stderr), file=sys.stderr)
+    tell(fold(f"error: {message}", sys.stderr), sys.stderr)
     sys.exit(code)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mlxllm.cli import sampling
 from mlxllm.cli.chat_input import LineReader, StopKeys
 from mlxllm.cli.streaming import Stream
-from mlxllm.errors import UserError
+from mlxllm.errors import DataError, UserError
 from mlxllm.runs import read_json
 
 if TYPE_CHECKING:  # MLX is imported by the command
@@ -54,6 +54,8 @@ def chat(
         seed=seed,
     )
     biases = sampling.logit_biases(logit_bias or ())
+    for each in stop or ():
+        sampling.check_text(each, "--stop")
     loaded = sampling.load(model, device, adapter)
     from mlxllm.cli.chat_commands import Chat
     from mlxllm.cli.chat_turns import TurnsChat
@@ -68,13 +70,14 @@ def chat(
     else:
         sampling.say(_opening(loaded))
         begun = TurnsChat(session, loaded, config, stop or (), biases)
+    length = sampling.Length(loaded, max_kv_size=max_kv_size, kv_bits=kv_bits)
     try:
-        _loop(begun, reader)
+        _loop(begun, reader, length)
     finally:
         reader.close()
 
 
-def _loop(chat: "Chat", reader: LineReader) -> None:
+def _loop(chat: "Chat", reader: LineReader, length: sampling.Length) -> None:
     leaving = False
     while True:
         try:
@@ -93,11 +96,17 @@ def _loop(chat: "Chat", reader: LineReader) -> None:
             print()
             sampling.say("Ctrl-C again, Ctrl-D or /quit leaves")
             continue
+        except DataError as error:
+            if not reader.interactive:
+                raise
+            sampling.say(f"{error}")
+            continue
         leaving = False
         try:
             if not chat.obey(typed):
                 return
             if chat.wants_answer:
+                length.check(chat.num_tokens)
                 _answer(chat, reader)
         except UserError as error:
             sampling.say(f"{error}")

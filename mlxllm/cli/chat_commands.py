@@ -88,6 +88,11 @@ class Chat:
         command, *value = typed.split(maxsplit=1)
         return self._command(command, value[0].rstrip() if value else "")
 
+    @property
+    def num_tokens(self) -> int:
+        """Length of what the model is to continue."""
+        return len(self._text.ids)
+
     def last_words(self) -> str:
         """The end of the last line of the text: what the next continuation is joined to."""
         line = self._text.text.rpartition("\n")[2]

@@ -11,6 +11,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from mlxllm import paths
+from mlxllm.cli import sampling
 from mlxllm.errors import EXIT_SIGTERM, DataError
 
 HISTORY_LINES = 1000
@@ -89,7 +90,14 @@ class LineReader:
 
     def _line(self, prompt: str) -> str:
         if self.interactive:
-            return input(prompt)
+            try:
+                typed = input(prompt)
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"that line is not UTF-8 text: {error.reason} at its byte {error.start:,}; is the terminal set to UTF-8?"
+                ) from None
+            sampling.check_text(typed, "that line")
+            return typed
         line = sys.stdin.buffer.readline()
         if not line:
             raise EOFError

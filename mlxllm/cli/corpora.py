@@ -1,6 +1,7 @@
 """The corpora of `quickstart`: how each becomes a dataset, and what its model is asked to continue."""
 
 import glob
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,11 @@ CORPORA = ("stories", "shakespeare", "pydocs")
 FEWEST_CHARS = 1000
 """A shorter text leaves less than a row of tokens on one side of the split."""
 
+FEW_DOCUMENTS = 100
+"""With fewer, a split by document may hold out none or a half; the end of the text is held out instead."""
+
+_BEGINNING = re.compile(r"\S+(?:[ \t]+\S+){0,3}")
+_BEGINNING_CHARS = 40
 _CHAR_VOCABULARY = 330
 _COUNTED_CHARS = 4_000_000
 """The length of a longer text is guessed from the size of its files."""
@@ -52,15 +58,18 @@ def find_corpus(corpus: str, seconds: float) -> Corpus:
         return Corpus("shakespeare", "char", _CHAR_VOCABULARY, 1_000_000, 0.1, "ROMEO:")
     if corpus == "pydocs":
         return Corpus("pydocs", "bpe", 4096, 700_000, 0.03, "The ")
-    chars = _count_chars(corpus)
+    chars, beginning = _look_at(corpus)
     # A vocabulary takes text to be learned from: a short text is read by characters.
     if chars < 300_000:
-        return Corpus(f"text:{corpus}", "char", _CHAR_VOCABULARY, chars, 0.05, "")
-    return Corpus(f"text:{corpus}", "bpe", 1024 if chars < 2_000_000 else 4096, chars // 3, 0.05, "")
+        return Corpus(f"text:{corpus}", "char", _CHAR_VOCABULARY, chars, 0.05, beginning)
+    return Corpus(f"text:{corpus}", "bpe", 1024 if chars < 2_000_000 else 4096, chars // 3, 0.05, beginning)
 
 
-def _count_chars(corpus: str) -> int:
-    """Characters of the user's own text, about."""
+def _look_at(corpus: str) -> tuple[int, str]:
+    """Characters of the user's own text, about, and what a model of it is asked to continue.
+
+    That is how the text begins; in many documents a model learns how one begins, and then it is nothing.
+    """
     from mlxllm.data.sources import open_source
 
     path = Path(corpus).expanduser()
@@ -70,15 +79,20 @@ def _count_chars(corpus: str) -> int:
             f"--corpus {corpus!r} is none of {', '.join(CORPORA)}, and there is no file or folder of that name"
             + (f"; {near}" if near else "")
         )
-    chars = 0
-    for document in open_source(f"text:{corpus}").documents():
+    source = open_source(f"text:{corpus}")
+    chars, ended, beginning = 0, 0, ""
+    for document in source.documents():
         chars += len(document.text)
+        ended += not document.more
+        if not beginning and (found := _BEGINNING.search(document.text)):
+            beginning = found[0][:_BEGINNING_CHARS]
         if chars > _COUNTED_CHARS:
             files = path.rglob("*") if path.is_dir() else [path]
-            return max(chars, sum(file.stat().st_size for file in files if file.is_file()))
+            chars = max(chars, sum(file.stat().st_size for file in files if file.is_file()))
+            break
     if chars < FEWEST_CHARS:
         raise DataError(
             f"--corpus {corpus}: its text has {chars:,} characters, and a model needs {FEWEST_CHARS:,} or more to learn "
             f"from (100,000 or more to write anything new); give more text"
         )
-    return chars
+    return chars, beginning if ended < FEW_DOCUMENTS else ""

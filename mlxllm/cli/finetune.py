@@ -287,10 +287,10 @@ def _tune(
 
         show(plan.config, plan.material.num_tokens, minutes, json_)
         return
+    from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.start import start
-    from mlxllm.training.trainer import Interrupts
 
-    end(directory, view, start(plan, view, Interrupts()))
+    end(directory, view, start(plan, view, Interrupts(view.interrupted)))
 
 
 def _check(plan: "Plan") -> None:

@@ -18,7 +18,7 @@ SETTINGS = "Settings (a preset or --config goes before these defaults)"
 
 _KEY = re.compile(r"\{(?:(\w+):)?(\w+\.\w+)(?:\|([^}]*))?\}")
 _DEFAULT = re.compile(r"\[default: \((.*)\)\]")
-_TYPE = re.compile(r" <([a-z ]+)>")
+_TYPE = re.compile(r" <([a-z \[\]]+)>")
 _METAVARS = {"int": "N", "float": "X", "str": "TEXT", "path": "PATH", "file": "FILE"}
 
 

@@ -3,10 +3,11 @@
 import json
 import os
 import sys
+import threading
 import time
 from typing import TextIO
 
-from mlxllm.cli.terminal import columns, fold
+from mlxllm.cli.terminal import columns, fold, tell
 from mlxllm.runs import Event
 
 _PLAIN_SECONDS = 10.0
@@ -16,7 +17,7 @@ _RATE_DECAY = 0.95
 
 
 class TrainingView:
-    """Listens to a trainer's events and shows them.
+    """Listens to a trainer's events and shows them. Training goes on where nobody can read it any more.
 
     Args:
         json_lines: print every event as one JSON object a line on stdout, and nothing else.
@@ -26,6 +27,7 @@ class TrainingView:
     def __init__(self, *, json_lines: bool = False, stream: TextIO | None = None) -> None:
         self._json = json_lines
         self._stream = stream or sys.stderr
+        self._lock = threading.RLock()  # `interrupted` is called from another thread
         self._live = self._stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._max_steps = 0
         self._seconds_a_step: float | None = None
@@ -43,25 +45,24 @@ class TrainingView:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        if self._json:
-            self._print_json(event)
-        show = getattr(self, f"_on_{event['kind']}", None)
-        if show is not None:
-            show(event)
+        with self._lock:
+            if self._json:
+                tell(json.dumps(event), sys.stdout)
+            show = getattr(self, f"_on_{event['kind']}", None)
+            if show is not None:
+                show(event)
 
-    def _print_json(self, event: Event) -> None:
-        try:
-            print(json.dumps(event), flush=True)
-        except BrokenPipeError:
-            # The reader has gone; the run directory has it all, and training goes on.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def interrupted(self) -> None:
+        """Say what becomes of a signal."""
+        self.say("stopping: the running step is finished and saved; once more ends it at once, without saving")
 
     def say(self, text: str = "") -> None:
         """A line of its own, below whatever is there."""
         if self._json:
             return
-        self._close_line()
-        print(fold(text, self._stream), file=self._stream, flush=True)
+        with self._lock:
+            self._close_line()
+            tell(fold(text, self._stream), self._stream)
 
     def say_text(self, text: str, margin: str, most: int | None = None) -> None:
         """What a model wrote, at most so many lines of it, behind a margin."""
@@ -69,7 +70,7 @@ class TrainingView:
             return
         self._close_line()
         for line in text.strip().splitlines()[:most] or ["(nothing but blanks)"]:
-            print(fold(printable(line), self._stream, margin=margin, whole_words=False), file=self._stream, flush=True)
+            tell(fold(printable(line), self._stream, margin=margin, whole_words=False), self._stream)
 
     def _on_run_started(self, event: Event) -> None:
         self._max_steps = event["max_steps"]
@@ -106,7 +107,7 @@ class TrainingView:
             f"{event['footprint'] / 2**30:.2f} GiB  {_clock(eta)} left"
         )
         if self._live:
-            print(f"\r\x1b[2K{text[: columns(self._stream) - 1]}", end="", file=self._stream, flush=True)
+            tell(f"\r\x1b[2K{text[: columns(self._stream) - 1]}", self._stream, end="")
             self._line_open = True
         else:
             self.say(text)
@@ -157,7 +158,7 @@ class TrainingView:
 
     def _close_line(self) -> None:
         if self._line_open:
-            print(file=self._stream)
+            tell("", self._stream)
             self._line_open = False
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxllm import paths
-from mlxllm.cli.corpora import CORPORA, Corpus, find_corpus
+from mlxllm.cli.corpora import CORPORA, FEW_DOCUMENTS, Corpus, find_corpus
 from mlxllm.cli.help import setting
 from mlxllm.cli.progress import TrainingView
-from mlxllm.cli.terminal import fold
+from mlxllm.cli.terminal import fold, tell
 from mlxllm.cli.train import Device, check_length, exit_for, program
 from mlxllm.errors import EXIT_SIGINT, DataError, RunError
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:  # heavy modules are imported by the command
 DEFAULT_MINUTES = 3.0
 _LEAST_MINUTES = 0.5
 _FINAL_TOKENS = 200
-_FEW_DOCUMENTS = 100
-"""With fewer, a split by document may hold out none or a half; the end of the text is held out instead."""
 _FEWEST_TOKENS = {"train": 33, "val": 2}
 """The shortest row and its last target; one token and the one after it."""
 _PARTING_SECONDS = 4.0
@@ -37,7 +35,11 @@ _PARTING_SECONDS = 4.0
 def quickstart(
     minutes: Annotated[
         float | None,
-        typer.Option(metavar="M", help="Time for the whole command.", show_default=f"{DEFAULT_MINUTES:g}"),
+        typer.Option(
+            metavar="M",
+            help=f"Time for the whole command, {_LEAST_MINUTES:g} or more.",
+            show_default=f"{DEFAULT_MINUTES:g}",
+        ),
     ] = None,
     corpus: Annotated[
         str | None,
@@ -69,7 +71,7 @@ def quickstart(
             if view.run_name
             else "interrupted before training began; the same command begins again"
         )
-        print(fold(what, sys.stderr), file=sys.stderr)
+        tell(fold(what, sys.stderr), sys.stderr)
         sys.exit(EXIT_SIGINT)
     if json_:
         val = {key: view.last_val[key] for key in ("loss", "bits_per_byte")} if view.last_val else None
@@ -125,16 +127,16 @@ def _train(
     deadline: float,
     view: TrainingView,
 ) -> "Outcome":
+    from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.plan import plan_run
     from mlxllm.training.sizing import TextSize, choose
     from mlxllm.training.start import start
-    from mlxllm.training.trainer import Interrupts
 
     text = TextSize(dataset.vocab_size, dataset.train.num_tokens)
     config = choose(text, flops, str(dataset.directory), recipe.prompt, seed)
 
     view.say("3/4  training; Ctrl-C stops after the current step and saves")
-    return start(plan_run(run, config, deadline=deadline, milestones=6), view, Interrupts())
+    return start(plan_run(run, config, deadline=deadline, milestones=6), view, Interrupts(view.interrupted))
 
 
 def _new_run(run: str | None, corpus: str) -> tuple[str, Path]:
@@ -170,7 +172,7 @@ def make_dataset(name: str, corpus: str, recipe: Corpus, view: TrainingView) -> 
 
     directory = paths.folder("datasets") / Path(name).name
     source = open_source(recipe.source)
-    if not source.single_text and sum(1 for _ in islice(source.documents(), _FEW_DOCUMENTS)) < _FEW_DOCUMENTS:
+    if not source.single_text and sum(1 for _ in islice(source.documents(), FEW_DOCUMENTS)) < FEW_DOCUMENTS:
         source = ByPosition(source)
     texts = training_texts([source], recipe.val_split)
     vocab_size = recipe.vocab_size if recipe.tokenizer == "bpe" else None

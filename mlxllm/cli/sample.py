@@ -66,6 +66,8 @@ def sample(
     )
     last_seed = sampling.sample_config(seed=config.seed + num_samples - 1).seed
     biases = sampling.logit_biases(logit_bias or ())
+    for option, given in (("--prompt", prompt or ""), *(("--stop", each) for each in stop or ())):
+        sampling.check_text(given, option)
     text = _stdin() if prompt == "-" else prompt or ""
 
     loaded = sampling.load(model, device, adapter)
@@ -74,6 +76,7 @@ def sample(
     # A session keeps the prompt's keys and values from sample to sample.
     session = Session(loaded.model, loaded.tokenizer, max_kv_size=max_kv_size, kv_bits=kv_bits)
     prompt_ids = loaded.tokenizer.encode(text)
+    sampling.Length(loaded, max_kv_size=max_kv_size, kv_bits=kv_bits).check(len(prompt_ids))
     for at in range(config.seed, last_seed + 1):
         one = config.model_copy(update={"seed": at})
         generation = session.generate(prompt_ids, one, stop=stop or (), logit_bias=biases)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from mlxllm.cli.terminal import fold, tell
-from mlxllm.errors import ConfigError
+from mlxllm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # pydantic and MLX are imported by the commands that use them
     from mlxllm.config import SampleConfig
@@ -116,6 +116,23 @@ def logit_biases(given: Sequence[str]) -> dict[int, float]:
     return biases
 
 
+def check_text(text: str, where: str) -> None:
+    """Refuse what was typed in another encoding; Python keeps a byte that is no UTF-8 as half of a surrogate pair.
+
+    Args:
+        text: what came as an argument, or from a terminal.
+        where: it came from, for the message.
+
+    Raises:
+        DataError: it holds such a byte.
+    """
+    for at, char in enumerate(text):
+        if "\udc80" <= char <= "\udcff":
+            raise DataError(
+                f"{where} is not UTF-8 text: byte 0x{ord(char) - 0xDC00:02X} at character {at:,}; convert it first"
+            )
+
+
 def load(name: str, device: str | None, adapter: str | None = None) -> "LoadedModel":
     """The model on the device that was asked for, with an adapter if one is named.
 
@@ -130,6 +147,47 @@ def load(name: str, device: str | None, adapter: str | None = None) -> "LoadedMo
     if loaded.note:
         say(f"warning: {loaded.note}")
     return loaded
+
+
+class Length:
+    """Looks at how long a text is before a model reads it."""
+
+    def __init__(self, loaded: "LoadedModel", *, max_kv_size: int | None, kv_bits: int | None) -> None:
+        """For this model, and a cache with these bounds."""
+        import mlx.core as mx
+
+        from mlxllm.model.module import named_parameters
+
+        self._config, self._warned = loaded.config, False
+        self._bound = min((n for n in (max_kv_size, loaded.config.sliding_window) if n is not None), default=None)
+        weights = named_parameters(loaded.model).values()
+        widths = [array.dtype.size for array in weights if mx.issubdtype(array.dtype, mx.floating)]
+        self._number_bytes = kv_bits / 8 if kv_bits is not None else min(widths)
+
+    def check(self, tokens: int) -> None:
+        """Say, the first time, that a text is longer than what the model has learned from.
+
+        Raises:
+            ConfigError: its keys and values would not leave room for anything else.
+        """
+        from mlxllm.runtime import device_info
+
+        config, memory = self._config, device_info().memory_bytes
+        held = tokens if self._bound is None else min(tokens, self._bound)
+        numbers = 2 * config.num_hidden_layers * config.num_key_value_heads * config.resolved_head_dim
+        if (needed := held * numbers * self._number_bytes) > memory / 2:
+            raise ConfigError(
+                f"the text has {tokens:,} tokens, whose keys and values alone would take {needed / 2**30:,.1f} GiB of the "
+                f"{memory / 2**30:,.1f} GiB of memory; shorten it, or keep fewer of them with --max-kv-size"
+            )
+        made_for = config.max_position_embeddings
+        # Where positions end, a longer text is refused.
+        if tokens > made_for and not self._warned and config.positions not in ("learned", "sinusoidal"):
+            self._warned = True
+            say(
+                f"the text has {tokens:,} tokens and the model was made for {made_for:,}: it goes on, but what it writes "
+                f"will hardly make sense"
+            )
 
 
 def speed(stats: "Stats") -> str:

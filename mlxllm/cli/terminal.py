@@ -50,6 +50,22 @@ def fold(text: str, stream: TextIO, *, margin: str = "", whole_words: bool = Tru
     return "\n".join(folded)
 
 
+def tell(text: str, stream: TextIO, *, end: str = "\n") -> None:
+    """Narrate on `stream`. Where nobody can read it any more, on a closed pipe or a full disk, nothing else ends by it."""
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except (OSError, ValueError):  # the latter where it was closed
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Lead what is written to `stream` nowhere, from what still waits in its buffer on."""
+    with suppress(OSError, ValueError):  # it may be no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """The end of a sentence about an unknown name; None where no known one is like it."""
     near = get_close_matches(name, list(known), n=1)

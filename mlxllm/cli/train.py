@@ -1,5 +1,6 @@
 """`mlxllm train` and `mlxllm resume`: pre-training, headless."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -120,11 +121,11 @@ def train(
 
         show(plan.config, checked_tokens(plan), minutes, json_)
         return
+    from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.start import start
-    from mlxllm.training.trainer import Interrupts
 
     view = TrainingView(json_lines=json_)
-    end(directory, view, start(plan, view, Interrupts()))
+    end(directory, view, start(plan, view, Interrupts(view.interrupted)))
 
 
 def resume(
@@ -143,13 +144,14 @@ def resume(
     directory = find_run(run)
     begun = time.monotonic()
     from mlxllm.runtime import select_device  # MLX begins to load here
+    from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.start import resume as go_on
-    from mlxllm.training.trainer import Interrupts
 
     select_device(device)
     view = TrainingView(json_lines=json_)
     deadline = begun + 60 * minutes if minutes is not None else None
-    end(directory, view, go_on(directory, view, Interrupts(), max_steps=max_steps, deadline=deadline))
+    interrupts = Interrupts(view.interrupted)
+    end(directory, view, go_on(directory, view, interrupts, max_steps=max_steps, deadline=deadline))
 
 
 def check_length(minutes: float | None, max_steps: int | None, least: float) -> None:
@@ -187,6 +189,8 @@ def end(run: "RunDirectory", view: TrainingView, outcome: "Outcome") -> None:
 def exit_for(outcome: "Outcome") -> None:
     """Leave with the code of the signal that stopped the run, if one did."""
     if outcome.signal is not None:
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # once more in the same moment: it is leaving
         sys.exit(128 + outcome.signal)
 
 

@@ -195,7 +195,9 @@ def load_base(config: RunConfig, who: str, *, dtype: mx.Dtype | None = None) -> 
     try:
         base = load_plain(config.base_model, dtype=dtype)
     except UserError as error:
-        raise RunError(f"{who} began with {config.base_model}, which is needed again and cannot be loaded: {error}") from None
+        raise RunError(
+            f"{who} began with {config.base_model}, which is needed again and cannot be loaded: {error}"
+        ) from None
     if config.base_fingerprint and base.fingerprint != config.base_fingerprint:
         raise RunError(
             f"the weights of {config.base_model} are not those that {who} began with (SHA-256 "

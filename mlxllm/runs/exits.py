@@ -46,7 +46,8 @@ _WATCHDOG_HELP = (
     "train.batch_size with more train.grad_accum_steps avoids it"
 )
 _KILLED_HELP = (
-    "usually the system ended it for want of memory, or the machine was restarted, or native code crashed; "
+    "usually the system ended it for want of memory, or somebody did, or the machine was restarted, or native code "
+    "crashed; "
     "if it comes again, a smaller train.batch_size with more train.grad_accum_steps needs less"
 )
 
@@ -85,6 +86,8 @@ def classify_exit(returncode: int | None, log_tail: str, state: RunState | None,
         return ExitReport("finished", f"training finished{at}{told}", f"mlxllm sample --model {name} --prompt ...")
     if status == "stopped" or code in (-signal.SIGINT, -signal.SIGTERM):
         return ExitReport("stopped", f"stopped as asked{at}", resume)
+    if code == -signal.SIGHUP:
+        return ExitReport("stopped", f"its terminal was closed{at}", resume)
     if status == "out_of_memory" or _MEMORY.search(evidence):
         return ExitReport("out_of_memory", f"the device ran out of memory{at}{told}; {_LESS_MEMORY}", resume)
     if status == "diverged" or code == EXIT_DIVERGED:

@@ -38,12 +38,13 @@ from mlxllm.training.compare import (
     check_unchanged,
     comparable,
 )
+from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.methods import Material, TokenizerFiles, make_task, open_material
 from mlxllm.training.plan import Plan
 from mlxllm.training.resuming import PLANNED, checkpoint_to_resume
 from mlxllm.training.step import TrainState, TrainStep, initial_state, install
 from mlxllm.training.task import Task
-from mlxllm.training.trainer import Interrupts, Outcome, Trainer
+from mlxllm.training.trainer import Outcome, Trainer
 
 TOKENIZER_DIRECTORY = "tokenizer"
 

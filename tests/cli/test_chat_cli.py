@@ -81,7 +81,7 @@ class Terminal:
             left = end - time.monotonic()
             assert left > 0, f"no {pattern!r} in {self.seen!r}"
             if select.select([self.ours], [], [], left)[0]:
-                self.seen += os.read(self.ours, 4096).decode().replace("\r\n", "\n")
+                self.seen += os.read(self.ours, 4096).decode(errors="replace").replace("\r\n", "\n")
         text, self.seen = self.seen[: found.end()], self.seen[found.end() :]
         return text
 
@@ -99,7 +99,7 @@ class Terminal:
         end = time.monotonic() + 30
         while self.process.poll() is None and time.monotonic() < end:
             if select.select([self.ours], [], [], 0.05)[0]:
-                self.seen += os.read(self.ours, 4096).decode()
+                self.seen += os.read(self.ours, 4096).decode(errors="replace")
         assert self.process.poll() == code, self.seen
         assert self.settings() == self.before
 
@@ -190,6 +190,15 @@ def test_a_terminated_chat_leaves_the_terminal_as_it_was(terminal: Terminal) -> 
     terminal.leaves_with(143)
 
 
+def test_bytes_that_are_no_text_are_refused_and_the_chat_goes_on(terminal: Terminal) -> None:
+    terminal.wait_for("> ")
+    terminal.type(b"/nonsense\xff\xfe\n")
+    terminal.wait_for("that line is not UTF-8 text")
+    terminal.wait_for("> ")
+    terminal.type("/seed 3\n")
+    terminal.wait_for("seed is 3")
+
+
 def piped(folder: str, lines: str | bytes) -> Result:
     options = ["chat", "--model", folder, "--temp", "0", "--max-tokens", "8"]
     return CliRunner().invoke(app, options, input=lines)
@@ -212,6 +221,12 @@ def test_lines_from_a_pipe(folder: str, mlxllm_home: Path) -> None:
     assert done.stderr.count("tok/s") == 4
     assert "\x1b" not in done.stdout + done.stderr
     assert not (mlxllm_home / "chat_history").exists()
+
+
+def test_a_text_longer_than_the_model_was_made_for_is_said_once(folder: str) -> None:
+    done = piped(folder, "a" * 50 + "\n\n\n\n")
+    assert done.exit_code == 0
+    assert re.findall("the text has .*:", done.stderr) == ["the text has 66 tokens and the model was made for 64:"]
 
 
 @pytest.mark.parametrize("lines", ["once", "once\r\n", '"""once', "once\\"])

@@ -1,6 +1,7 @@
 """The command line as a whole: help is quick, mistakes end in a sentence, programs read JSON and nothing else."""
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def test_help_of_train_shows_defaults_choices_and_presets_from_where_they_are_de
 
 def test_help_of_quickstart() -> None:
     shown = options(call("quickstart", "--help").stdout)
-    assert shown["--minutes"].endswith("[default: 3]")
+    assert shown["--minutes"] == "M Time for the whole command, 0.5 or more. [default: 3]"
     assert shown["--corpus"].startswith("NAME|PATH What to learn from: stories, shakespeare, pydocs, or")
     assert shown["--corpus"].endswith("[default: stories]")
     assert shown["--seed"].endswith(f"[default: {RunConfig().train.seed}]")
@@ -130,13 +131,30 @@ def test_a_group_without_a_command_shows_its_help_and_fails(group: str) -> None:
     ("module", "arguments"),
     [("typer", ["--help"]), ("mlxllm.cli.runs", ["runs", "ls"]), ("mlx.core", ["train", "--data", "d"])],
 )
-@pytest.mark.parametrize(("number", "code", "told"), [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "")])
+@pytest.mark.parametrize(
+    ("number", "code", "told"),
+    [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")],
+)
 def test_a_signal_while_modules_load_is_no_traceback(
     module: str, arguments: list[str], number: int, code: int, told: str
 ) -> None:
     command = [sys.executable, "-c", _INTERRUPTED, module, str(int(number)), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", told)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("arguments", [["--help"], ["runs", "ls", "--json"]])
+def test_streams_that_a_shell_has_closed(arguments: list[str], closed: str) -> None:
+    script = f"{shlex.quote(sys.executable)} -m mlxllm {shlex.join(arguments)} {closed}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, cwd=REPOSITORY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (arguments == ["--help"] and closed in ("<&-", "2>&-"))
+
+
+def test_help_of_arguments_shows_no_python_types() -> None:
+    page = call("tokenizer", "train", "--help").stdout
+    assert re.search(r"^  FILES +More files", page, re.MULTILINE)
 
 
 def test_help_is_quick() -> None:

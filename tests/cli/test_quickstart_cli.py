@@ -178,3 +178,18 @@ def test_a_recipe_follows_the_text_itself_not_what_lies_beside_it(tmp_path: Path
     assert (recipe.tokenizer, recipe.tokens) == ("char", len(TEXT))
     (tmp_path / "b.md").write_text(TEXT * 20)
     assert find_corpus(str(tmp_path), 60).tokenizer == "bpe"
+
+
+def test_a_model_of_one_text_is_asked_how_that_goes_on(tmp_path: Path) -> None:
+    """Where a text begins was seen only once; what follows its first words, often in part."""
+    (tmp_path / "one.txt").write_text("\n\n  The old  cat sat on the mat.\n" + TEXT)
+    assert find_corpus(str(tmp_path / "one.txt"), 30).prompt == "The old  cat sat"
+    (tmp_path / "title.md").write_text("# Cats\n" + TEXT)
+    assert find_corpus(str(tmp_path / "title.md"), 30).prompt == "# Cats"
+    (tmp_path / "unspaced.txt").write_text(2000 * "猫")
+    assert find_corpus(str(tmp_path / "unspaced.txt"), 30).prompt == 40 * "猫"
+    (tmp_path / "long.txt").write_text(100 * TEXT)  # read in several pieces
+    assert find_corpus(str(tmp_path / "long.txt"), 30).prompt == "The old cat sat"
+    for few, prompt in ((99, "Line 0 of text."), (100, "")):
+        (tmp_path / "many.jsonl").write_text("".join(f'{{"text": "Line {n} of text."}}\n' for n in range(few)))
+        assert find_corpus(str(tmp_path / "many.jsonl"), 30).prompt == prompt

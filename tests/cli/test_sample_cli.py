@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import typer
 from typer.testing import CliRunner, Result
 
 from mlxllm.cli.sample import sample
-from mlxllm.cli.sampling import FIELDS
+from mlxllm.cli.sampling import FIELDS, Length, load
 from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, DataError, UserError
+from mlxllm.runtime import device_info
 from tests.inference.tiny import TOKENIZER, tiny, write_folder, writing_letters
 
 REPOSITORY = Path(__file__).parents[2]
@@ -170,6 +172,37 @@ def test_bad_values_are_config_errors(folder: str, arguments: list[str], said: s
 def test_a_prompt_that_is_no_text_is_refused(folder: str) -> None:
     error = invoke("--model", folder, "--prompt", "a\udcff").exception
     assert isinstance(error, UserError)
+    assert str(error) == "--prompt is not UTF-8 text: byte 0xFF at character 1; convert it first"
+    error = invoke("--model", folder, "--prompt", "a", "--stop", "\udc80").exception
+    assert isinstance(error, UserError)
+    assert str(error).startswith("--stop is not UTF-8 text: byte 0x80")
+
+
+def test_a_prompt_longer_than_the_model_was_made_for_is_said_once(folder: str) -> None:
+    options = ("--model", folder, "--temp", 0, "--max-tokens", 4, "--num-samples", 2)
+    told = "the text has 65 tokens and the model was made for 64: it goes on, but"
+    assert run(*options, "--prompt", "a" * 65).stderr.count(told) == 1
+    assert "was made for" not in run(*options, "--prompt", "a" * 64).stderr
+
+
+def test_a_prompt_that_memory_cannot_hold_is_refused(folder: str) -> None:
+    """2 layers of 2 heads of width 8, keys and values: 256 bytes a token, in float32."""
+    loaded = load(folder, "cpu")
+    memory = device_info().memory_bytes
+    Length(loaded, max_kv_size=None, kv_bits=None).check(memory // 2 // 256)
+    with pytest.raises(ConfigError, match=r"alone would take .* GiB of the .* GiB of memory; shorten it, or keep"):
+        Length(loaded, max_kv_size=None, kv_bits=None).check(memory // 2 // 256 + 1)
+    Length(loaded, max_kv_size=None, kv_bits=8).check(4 * (memory // 2 // 256))
+    Length(loaded, max_kv_size=64, kv_bits=None).check(memory)
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+def test_streams_that_a_shell_has_closed(folder: str, environment: dict[str, str], closed: str) -> None:
+    """The file with the weights must not become standard input, which is closed when Python ends."""
+    command = shlex.join([*COMMAND, "--model", folder, "--prompt", "Once", "--temp", "0", "--max-tokens", "12"])
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == run("--model", folder, "--prompt", "Once", "--temp", 0, "--max-tokens", 12).stdout
 
 
 def test_whole_characters_only_reach_a_pipe(tmp_path: Path, environment: dict[str, str]) -> None:

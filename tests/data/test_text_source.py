@@ -118,6 +118,7 @@ def test_bad_lines_are_counted_and_shown_with_their_number(tmp_path: Path) -> No
     assert problems.examples["no text field"][0] == (
         f"{path}:4: wanted 'text' or 'content', found keys 'title', 'body'"
     )
+    assert problems.examples["no text field"][2].endswith("found 'text', whose value is null and not a text")
     assert "a JSON list and not an object" in problems.examples["no text field"][1]
     assert problems.examples["undecodable line"][0] == f"{path}:6: byte 10 of the line is not UTF-8"
 

@@ -24,6 +24,8 @@ TRACEBACK = "Traceback (most recent call last):\n  File \"x.py\", line 1, in <mo
         (143, "", RUNNING, "stopped"),
         (-15, "", RUNNING, "stopped"),
         (-2, TRACEBACK, RUNNING, "stopped"),
+        (129, "", RUNNING, "stopped"),
+        (-1, "step 5", RUNNING, "stopped"),
         (4, "", RunState(status="diverged", exit_reason="loss was nan"), "diverged"),
         (4, "", RUNNING, "diverged"),
         (4, "", RunState(status="out_of_memory"), "out_of_memory"),

@@ -205,7 +205,7 @@ def test_another_base_is_refused(stopped: Path) -> None:
     with pytest.raises(RunError, match=r"weights of .*base@4 are not those that run 'run' began with"):
         tiny.go_on(stopped / "run")
     shutil.rmtree(stopped / "base")
-    with pytest.raises(RunError, match=r"run 'run' is an adapter on .*base@4, which cannot be loaded"):
+    with pytest.raises(RunError, match=r"run 'run' began with .*base@4, which is needed again and cannot be loaded"):
         tiny.go_on(stopped / "run")
     shutil.move(right, stopped / "base")
     assert tiny.go_on(stopped / "run").status == "finished"

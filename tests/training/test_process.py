@@ -2,7 +2,10 @@
 
 import json
 import random
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -96,20 +99,55 @@ def test_a_kill_before_anything_is_there(data: Path, tmp_path: Path, undisturbed
     tiny.assert_same_checkpoint(undisturbed, run.path, STEPS)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_save_and_say_how_to_go_on(data: Path, tmp_path: Path, number: int, code: int) -> None:
     run = tmp_path / "run"
     process = endless(data, run)
-    process.signal(number)
+    for _ in range(3):  # a key that bounces
+        process.signal(number)
+        time.sleep(0.02)
     assert process.wait() == code
     last = find_checkpoint(run, "last").step
     assert last >= 1
-    assert f"resume {run}" in process.stderr
+    told = process.stderr
+    assert told.count("stopping: the running step is finished and saved; once more ends it at once") == 1
+    assert told.index("stopping: ") < told.index("run run stopped") < told.index(f"resume {run}")
     assert "Traceback" not in process.stderr
     state = read_state(RunDirectory(run))
     assert state is not None
     assert (state.status, state.step) == ("stopped", last)
     assert read_events(RunDirectory(run).events)[-1]["kind"] == "run_finished"
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what a process ignores, its children do
+    try:
+        process = endless(data, run)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    process.signal(signal.SIGHUP)
+    made = steps_made(run)
+    process.wait_for(lambda: steps_made(run) > made + 20, "steps after the signal")
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 143
+
+
+@pytest.mark.parametrize("stream", ["pipe", "/dev/full", "closed"])
+@pytest.mark.parametrize("json_", [False, True], ids=["", "json"])
+def test_training_goes_on_when_nobody_can_read_it(data: Path, tmp_path: Path, stream: str, json_: bool) -> None:
+    """`2>&1 | head -2`, a full disk below `2>log`, and `2>&-`."""
+    run = tmp_path / "run"
+    if stream == "/dev/full" and not Path(stream).exists():
+        pytest.skip("there is no /dev/full here")
+    redirected = {"pipe": "2>&1 | head -c 1 >/dev/null", "/dev/full": ">/dev/full 2>&1", "closed": ">&- 2>&-"}[stream]
+    command = [sys.executable, "-m", "mlxllm", *start(data, run, "--max-steps", 12), *(["--json"] if json_ else [])]
+    script = f"{{ {shlex.join(map(str, command))}; echo $? >{shlex.quote(str(tmp_path / 'code'))}; }} {redirected}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, cwd=tiny.REPOSITORY, timeout=120)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert (tmp_path / "code").read_text() == "0\n"
+    assert find_checkpoint(run, "last").step == 12
+    assert status(RunDirectory(run)) == "finished"
 
 
 def test_a_second_trainer_is_refused(data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ from mlxllm.model.checkpoint_files import find_checkpoint, list_checkpoints
 from mlxllm.runs import RunDirectory, read_events, read_state
 from mlxllm.training.budget import Cost, steps_within
 from mlxllm.training.compare import differences
+from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.plan import default_lanes, settle
 from mlxllm.training.pretrain import with_vocabulary
-from mlxllm.training.trainer import Interrupts
 from tests.training import tiny
 
 
@@ -62,15 +63,69 @@ def test_a_run_whose_validation_has_turned_stops_early(data: Path, tmp_path: Pat
     assert (state.status, state.exit_reason) == ("finished", "validation had stopped improving")
 
 
-def test_the_second_signal_is_obeyed_at_once() -> None:
+_SIGNALLED = """
+import hashlib, signal, sys, time
+from mlxllm.training.interrupts import Interrupts
+interrupts = Interrupts(lambda: print("told", flush=True))
+with interrupts.catch():
+    for word in sys.argv[1:]:
+        if word.startswith("SIG"):
+            signal.raise_signal(signal.Signals[word])
+        elif word == "native":  # as MLX does, it works for a while without coming back to Python
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 30_000_000)
+        else:
+            time.sleep(float(word))
+print("left with", interrupts.received)
+"""
+
+
+def signalled(*words: str) -> tuple[int, str]:
+    """Exit code and output of a process that gets signals and waits, one after the other."""
+    done = subprocess.run([sys.executable, "-c", _SIGNALLED, *words], capture_output=True, text=True)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["SIGTERM"], ["SIGTERM", "SIGINT", "SIGINT", "SIGHUP"], ["SIGTERM", "0.5", "SIGTERM"]]
+)
+def test_signals_in_one_moment_are_one(words: list[str]) -> None:
+    assert signalled(*words, "0.2") == (0, "told\nleft with 15\n")
+
+
+@pytest.mark.parametrize(("again", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_later_signal_is_obeyed_at_once(again: str, code: int) -> None:
     """For whoever cannot wait for the step, or for the disk."""
-    program = (
-        "import signal; from mlxllm.training.trainer import Interrupts; i = Interrupts()\n"
-        "with i.catch():\n"
-        "    signal.raise_signal(signal.SIGTERM); print(i.received, flush=True); signal.raise_signal(signal.SIGINT)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.stdout.strip(), done.returncode) == (str(int(signal.SIGTERM)), -signal.SIGINT)
+    assert signalled("SIGINT", "1.2", again, "0.5") == (code, "told\n")
+
+
+def test_a_terminal_that_closes_twice_asks_for_no_haste() -> None:
+    assert signalled("SIGHUP", "1.2", "SIGHUP", "0.2") == (0, "told\nleft with 1\n")
+
+
+def test_signals_are_heard_while_mlx_works() -> None:
+    """The first one is answered before the work is done, and so is one that cannot wait."""
+    command = [sys.executable, "-c", _SIGNALLED, "0.01", "native"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        time.sleep(1.5)  # until it works
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "told\n"
+        time.sleep(1.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert process.stdout.read() == ""
+
+
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        interrupts = Interrupts()
+        with interrupts.catch():
+            signal.raise_signal(signal.SIGHUP)
+        assert interrupts.received is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_signals_are_given_back() -> None:

@@ -19,9 +19,10 @@ from mlxllm.data.sources import open_source
 from mlxllm.model.checkpoint_files import checkpoint_path
 from mlxllm.runs import Event, RunDirectory
 from mlxllm.tokenizer.byte import ByteTokenizer
+from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.plan import plan_run
 from mlxllm.training.start import resume, start
-from mlxllm.training.trainer import Interrupts, Outcome
+from mlxllm.training.trainer import Outcome
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -33,6 +33,7 @@ from mlxllm.errors import DataError
 
 SEPARATOR = "<|endoftext|>"
 TEXT_FIELDS = ("text", "content")
+_KINDS = {bool: "true or false", int: "a number", float: "a number", type(None): "null", list: "a list"}
 _SEPARATOR_LINE = re.compile(r"^[ \t]*<\|endoftext\|>[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 
 
@@ -207,6 +208,9 @@ def _text_of(record: object) -> str | None:
 def _shape(record: object) -> str:
     if not isinstance(record, dict):
         return f"a JSON {type(record).__name__} and not an object"
+    for key in TEXT_FIELDS:
+        if key in record:
+            return f"{key!r}, whose value is {_KINDS.get(type(record[key]), 'an object')} and not a text"
     keys = ", ".join(repr(key) for key in list(record)[:8])
     return f"keys {keys}" if keys else "no keys"
 

@@ -16,9 +16,9 @@ from mlxllm.model.checkpoint_files import find_checkpoint
 from mlxllm.runs import Event, RunDirectory
 from mlxllm.tokenizer.byte import ByteTokenizer
 from mlxllm.training.checkpoint import load_checkpoint
+from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.plan import plan_run
 from mlxllm.training.start import resume, start
-from mlxllm.training.trainer import Interrupts
 
 _STEPS = 12
 _GPU_ORDER = 5e-3
