@@ -20,10 +20,10 @@ from mlxllm.data.build import build_dataset
 from mlxllm.data.sources import open_source
 from mlxllm.runs import Event, RunDirectory
 from mlxllm.tokenizer.training import train_tokenizer
+from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.plan import plan_run
 from mlxllm.training.rows import held_out
 from mlxllm.training.start import start
-from mlxllm.training.trainer import Interrupts
 
 MODEL: dict[str, Any] = {
     "hidden_size": 192,

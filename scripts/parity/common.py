@@ -22,9 +22,9 @@ from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import build_model
 from mlxllm.runs import Event, RunDirectory
 from mlxllm.tokenizer.training import train_tokenizer
+from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.plan import Plan, plan_run
 from mlxllm.training.start import start
-from mlxllm.training.trainer import Interrupts
 
 HERE = Path(__file__).resolve().parent
 

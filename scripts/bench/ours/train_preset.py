@@ -13,9 +13,9 @@ from mlxllm.model.hf_config import architecture_of
 from mlxllm.model.hf_weights import expected_shapes
 from mlxllm.runs import RunDirectory
 from mlxllm.settings import build_config
+from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.plan import Plan, plan_run
 from mlxllm.training.start import start
-from mlxllm.training.trainer import Interrupts
 
 
 class Stopwatch:
