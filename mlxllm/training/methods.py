@@ -62,18 +62,21 @@ class Material:
         return data.summary
 
 
-def open_material(config: RunConfig, words: TokenizerFiles | None) -> tuple[RunConfig, Material]:
+def open_material(
+    config: RunConfig, words: TokenizerFiles | None, *, resuming: bool = False
+) -> tuple[RunConfig, Material]:
     """Open the data of a run, and fill in what follows from them: vocabulary, number of steps.
 
     Args:
         config: names the data.
         words: of the base model; a dataset brings its own, which must be the same.
+        resuming: see `open_dataset`.
 
     Raises:
         ConfigError, DataError: see `pretrain.open_dataset`, `sft.open_sft_data`, `dpo.open_dpo_data`.
     """
     if config.method == "pretrain":
-        dataset = open_dataset(config)
+        dataset = open_dataset(config, resuming=resuming)
         if words is not None:
             check_same_tokenizer(words.tokenizer.fingerprint, dataset, config.base_model)
         config = with_vocabulary(config, dataset)

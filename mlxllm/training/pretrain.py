@@ -14,9 +14,16 @@ from mlxllm.training.objectives import next_token_loss
 from mlxllm.training.step import Objective
 from mlxllm.training.task import Task
 
+READ_WHOLE_BYTES = 2 << 30
+"""A dataset up to this size is read and hashed before a run goes on with it: a few seconds."""
 
-def open_dataset(config: RunConfig) -> TokenDataset:
+
+def open_dataset(config: RunConfig, *, resuming: bool = False) -> TokenDataset:
     """The dataset that a configuration names, with two splits to work with.
+
+    Args:
+        config: names it.
+        resuming: it has been trained on before, and must be the same to the last byte; see `READ_WHOLE_BYTES`.
 
     Raises:
         ConfigError: none is named, or there is none of that name.
@@ -24,7 +31,9 @@ def open_dataset(config: RunConfig) -> TokenDataset:
     """
     if not config.data.dataset:
         raise ConfigError("no dataset is named; give one with --data NAME (`mlxllm data build` makes one)")
-    dataset = TokenDataset.open(paths.existing("datasets", config.data.dataset))
+    directory = paths.existing("datasets", config.data.dataset)
+    verify = resuming and sum(p.stat().st_size for p in directory.glob("*.bin")) <= READ_WHOLE_BYTES
+    dataset = TokenDataset.open(directory, verify=verify)
     for split in (dataset.train, dataset.val):
         if split.num_tokens < 2:
             raise DataError(

@@ -107,7 +107,7 @@ def resume(
         if config.train.gradient_checkpointing:
             evaluate_in_depth()
         words = TokenizerFiles(load_tokenizer(_tokenizer(run)), _tokenizer(run)) if config.base_model else None
-        config, material = open_material(config, words)
+        config, material = open_material(config, words, resuming=True)
         extend = max_steps is not None or deadline is not None
         found, warnings = checkpoint_to_resume(run, config, extend=extend)
         loaded = None

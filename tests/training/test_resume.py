@@ -209,6 +209,18 @@ def test_ids_that_no_tokenizer_made_are_a_sentence_not_a_crash(data: Path, tmp_p
             tiny.train(tmp_path / f"run-{when}", recipe(copy, "adamw", max_steps=100))
 
 
+def test_a_shard_that_was_changed_is_refused_on_resume(data: Path, tmp_path: Path) -> None:
+    """Also where every id is one that the tokenizer has."""
+    copy = tiny.dataset(tmp_path / "data")
+    tiny.train(tmp_path / "run", recipe(copy, "adamw"), tiny.Listener(tiny.saved_at(6)))
+    shard = copy / "train-00000.bin"
+    raw = bytearray(shard.read_bytes())
+    raw[-2] ^= 1
+    shard.write_bytes(raw)
+    with pytest.raises(DataError, match=r"train-00000.bin has been changed since it was built"):
+        tiny.go_on(tmp_path / "run")
+
+
 def test_minutes_become_steps_in_the_config(data: Path, tmp_path: Path) -> None:
     from time import monotonic
 
