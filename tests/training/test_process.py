@@ -211,7 +211,7 @@ def test_a_full_disk_ends_in_one_sentence(data: Path, tmp_path: Path, limit: int
     assert "cannot write the checkpoint of step" in told
     assert "make room" in told
     assert not list((run / "checkpoints").glob(".*"))
-    assert find_checkpoint(run, "last").step == stable
+    assert find_checkpoint(run, "last").step == 20  # what the run had come to before stays
     assert tiny.checkpoint_bytes(run, stable) == before
     succeeded(call("resume", run))
     assert find_checkpoint(run, "last").step == 40

@@ -153,7 +153,7 @@ def test_without_copies_and_without_the_base_it_says_what_is_missing(
     assert tiny.go_on(tmp_path / "other").status == "finished", "all that it needs lies in the run"
     shutil.rmtree(mlxllm_home / "cache")
     (tmp_path / "run" / REFERENCES_FILE).unlink()
-    with pytest.raises(RunError, match=r"run 'run' .*base@4.*which cannot be loaded"):
+    with pytest.raises(RunError, match=r"run 'run' .*base@4.*needed again and cannot be loaded"):
         tiny.go_on(tmp_path / "run")
 
 
