@@ -107,13 +107,12 @@ def _conversations(
     from mlxllm.config import DataConfig
     from mlxllm.conversation import check_train_on, examples
     from mlxllm.conversation.opening import open_records
-    from mlxllm.data.packing import Text, pack
+    from mlxllm.conversation.packing import pack_examples
 
     train_on = check_train_on(wanted.train_on or DataConfig().train_on)
     opened = open_records([wanted.file])
     found = list(examples(opened.train, chat_format, opened.report, train_on=train_on))
-    rows = pack([Text(example.token_ids, example.loss_mask) for example in found], length)
-    _note_packing(opened.report, found, rows, length)
+    rows = pack_examples(found, length, opened.report)
     shown = found[: wanted.limit]
     if json_:
         records = [_as_object(example, words, length) for example in shown]
@@ -145,14 +144,6 @@ def _conversations(
             ),
         ],
     )
-
-
-def _note_packing(report: "Report", found: Sequence["Example"], rows: "PackedRows", length: int) -> None:
-    for number in rows.truncated:
-        report.note(f"longer than a row of {length:,} tokens: the end is cut off", found[number].where)
-    for number in rows.dropped:
-        report.drop(f"nothing to train on within {length:,} tokens", found[number].where)
-        report.used -= 1
 
 
 def _pairs(

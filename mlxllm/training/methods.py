@@ -17,6 +17,7 @@ from mlxllm.runs import RunDirectory
 from mlxllm.tokenizer import Tokenizer
 from mlxllm.training import dpo, sft
 from mlxllm.training.compare import check_same_tokenizer
+from mlxllm.training.objectives import next_token_objective
 from mlxllm.training.pretrain import open_dataset, pretrain_task, with_vocabulary
 from mlxllm.training.references import references
 from mlxllm.training.task import Task
@@ -125,7 +126,7 @@ def make_task(config: RunConfig, material: Material, run: RunDirectory, referenc
     if isinstance(data, sft.SftData):
         return Task(
             rows=sft.sft_rows(data, a_step, config.train.seed),
-            objective=sft.sft_objective(config),
+            objective=next_token_objective(config.train),
             validation=sft.SftValidation(data.val, config.train.batch_size) if data.val is not None else None,
             num_tokens=data.num_tokens,
             tokens_per_step=a_step * data.train.inputs.shape[1],

@@ -3,10 +3,13 @@
 Shapes: B batch, T time, N = B * T, C tokens of one chunk, D hidden, V vocabulary.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import mlx.core as mx
 
+from mlxllm.config import TrainConfig
 from mlxllm.model.cpu_math import exp_nonpositive, worthwhile
 from mlxllm.model.transformer import Transformer
 
@@ -136,3 +139,13 @@ def next_token_loss(
     if balance is not None and model.training:
         loss = loss + model.config.router_aux_loss_coef * balance * num_tokens
     return loss, num_tokens
+
+
+def next_token_objective(train: TrainConfig) -> Callable[..., tuple[mx.array, mx.array]]:
+    """`next_token_loss` under a recipe: (model, inputs, targets[, loss_mask, positions]) -> summed loss and count."""
+    return partial(
+        next_token_loss,
+        chunk_tokens=train.loss_chunk_tokens,
+        z_loss=train.z_loss,
+        label_smoothing=train.label_smoothing,
+    )

@@ -1,6 +1,5 @@
 """Pre-training: the next token of rows cut from one long stream."""
 
-import mlx.core as mx
 import numpy as np
 
 from mlxllm import paths
@@ -8,10 +7,8 @@ from mlxllm.config import RunConfig
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, DataError
 from mlxllm.evaluation.perplexity import Evaluator
-from mlxllm.model.transformer import Transformer
 from mlxllm.training.loader import TokenLoader
-from mlxllm.training.objectives import next_token_loss
-from mlxllm.training.step import Objective
+from mlxllm.training.objectives import next_token_objective
 from mlxllm.training.task import Task
 
 READ_WHOLE_BYTES = 2 << 30
@@ -76,7 +73,7 @@ def pretrain_task(config: RunConfig, dataset: TokenDataset) -> Task:
     return Task(
         method="pretrain",
         rows=TokenRows(loader),
-        objective=_objective(config),
+        objective=next_token_objective(config.train),
         validation=Evaluator(
             dataset.val,
             dataset.tokenizer.byte_lengths(),
@@ -91,19 +88,3 @@ def pretrain_task(config: RunConfig, dataset: TokenDataset) -> Task:
         tokens_per_step=loader.tokens_per_step,
         about={"dataset": dataset.name, "tokenizer": dataset.manifest.tokenizer.kind},
     )
-
-
-def _objective(config: RunConfig) -> Objective:
-    train = config.train
-
-    def objective(model: Transformer, inputs: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
-        return next_token_loss(
-            model,
-            inputs,
-            targets,
-            chunk_tokens=train.loss_chunk_tokens,
-            z_loss=train.z_loss,
-            label_smoothing=train.label_smoothing,
-        )
-
-    return objective

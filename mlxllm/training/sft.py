@@ -4,7 +4,6 @@ Shapes: B rows, T tokens of a row.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from itertools import chain
@@ -15,16 +14,15 @@ import numpy as np
 
 from mlxllm.config import RunConfig
 from mlxllm.conversation.chat_format import ChatFormat
-from mlxllm.conversation.masks import Example, examples
+from mlxllm.conversation.masks import examples
 from mlxllm.conversation.opening import open_records
+from mlxllm.conversation.packing import pack_examples
 from mlxllm.conversation.report import Report
 from mlxllm.data.packing import PackedRows, Text, pack
 from mlxllm.errors import DataError
 from mlxllm.evaluation.perplexity import token_losses
 from mlxllm.model.transformer import Transformer
-from mlxllm.training.objectives import next_token_loss
 from mlxllm.training.rows import RowLoader, held_out
-from mlxllm.training.step import Objective
 
 KEYS = ("inputs", "targets", "loss_mask", "positions")
 
@@ -72,7 +70,7 @@ def open_sft_data(config: RunConfig, chat_format: ChatFormat) -> SftData:
         val = list(examples(chain([first], opened.val), chat_format, opened.val_report, train_on=data.train_on))
     else:
         texts, val = held_out(texts, data.val_split)
-    rows = _packed(texts, data.max_seq_len, report)
+    rows = pack_examples(texts, data.max_seq_len, report)
     if not len(rows.inputs):
         raise DataError(
             f"none of {report.read:,} records has anything left to train on within {data.max_seq_len:,} tokens; use a "
@@ -82,16 +80,6 @@ def open_sft_data(config: RunConfig, chat_format: ChatFormat) -> SftData:
     if val_rows is not None and not len(val_rows.inputs):
         val_rows = None
     return SftData(rows, val_rows, report, _fingerprint(rows, val_rows))
-
-
-def _packed(texts: Sequence[Example], max_seq_len: int, report: Report) -> PackedRows:
-    rows = pack([Text(e.token_ids, e.loss_mask) for e in texts], max_seq_len)
-    for number in rows.truncated:
-        report.note(f"longer than a row of {max_seq_len:,} tokens: the end is cut off", texts[number].where)
-    for number in rows.dropped:
-        report.drop(f"nothing to train on within {max_seq_len:,} tokens", texts[number].where)
-        report.used -= 1
-    return rows
 
 
 def _fingerprint(*parts: PackedRows | None) -> str:
@@ -107,27 +95,6 @@ def sft_rows(data: SftData, rows_per_step: int, seed: int) -> RowLoader:
     """The loader of the training rows."""
     rows = [{key: getattr(data.train, key)[r] for key in KEYS} for r in range(len(data.train.inputs))]
     return RowLoader(rows, KEYS, rows_per_step, seed)
-
-
-def sft_objective(config: RunConfig) -> Objective:
-    """Cross-entropy of the tokens that are to be learned, each text of a row by itself."""
-    train = config.train
-
-    def objective(
-        model: Transformer, inputs: mx.array, targets: mx.array, loss_mask: mx.array, positions: mx.array
-    ) -> tuple[mx.array, mx.array]:
-        return next_token_loss(
-            model,
-            inputs,
-            targets,
-            loss_mask,
-            positions,
-            chunk_tokens=train.loss_chunk_tokens,
-            z_loss=train.z_loss,
-            label_smoothing=train.label_smoothing,
-        )
-
-    return objective
 
 
 @dataclass(frozen=True)

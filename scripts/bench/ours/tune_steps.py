@@ -20,6 +20,7 @@ from mlxllm.model.adapters import adapt, adapters_off
 from mlxllm.model.loading import load_hf_folder
 from mlxllm.model.transformer import Transformer
 from mlxllm.training import dpo, sft
+from mlxllm.training.objectives import next_token_objective
 from mlxllm.training.plan import default_lanes
 from mlxllm.training.step import Batch, StepMetrics, TrainState, TrainStep, initial_state, install
 
@@ -106,7 +107,7 @@ def tune(model: Transformer, config: RunConfig, content: dict[str, Any]) -> dict
     score = sft.SftValidation(rows, config.train.batch_size)
     first = score(model)["all"]
     loader = sft.sft_rows(sft.SftData(rows, None, Report(), ""), config.train.batch_size, seed=0)
-    trainer = Trainer(model, config, sft.sft_objective(config))
+    trainer = Trainer(model, config, next_token_objective(config.train))
     mx.reset_peak_memory()
     steps = math.ceil(len(rows.inputs) / config.train.batch_size)
     with runtime.blas_for_lanes(config.train.lanes):
