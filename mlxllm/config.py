@@ -310,6 +310,8 @@ class RunConfig(Section):
     """What is trained: the next token of texts, answers in conversations, or the preference between two answers."""
     base_model: str = ""
     """The model whose weights training begins with; none draws fresh ones."""
+    base_adapter: str = ""
+    """An adapter that is merged into them first."""
     base_fingerprint: str = ""
     """SHA-256 of those weights, so that a run that needs them again notices when they have changed."""
     model: ModelConfig = ModelConfig()

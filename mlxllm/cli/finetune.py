@@ -21,6 +21,13 @@ ADAPTERS = "Adapters (one of these switches them on; without, all weights are tr
 Model = Annotated[
     str, typer.Option(metavar="M", help="What to begin with: a run (RUN, RUN@STEP, RUN@best) or a folder.")
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="Merge this adapter into the model first: a folder of ours, mlx-lm's or PEFT's, or a run that trained one.",
+    ),
+]
 Records = Annotated[
     list[str],
     typer.Option("--data", metavar="FILES", help="A file, a folder or owner/name on the Hub; may be repeated."),
@@ -129,6 +136,7 @@ FLAGS = {
 def sft(
     model: Model,
     data: Records,
+    adapter: Adapter = None,
     run: Run = None,
     val_data: ValRecords = None,
     val_split: ValSplit = None,
@@ -161,12 +169,13 @@ def sft(
 ) -> None:
     """Teach a model to answer, from conversations."""
     flags = _given(locals())
-    _tune("sft", model, data, val_data, run, config, set_, minutes, flags, device, dry_run, json_)
+    _tune("sft", model, adapter, data, val_data, run, config, set_, minutes, flags, device, dry_run, json_)
 
 
 def dpo(
     model: Model,
     data: Records,
+    adapter: Adapter = None,
     run: Run = None,
     val_data: ValRecords = None,
     val_split: ValSplit = None,
@@ -203,7 +212,7 @@ def dpo(
 ) -> None:
     """Teach a model which of two answers is the better one, without a reward model."""
     flags = _given(locals())
-    _tune("dpo", model, data, val_data, run, config, set_, minutes, flags, device, dry_run, json_)
+    _tune("dpo", model, adapter, data, val_data, run, config, set_, minutes, flags, device, dry_run, json_)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -244,6 +253,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 def _tune(
     method: Literal["sft", "dpo"],
     model: str,
+    adapter: str | None,
     data: list[str],
     val_data: list[str] | None,
     run: str | None,
@@ -279,7 +289,7 @@ def _tune(
     select_device(device)
     view = TrainingView(json_lines=json_)
     deadline = begun + 60 * minutes if minutes is not None else None
-    plan = plan_run(directory, resolved, model_name=model, deadline=deadline)
+    plan = plan_run(directory, resolved, model_name=model, adapter_name=adapter, deadline=deadline)
     _check(plan)
     _tell(plan.material.report, plan.material.summary, view)
     if dry_run:

@@ -48,12 +48,19 @@ class StoredAdapter:
     """The model that it was trained on, as it was called then."""
     base_fingerprint: str | None
     """SHA-256 of that model's weights, where mlxllm wrote the files."""
+    base_adapter: str = ""
+    """An adapter that had been merged into that model before, if any."""
     expected: tuple[str, ...] = ()
     """The matrices that must be among the arrays, where the files name them."""
 
 
 def save_adapter(
-    model: Transformer, folder: Path, *, base_name: str | None = None, base_fingerprint: str | None = None
+    model: Transformer,
+    folder: Path,
+    *,
+    base_name: str | None = None,
+    base_adapter: str = "",
+    base_fingerprint: str | None = None,
 ) -> None:
     """Write the adapters of `model` so that mlx-lm loads them, and `load_adapter`.
 
@@ -63,6 +70,7 @@ def save_adapter(
         model: adapted.
         folder: made if need be; files there are replaced.
         base_name: what the base is called.
+        base_adapter: what the adapter is called that was merged into it before.
         base_fingerprint: of the base's weights, so that the adapter is not put on another model by mistake.
 
     Raises:
@@ -90,6 +98,7 @@ def save_adapter(
             "keys": sorted(keys),
         },
         "model": base_name,
+        **({"base_adapter": base_adapter} if base_adapter else {}),
         "base_fingerprint": base_fingerprint,
     }
     temporary = folder / f".{os.getpid()}.{ADAPTER_FILE}"
@@ -120,10 +129,13 @@ def load_adapter(model: Transformer, folder: Path, *, base_fingerprint: str | No
     """
     stored = read_adapter(folder, model.config)
     if None not in (base_fingerprint, stored.base_fingerprint) and base_fingerprint != stored.base_fingerprint:
+        base, remedy = stored.base_name or "a model", "give the model that it was trained on"
+        if stored.base_adapter:
+            base += f" and the adapter {stored.base_adapter}"
+            remedy = "adapters do not stack on each other: take the run that trained it as --model"
         raise ModelError(
-            f"the adapter {folder} was trained on {stored.base_name or 'a model'} with weights "
-            f"{str(stored.base_fingerprint)[:12]}, and these are {str(base_fingerprint)[:12]}; give the model that it "
-            f"was trained on"
+            f"the adapter {folder} was trained on {base} with weights {str(stored.base_fingerprint)[:12]}, and these are "
+            f"{str(base_fingerprint)[:12]}; {remedy}"
         )
     _check_shapes(model, stored)
     attach(model, stored.arrays, stored.spec)
@@ -183,10 +195,11 @@ def _from_mlx_lm(
         last = config.num_hidden_layers
         first = max(0, last - blocks) if blocks > 0 else 0
         expected = tuple(_our_name(f"model.layers.{i}.{key}") for i in range(first, last) for key in keys)
-    base, fingerprint = (
-        value if isinstance(value, str) else None for value in (settings.get("model"), settings.get("base_fingerprint"))
+    base, merged, fingerprint = (
+        value if isinstance(value := settings.get(key), str) else None
+        for key in ("model", "base_adapter", "base_fingerprint")
     )
-    return StoredAdapter(file, spec, arrays, base, fingerprint, expected)
+    return StoredAdapter(file, spec, arrays, base, fingerprint, merged or "", expected)
 
 
 def _from_peft(file: Path, settings: Mapping[str, Any], tensors: Mapping[str, mx.array]) -> StoredAdapter:

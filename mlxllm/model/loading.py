@@ -4,33 +4,25 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
 
 import mlx.core as mx
-from pydantic import ValidationError
 
-from mlxllm import paths
 from mlxllm.config import ModelConfig, RunConfig
 from mlxllm.errors import ConfigError, ModelError, RunError, UserError
 from mlxllm.model.adapter_files import (
     ADAPTER_CONFIG_FILE,
-    ADAPTER_FILE,
     load_adapter,
     read_adapter,
 )
 from mlxllm.model.adapters import adapt, fused, has_adapters
 from mlxllm.model.checkpoint_files import (
-    CHECKPOINTS_DIRECTORY,
-    MANIFEST_FILE,
     MODEL_FILE,
     TRAINABLE_FILE,
     TRAINER_FILE,
     WEIGHT_FILES,
     find_checkpoint,
-    verify_checkpoint,
 )
 from mlxllm.model.hf_folder import (
-    CONFIG_FILE,
     TOKENIZER_DIRECTORY,
     folder_tokenizer,
     history_in,
@@ -42,14 +34,12 @@ from mlxllm.model.hf_folder import (
 )
 from mlxllm.model.hf_weights import check_weights
 from mlxllm.model.module import set_parameters
+from mlxllm.model.naming import Which, find_adapter, find_model, is_run, lasting_name, read_run_config
 from mlxllm.model.quantized_models import is_quantized
 from mlxllm.model.transformer import Transformer
 from mlxllm.model.weight_files import read_object, read_safetensors
-from mlxllm.runs.files import read_json, sha256_of_file
+from mlxllm.runs.files import sha256_of_file
 from mlxllm.tokenizer import Tokenizer, load_tokenizer
-
-Which = Literal["last", "best"] | int
-"""A checkpoint of a run."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +74,7 @@ class LoadedModel:
     @property
     def address(self) -> str:
         """A name that still finds these weights, but for a stacked adapter, when their run has gone on, from any folder."""
-        if self.step is None:
-            return str(self.path.absolute())
-        run = self.path.parent.parent.absolute()
-        name = run.name if run.parent == paths.folder("runs").absolute() else str(run)
-        return f"{name}@{self.step}"
+        return lasting_name(self.path)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -114,7 +100,7 @@ def load_model(name: str, *, adapter: str | None = None, dtype: mx.Dtype | None 
         ModelError: the folder's config.json or weights cannot be used, or the adapter belongs to another model.
         DataError: the tokenizer is missing or damaged.
     """
-    path, which = _find(name)
+    path, which = find_model(name)
     if is_run(path):
         loaded = _load_run(name, path, "last" if which is None else which, dtype)
     else:
@@ -134,37 +120,16 @@ def load_model_tokenizer(name: str) -> Tokenizer:
         ConfigError: there is no such model.
         ModelError, DataError: its tokenizer is missing or damaged.
     """
-    path, _ = _find(name)
+    path, _ = find_model(name)
     if is_run(path):
         return load_tokenizer(path / TOKENIZER_DIRECTORY)
     read_hf_config(path)
     return folder_tokenizer(path)
 
 
-def _find(name: str) -> tuple[Path, Which | None]:
-    """The folder that `name` means, and the checkpoint that it asks for."""
-    base, which = _parse(name)
-    if not base.strip():
-        raise ConfigError(
-            f"{name!r} names no model; give a run (`mlxllm runs ls` lists them), RUN@STEP, RUN@best, or a folder with a model"
-        )
-    path = _existing(base)
-    if path.parent.name == CHECKPOINTS_DIRECTORY and path.name.startswith("step-") and which is None:
-        digits = path.name.removeprefix("step-")
-        path, which = path.parent.parent, int(digits) if digits.isdecimal() else None
-    if not path.is_dir():
-        raise ModelError(
-            f"{path} is a file; a model is a run, or a folder with {CONFIG_FILE} and .safetensors files: "
-            f"give that folder"
-        )
-    if which is not None and not is_run(path):
-        raise ConfigError(f"{path} is not a run, so it has no checkpoint @{which}; leave @{which} out")
-    return path, which
-
-
-def load_plain(name: str, *, dtype: mx.Dtype | None = None) -> LoadedModel:
+def load_plain(name: str, *, adapter: str | None = None, dtype: mx.Dtype | None = None) -> LoadedModel:
     """As `load_model`; adapters are merged, so that training can begin with it."""
-    loaded = load_model(name, dtype=dtype)
+    loaded = load_model(name, adapter=adapter, dtype=dtype)
     return replace(loaded, model=fused(loaded.model)) if has_adapters(loaded.model) else loaded
 
 
@@ -192,82 +157,17 @@ def load_base(config: RunConfig, who: str, *, dtype: mx.Dtype | None = None) -> 
     Raises:
         RunError: it is gone, or its weights are others by now.
     """
+    name = config.base_model + (f" with the adapter {config.base_adapter}" if config.base_adapter else "")
     try:
-        base = load_plain(config.base_model, dtype=dtype)
+        base = load_plain(config.base_model, adapter=config.base_adapter or None, dtype=dtype)
     except UserError as error:
-        raise RunError(
-            f"{who} began with {config.base_model}, which is needed again and cannot be loaded: {error}"
-        ) from None
+        raise RunError(f"{who} began with {name}, which is needed again and cannot be loaded: {error}") from None
     if config.base_fingerprint and base.fingerprint != config.base_fingerprint:
         raise RunError(
-            f"the weights of {config.base_model} are not those that {who} began with (SHA-256 "
+            f"the weights of {name} are not those that {who} began with (SHA-256 "
             f"{config.base_fingerprint[:12]} -> {base.fingerprint[:12]}); put them back, or train again"
         )
     return base
-
-
-def is_run(path: Path) -> bool:
-    """Whether the folder is a run, begun at least, rather than a model in Hugging Face's form."""
-    if (path / CHECKPOINTS_DIRECTORY).is_dir():
-        return True
-    config = path / CONFIG_FILE
-    try:
-        raw = read_json(config) if config.is_file() else None
-    except UserError:
-        return False
-    return isinstance(raw, dict) and {"model", "train"} <= raw.keys()
-
-
-def read_run_config(run_path: Path) -> RunConfig:
-    """The config.json of a run.
-
-    Raises:
-        RunError: it is missing, damaged, or has settings that this version does not know.
-    """
-    path = run_path / CONFIG_FILE
-    try:
-        raw = read_json(path)
-        if not isinstance(raw, dict):
-            raise UserError(f"{path} does not hold a JSON object, which the settings of a run are")
-        return RunConfig.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        wrong = (
-            first["msg"]
-            .removeprefix("Value error, ")
-            .replace("Input should", f"{place} is {first['input']!r}, but it should", 1)
-        )
-        if first["type"] == "extra_forbidden":
-            wrong = f"the setting {place} is not known"
-        raise RunError(
-            f"{path} is not a config that this mlxllm can use: {wrong}; was the run made with another version?"
-        ) from None
-    except UserError as error:
-        raise RunError(f"run {run_path.name!r} cannot be used: {error}") from None
-
-
-def _parse(name: str) -> tuple[str, Which | None]:
-    base, at, which = name.rpartition("@")
-    if not at or Path(name).expanduser().exists():
-        return name, None
-    if which in ("last", "best"):
-        return base, "last" if which == "last" else "best"
-    if which.isascii() and which.isdecimal():
-        return base, int(which)
-    raise ConfigError(f"{name!r} asks for the checkpoint {which!r}; write {base}@STEP, a number, or {base}@best")
-
-
-def _existing(name: str) -> Path:
-    try:
-        return paths.existing("runs", name)
-    except ConfigError:
-        if name.count("/") == 1 and not paths.is_path(name):
-            raise ConfigError(
-                f"there is no run or folder {name!r}; a model of the Hub is first downloaded, e.g. with "
-                f"`hf download {name} --local-dir ./{name.split('/')[1]}`, and its folder given"
-            ) from None
-        raise
 
 
 def _load_run(name: str, path: Path, which: Which, dtype: mx.Dtype | None) -> LoadedModel:
@@ -315,7 +215,7 @@ def _check_vocabulary(name: str, config: ModelConfig, tokenizer: Tokenizer) -> N
 
 def _with_adapter(loaded: LoadedModel, name: str) -> LoadedModel:
     """The model with an adapter stacked on it; adapters that it has already are merged."""
-    folder = _adapter_folder(name)
+    folder = find_adapter(name)
     model = fused(loaded.model) if has_adapters(loaded.model) else loaded.model
     stored = read_adapter(folder, loaded.config)
     # The fingerprint reads all weights: only where there is one to compare with.
@@ -326,27 +226,3 @@ def _with_adapter(loaded: LoadedModel, name: str) -> LoadedModel:
     history = history_in(read_object(noted)) if noted.is_file() else (*loaded.history, "sft")
     files = (stored.file, stored.file.with_name(ADAPTER_CONFIG_FILE), *loaded.weight_files)
     return replace(loaded, model=model, history=history, weight_files=files, adapter=folder)
-
-
-def _adapter_folder(name: str) -> Path:
-    """The folder with the files of the adapter that a command line calls `name`."""
-    base, which = _parse(name)
-    try:
-        path = paths.existing("runs", base)
-    except ConfigError:
-        raise ConfigError(
-            f"there is no adapter {name!r}; give a folder with {ADAPTER_FILE} (or PEFT's files), or a run that trained one"
-        ) from None
-    if not path.is_dir():
-        raise ModelError(
-            f"{path} is a file; an adapter is a folder with {ADAPTER_FILE} and {ADAPTER_CONFIG_FILE}: give that"
-        )
-    if is_run(path):
-        path = find_checkpoint(path, "last" if which is None else which, hashed=(ADAPTER_FILE, TRAINER_FILE)).path
-        if not (path / ADAPTER_FILE).is_file():
-            raise ConfigError(f"run {base!r} trained all weights, not an adapter; use it as --model {name}")
-    elif which is not None:
-        raise ConfigError(f"{path} is not a run, so it has no checkpoint @{which}; leave @{which} out")
-    elif (path / MANIFEST_FILE).is_file() and (reason := verify_checkpoint(path, (ADAPTER_FILE, TRAINER_FILE))):
-        raise RunError(f"the adapter {path} cannot be used: {reason}; take another checkpoint")
-    return path

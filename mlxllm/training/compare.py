@@ -23,7 +23,7 @@ UNCOMPARED = {
 
 def comparable(config: RunConfig) -> dict[str, Any]:
     """The settings that decide the weights, as plain values."""
-    raw = config.model_dump(mode="json", exclude={"sample", "preset", "base_model", "base_fingerprint"})
+    raw = config.model_dump(mode="json", exclude={"sample", "preset", "base_model", "base_adapter", "base_fingerprint"})
     for section, names in UNCOMPARED.items():
         raw[section] = {k: v for k, v in raw[section].items() if k not in names}
     return raw

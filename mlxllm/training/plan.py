@@ -10,6 +10,7 @@ from mlxllm.config import RunConfig
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, RunError
 from mlxllm.model.loading import LoadedModel, load_plain, refuse_packed
+from mlxllm.model.naming import lasting_name
 from mlxllm.runs import RunDirectory
 from mlxllm.runtime import compute_dtype, device_info
 from mlxllm.settings import parse_config
@@ -37,19 +38,29 @@ def plan_run(
     config: RunConfig,
     *,
     model_name: str | None = None,
+    adapter_name: str | None = None,
     deadline: float | None = None,
     milestones: int | None = None,
 ) -> Plan:
     """Check a new run against its data and the machine, and fill in what the configuration left open.
 
+    Args:
+        run: where it is to be.
+        config: what is asked for.
+        model_name: what it begins with, as `load_model` takes it.
+        adapter_name: an adapter that is merged into that model first.
+        deadline: see `Plan`.
+        milestones: see `Plan`.
+
     Raises:
         ConfigError: settings that do not fit each other, the data or the model.
         DataError: the data are missing, damaged, or leave nothing to train on.
+        ModelError: the model cannot be used, or the adapter belongs to another one.
         RunError: there is such a run already.
     """
     if run.config.exists():
         raise RunError(already_exists(run, config))
-    base = load_plain(model_name) if model_name is not None else None
+    base = load_plain(model_name, adapter=adapter_name) if model_name is not None else None
     if base is not None:
         if config.lora is None:
             refuse_packed(base)
@@ -57,6 +68,7 @@ def plan_run(
             **config.model_dump(mode="json"),
             "model": base.config.model_dump(mode="json"),
             "base_model": base.address,
+            "base_adapter": lasting_name(base.adapter) if base.adapter is not None else "",
             "base_fingerprint": base.fingerprint,
         }
         config = parse_config(raw, f"--model {model_name}")

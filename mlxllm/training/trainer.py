@@ -258,7 +258,11 @@ class Trainer:
         def write_adapter(folder: Path) -> None:
             config = self.config
             save_adapter(
-                self.model, folder, base_name=config.base_model, base_fingerprint=config.base_fingerprint or None
+                self.model,
+                folder,
+                base_name=config.base_model,
+                base_adapter=config.base_adapter,
+                base_fingerprint=config.base_fingerprint or None,
             )
 
         return save_checkpoint(self.run.path, self.state, self.progress, write_adapter)

@@ -11,8 +11,9 @@ import pytest
 from mlxllm.estimate import count_trained
 from mlxllm.model.adapters import adapters
 from mlxllm.model.hf_folder import save_hf_folder
-from mlxllm.model.loading import load_model, read_run_config
+from mlxllm.model.loading import load_model
 from mlxllm.model.module import named_parameters
+from mlxllm.model.naming import read_run_config
 from mlxllm.model.quantization import QuantizedLinear
 from mlxllm.presets import TUNING_PRESETS
 from mlxllm.tokenizer.byte import ByteTokenizer
@@ -335,9 +336,9 @@ def test_adapters_that_do_not_belong_to_a_model(
     say = ("--prompt", "Once", "--max-tokens", 2, "--temp", 0)
 
     def refused(code: int, message: str, model: str, adapter: object) -> None:
-        for command in ("sample", "chat"):
-            more = say if command == "sample" else ()
-            assert re.search(message, sentence(call(command, "--model", model, "--adapter", adapter, *more), code))
+        more = {"sample": say, "chat": (), "sft": ("--data", "talk.jsonl"), "dpo": ("--data", "pairs.jsonl")}
+        for command, options in more.items():
+            assert re.search(message, sentence(call(command, "--model", model, "--adapter", adapter, *options), code))
 
     stacked = succeeded(call("sample", "--model", "base", "--adapter", "r", *say, "--json"))
     alone = succeeded(call("sample", "--model", "r", *say, "--json"))
@@ -353,8 +354,32 @@ def test_adapters_that_do_not_belong_to_a_model(
     refused(1, r"was trained on \S+base with weights", "odd", "r")
     refused(2, r"run 'full' trained all weights, not an adapter; use it as --model full", "base", "full")
     refused(1, r"run 'r' has no checkpoint of step 9; there are the steps", "base", "r@9")
+    refused(2, r"there is no adapter 'nowhere'; give a folder with adapters.safetensors", "base", "nowhere")
+    refused(1, r"talk.jsonl is a file; an adapter is a folder with", "base", "./talk.jsonl")
+    refused(1, r"odd holds no adapter: neither adapters.safetensors", "base", "./odd")
+
+    # Another on top of it knows of both.
+    both = ("--model", "base", "--adapter", "r", "--data", "pairs.jsonl", *SHORT)
+    succeeded(call("dpo", *both, "--lora-rank", 2, "--run", "second"))
+    assert load_model("second").history == ("base", "sft", "dpo")
+    refused(
+        1, r"was trained on \S+base and the adapter r@2 with .* stack on each other: take the run", "base", "second"
+    )
 
     checkpoint = load_model("r").path
+    for name, damage, message in (
+        (
+            "json",
+            lambda folder: (folder / "adapter_config.json").write_text("{"),
+            r"adapter_config.json.* is not .*JSON",
+        ),
+        ("other", lambda folder: (folder / "adapter_config.json").unlink(), r"adapter_config.json"),
+    ):
+        copy = tmp_path / name
+        shutil.copytree(checkpoint, copy)
+        (copy / "manifest.json").unlink()
+        damage(copy)
+        refused(1, message, "base", copy)
     copy = tmp_path / "copy"
     shutil.copytree(checkpoint, copy)
     weights = bytearray((copy / "adapters.safetensors").read_bytes())

@@ -12,10 +12,11 @@ import mlx.core as mx
 import pytest
 
 from mlxllm.errors import RunError
-from mlxllm.model.adapters import adapters_off
+from mlxllm.model.adapters import adapters_off, fused
 from mlxllm.model.checkpoint_files import checkpoint_path, list_checkpoints, verify_checkpoint
 from mlxllm.model.loading import load_model
 from mlxllm.model.module import named_parameters, trainable_parameters
+from mlxllm.model.quantized_models import quantize_blocks
 from mlxllm.model.transformer import Transformer
 from mlxllm.runs import RunDirectory, read_events
 from mlxllm.training import start as starting
@@ -41,11 +42,12 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"sft": tuned.conversations(folder / "sft.jsonl"), "dpo": tuned.preferences(folder / "dpo.jsonl")}
 
 
-def halves(base: Path, folder: Path, settings: Any) -> None:
+def halves(base: Path, folder: Path, settings: Any, **plan: Any) -> None:
     """12 steps are 6 and 6, to the last byte of every file."""
     whole, parts = folder / "whole", folder / "parts"
-    assert tiny.train(whole, settings, model_name=str(base)).status == "finished"
-    assert tiny.train(parts, settings, tiny.Listener(tiny.saved_at(6)), model_name=str(base)).status == "stopped"
+    plan["model_name"] = str(base)
+    assert tiny.train(whole, settings, **plan).status == "finished"
+    assert tiny.train(parts, settings, tiny.Listener(tiny.saved_at(6)), **plan).status == "stopped"
     listener = tiny.Listener()
     assert tiny.go_on(parts, listener).status == "finished"
     assert [e["step"] for e in listener.of("train")] == list(range(7, 13))
@@ -61,6 +63,35 @@ def test_12_steps_equal_6_and_6(base: Path, records: dict[str, Path], tmp_path: 
     """With accumulation, and with dropout on the adapters' inputs."""
     lora = LORA[how] and {**LORA[how], "dropout": 0.2}
     halves(base, tmp_path, tuned.config(method, records[method], lora, grad_accum_steps=2, batch_size=2))
+
+
+@pytest.mark.parametrize(("method", "how"), [("sft", "lora"), ("dpo", "full"), ("dpo", "qlora")])
+def test_an_adapter_below_is_part_of_the_base(
+    base: Path, records: dict[str, Path], tmp_path: Path, method: Method, how: str
+) -> None:
+    """From a model with an adapter stacked on it: what training begins with, and what it asks for the reference."""
+    first = tmp_path / "first"
+    tiny.train(first, tuned.config("sft", records["sft"], LORA["lora"], learning_rate=0.05), model_name=str(base))
+    settings = tuned.config(method, records[method], LORA[how], lanes=1)
+    halves(base, tmp_path, settings, adapter_name=str(first))
+    stacked, run = load_model(str(base), adapter=str(first)), load_model(f"{tmp_path / 'whole'}@0")
+    assert max_difference(stacked.model(IDS), load_model(str(base)).model(IDS)) > 0.01
+    begun_with = fused(stacked.model)
+    if how == "qlora":
+        quantize_blocks(begun_with, "affine4")
+    assert max_difference(run.model(IDS), begun_with(IDS)) < 1e-4
+    assert run.run_config is not None
+    assert run.run_config.base_adapter == f"{first}@12"
+    assert run.run_config.base_fingerprint == stacked.fingerprint
+    # Without the adapter it is another base, for a resume as well.
+    shutil.move(first, tmp_path / "moved")
+    if how == "full":
+        assert tiny.go_on(tmp_path / "parts", max_steps=13).status == "finished"
+    else:
+        with pytest.raises(
+            RunError, match=r"began with \S+ with the adapter \S+first@12, which is needed again and cannot"
+        ):
+            tiny.go_on(tmp_path / "parts")
 
 
 @pytest.mark.compiled
