@@ -11,11 +11,11 @@ from mlxllm.cli.chat_commands import END_HELP, LINES_HELP, Chat
 from mlxllm.cli.prefs import beginning
 from mlxllm.config import SampleConfig
 from mlxllm.conversation import Message
+from mlxllm.conversation.choosing import chat_format_of
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
 from mlxllm.errors import ConfigError
 from mlxllm.inference.session import Session
 from mlxllm.inference.turns import Turns
-from mlxllm.model.chat_format import chat_format_of
 from mlxllm.model.loading import LoadedModel
 
 
@@ -59,7 +59,7 @@ class TurnsChat(Chat):
         logit_bias: Mapping[int, float] | None = None,
     ) -> None:
         """Begin with nothing said."""
-        self._turns = Turns(chat_format_of(loaded), loaded.tokenizer)
+        self._turns = Turns(chat_format_of(loaded.tokenizer), loaded.tokenizer)
         super().__init__(session, loaded.tokenizer, sample, stop, logit_bias, self._turns)
         self._loaded = loaded
         self._store = PreferenceStore()

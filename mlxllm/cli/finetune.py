@@ -13,7 +13,7 @@ from mlxllm.cli.train import Device, Json, Minutes, check_length, end
 from mlxllm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # heavy modules are imported by the commands
-    from mlxllm.conversation.report import Report
+    from mlxllm.training.methods import Material
     from mlxllm.training.plan import Plan
 
 ADAPTERS = "Adapters (one of these switches them on; without, all weights are trained)"
@@ -291,7 +291,7 @@ def _tune(
     deadline = begun + 60 * minutes if minutes is not None else None
     plan = plan_run(directory, resolved, model_name=model, adapter_name=adapter, deadline=deadline)
     _check(plan)
-    _tell(plan.material.report, plan.material.summary, view)
+    _tell(plan.material, view)
     if dry_run:
         from mlxllm.cli.dry_run import show
 
@@ -331,11 +331,12 @@ def _check(plan: "Plan") -> None:
         )
 
 
-def _tell(report: "Report | None", summary: str, view: TrainingView) -> None:
+def _tell(material: "Material", view: TrainingView) -> None:
     """What became of the records."""
-    view.say(summary)
-    for sentence in report.sentences() if report is not None else ():
-        view.say(f"  {sentence}")
+    view.say(material.summary)
+    for report, which in ((material.report, ""), (material.val_report, "held out: ")):
+        for sentence in report.sentences() if report is not None else ():
+            view.say(f"  {which}{sentence}")
 
 
 def _new_run_path(model: str, method: str) -> Path:

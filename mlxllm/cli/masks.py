@@ -48,12 +48,12 @@ def inspect_masks(wanted: Wanted, json_: bool) -> None:
         raise ConfigError(f"--max-seq-len is {wanted.max_seq_len}; it should be greater than 1")
     check_choice("--train-on", "data.train_on", wanted.train_on)
     words = _words(wanted)
-    from mlxllm.conversation import OwnFormat
+    from mlxllm.conversation.choosing import chat_format_of
     from mlxllm.presets import TUNING_PRESETS
 
     pairs = wanted.pairs or _holds_pairs(wanted.file)
     length = wanted.max_seq_len or TUNING_PRESETS["dpo" if pairs else "sft"]().data.max_seq_len
-    chat_format = OwnFormat(words)
+    chat_format = chat_format_of(words)
     told = {"file": wanted.file, "max_seq_len": length}
     if pairs:
         if wanted.train_on is not None:
@@ -108,6 +108,7 @@ def _conversations(
     from mlxllm.conversation import check_train_on, examples
     from mlxllm.conversation.opening import open_records
     from mlxllm.conversation.packing import pack_examples
+    from mlxllm.conversation.report import counted
 
     train_on = check_train_on(wanted.train_on or DataConfig().train_on)
     opened = open_records([wanted.file])
@@ -139,7 +140,7 @@ def _conversations(
             ("tokens", f"{totals['tokens']:,}, {totals['trained']:,} of them trained with --train-on {train_on}"),
             (
                 "packing",
-                f"{_counted(rows.texts, 'sequence')} in {_counted(len(rows.inputs), 'row')} of {length:,} tokens, "
+                f"{counted(rows.texts, 'sequence')} in {counted(len(rows.inputs), 'row')} of {length:,} tokens, "
                 f"{100 * rows.padding:.1f} % padding; {rows.trained_tokens:,} tokens to learn",
             ),
         ],
@@ -220,10 +221,6 @@ def _packing(rows: "PackedRows") -> dict[str, Any]:
         "truncated": len(rows.truncated),
         "dropped": len(rows.dropped),
     }
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def _print_legend() -> None:

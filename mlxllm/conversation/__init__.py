@@ -7,17 +7,12 @@ A `ChatFormat` says how messages become ids: `OwnFormat` for our own models, `Te
 came with a chat template, which is rendered in a sandbox.
 """
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-
 from mlxllm.conversation.chat_format import ChatFormat, fingerprint_of
-from mlxllm.conversation.formats import parse_conversation
 from mlxllm.conversation.locating import RecordFiles, find_record_files
 from mlxllm.conversation.masks import Example, TrainOn, Turn, check_train_on, encode_record, examples
+from mlxllm.conversation.opening import read_conversations, read_preferences
 from mlxllm.conversation.own_format import OWN_TEMPLATE, OwnFormat
-from mlxllm.conversation.preference_formats import parse_preference
 from mlxllm.conversation.preferences import Pair, encode_preference, pairs
-from mlxllm.conversation.reading import parse_files
 from mlxllm.conversation.records import Conversation, Message, Preference, Record, Text
 from mlxllm.conversation.report import Report
 from mlxllm.conversation.template import ChatTemplate, TemplateRefusalError
@@ -54,21 +49,3 @@ __all__ = [
     "read_conversations",
     "read_preferences",
 ]
-
-
-def read_conversations(paths: Sequence[Path], report: Report) -> Iterator[Record]:
-    """The conversations and texts of `paths`, in order.
-
-    Raises:
-        DataError: a record is malformed; the message names file, line, what was found and what is known.
-    """
-    return parse_files(list(paths), parse_conversation, report)
-
-
-def read_preferences(paths: Sequence[Path], report: Report) -> Iterator[Preference]:
-    """The preferences of `paths`, in order.
-
-    Raises:
-        DataError: as `read_conversations`.
-    """
-    return parse_files(list(paths), parse_preference, report)

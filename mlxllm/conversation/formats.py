@@ -57,6 +57,8 @@ def parse_conversation(raw: Mapping[str, Any], where: str) -> Record:
         return Conversation((*prompt, *completion), tools, prompt_messages=len(prompt), where=where)
     if "text" in raw:
         return Text(text_of(raw["text"], "text"), where)
+    if not raw:
+        raise MalformedRecordError(f"the record has no keys; known formats are {KNOWN}")
     raise MalformedRecordError(f"no known format has {shown_keys(raw)}; known are {KNOWN}")
 
 
@@ -140,7 +142,7 @@ def text_of(value: Any, key: str) -> str:
 def shown_keys(raw: Mapping[str, Any]) -> str:
     """The keys of a record, for a message."""
     keys = ", ".join(repr(key) for key in list(raw)[:8])
-    return f"the keys {keys}{' and more' if len(raw) > 8 else ''}" if keys else "no keys at all"
+    return f"the keys {keys}{' and more' if len(raw) > 8 else ''}" if keys else "no keys"
 
 
 def _message(item: Any, place: str) -> Message:

@@ -37,8 +37,8 @@ class RecordFiles:
 def find_record_files(names: Sequence[str]) -> RecordFiles:
     """The files behind `names`, in order.
 
-    A file is taken whatever it is called. A folder with `train.jsonl` (and `valid.jsonl`, `test.jsonl`) is
-    mlx-lm's; any other gives all its JSON and parquet files for training. `owner/name` or `owner/name:split`
+    A file is taken whatever it is called. A folder is sorted as mlx-lm's: `valid.jsonl` and `test.jsonl` are set apart,
+    and `train.jsonl` or, where there is none, all other JSON and parquet files are for training. `owner/name` or `owner/name:split`
     that is no path is a data set of the Hub, fetched into the cache of huggingface_hub.
 
     Raises:
@@ -56,7 +56,7 @@ def find_record_files(names: Sequence[str]) -> RecordFiles:
 def _find(name: str) -> RecordFiles:
     expanded = os.path.expanduser(name)
     if os.path.isdir(expanded):
-        return _by_split(_in_folder(expanded), name)
+        return _by_split(_in_folder(expanded), name, "name one of them itself to learn from it")
     if os.path.exists(expanded):
         return RecordFiles(train=(Path(expanded),))
     if glob.has_magic(expanded) and (matches := sorted(glob.glob(expanded, recursive=True))):
@@ -78,7 +78,7 @@ def _on_hub(name: str, split: str | None) -> RecordFiles:
         if not chosen:
             raise DataError(f"the data set {name} on the Hub has no {', '.join(_SUFFIXES)} files of a split {split!r}")
         return RecordFiles(train=chosen)
-    files = _by_split(paths, name)
+    files = _by_split(paths, name, f"choose one as {name}:SPLIT")
     stems = sorted({re.sub(r"[-.].*", "", path.name) for path in files.train})
     if len(stems) > 1 and not any(_is_called(path, "train") for path in files.train):
         raise DataError(
@@ -92,15 +92,22 @@ def _in_folder(folder: str) -> tuple[Path, ...]:
     return tuple(path for path in paths if _is_records(path.name))
 
 
-def _by_split(paths: Sequence[Path], name: str) -> RecordFiles:
-    """Sort files by the split that they are called after; where none is called train, all are for training."""
+def _by_split(paths: Sequence[Path], name: str, remedy: str) -> RecordFiles:
+    """Sort files by the split that they are called after; where none is called train, those called nothing are."""
     if not paths:
         raise DataError(f"{name!r} holds no {', '.join(_SUFFIXES)} files")
     splits = {
         split: tuple(path for path in paths if any(_is_called(path, word) for word in words))
         for split, words in SPLIT_NAMES.items()
     }
-    return RecordFiles(**splits) if splits["train"] else RecordFiles(train=tuple(paths))
+    if not splits["train"]:
+        splits["train"] = tuple(path for path in paths if path not in (*splits["val"], *splits["test"]))
+    if not splits["train"]:
+        held = ", ".join(path.name for path in paths)
+        raise DataError(
+            f"{name!r} holds {held}, which are for validation and testing, and nothing to learn from; {remedy}"
+        )
+    return RecordFiles(**splits)
 
 
 def _is_called(path: Path, split: str) -> bool:

@@ -93,9 +93,7 @@ def examples(
         any_left = True
         yield from found
     if not any_left:
-        raise DataError(
-            f"none of {report.read:,} records can be trained on: {report.reasons() or 'there are no records'}"
-        )
+        raise DataError(report.nothing_left("conversations"))
 
 
 def encode_record(record: Record, chat_format: ChatFormat, train_on: TrainOn = "assistant") -> list[Example]:
@@ -171,8 +169,13 @@ def _example(pieces: Pieces, learned: list[bool], where: str) -> Example:
 def _why_nothing(record: Record, train_on: TrainOn) -> str:
     if isinstance(record, Text):
         return "the text is empty"
-    roles = ", ".join(message.role for message in record.messages[:6]) or "no messages"
-    return f"train-on {train_on}, and the record has {roles}"
+    if not record.messages:
+        return "it has no messages"
+    if all(message.is_blank for message in record.messages if train_on == "all" or message.role == "assistant"):
+        if train_on == "all" or any(message.role == "assistant" for message in record.messages):
+            return "the answer is empty"
+        return f"nobody answers: it has {', '.join(message.role for message in record.messages[:6])}"
+    return f"train-on {train_on}, and the record has {', '.join(message.role for message in record.messages[:6])}"
 
 
 def _note(record: Record, chat_format: ChatFormat, report: Report, found: int) -> None:

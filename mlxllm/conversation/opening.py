@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Generic, TypeVar
 
 from mlxllm.conversation.formats import parse_conversation
 from mlxllm.conversation.locating import find_record_files
@@ -32,19 +33,32 @@ def open_records(names: Sequence[str]) -> Opened[Record]:
     Raises:
         DataError: nothing is found; while reading: a damaged file or a record of no known format.
     """
-    return _open(names, parse_conversation)
+    return _open(names, read_conversations)
 
 
 def open_preferences(names: Sequence[str]) -> Opened[Preference]:
     """The preferences behind `names`; see `open_records`."""
-    return _open(names, parse_preference)
+    return _open(names, read_preferences)
 
 
-def _open(names: Sequence[str], parse: Callable[[dict[str, Any], str], Kind]) -> Opened[Kind]:
+def read_conversations(paths: Sequence[Path], report: Report) -> Iterator[Record]:
+    """The conversations and texts of `paths`, in order.
+
+    Raises:
+        DataError: a record is malformed; the message names file, line, what was found and what is known.
+    """
+    return parse_files(list(paths), parse_conversation, report)
+
+
+def read_preferences(paths: Sequence[Path], report: Report) -> Iterator[Preference]:
+    """The preferences of `paths`, in order.
+
+    Raises:
+        DataError: as `read_conversations`.
+    """
+    return parse_files(list(paths), parse_preference, report)
+
+
+def _open(names: Sequence[str], read: Callable[[Sequence[Path], Report], Iterator[Kind]]) -> Opened[Kind]:
     files, report, val_report = find_record_files(names), Report(), Report()
-    return Opened(
-        parse_files(list(files.train), parse, report),
-        parse_files(list(files.val), parse, val_report),
-        report,
-        val_report,
-    )
+    return Opened(read(files.train, report), read(files.val, val_report), report, val_report)

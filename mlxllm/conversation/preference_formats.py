@@ -8,6 +8,7 @@ from mlxllm.conversation.formats import (
     MalformedRecordError,
     UnusableRecordError,
     alpaca_prompt,
+    parse_conversation,
     parse_messages,
     parse_side,
     parse_tools,
@@ -42,6 +43,12 @@ def parse_preference(raw: Mapping[str, Any], where: str) -> Preference:
         UnusableRecordError: the two sides do not answer the same prompt.
     """
     if "chosen" not in raw or "rejected" not in raw:
+        if _is_conversation(raw, where):
+            raise MalformedRecordError(
+                f"this is a conversation or a text ({shown_keys(raw)}), not a preference; `mlxllm sft` learns from those"
+            )
+        if not raw:
+            raise MalformedRecordError(f"the record has no keys; known preference formats are {KNOWN}")
         raise MalformedRecordError(f"no known preference format has {shown_keys(raw)}; known are {KNOWN}")
     chosen, rejected = raw["chosen"], raw["rejected"]
     if "conversations" in raw:
@@ -59,6 +66,16 @@ def parse_preference(raw: Mapping[str, Any], where: str) -> Preference:
     else:
         prompt, *sides = _common_turns(parse_messages(chosen, "chosen"), parse_messages(rejected, "rejected"))
     return Preference(prompt, sides[0], sides[1], parse_tools(raw), _is_tied(raw), where)
+
+
+def _is_conversation(raw: Mapping[str, Any], where: str) -> bool:
+    try:
+        parse_conversation(raw, where)
+    except MalformedRecordError:
+        return False
+    except UnusableRecordError:
+        pass
+    return True
 
 
 def _answers(chosen: Any, rejected: Any) -> list[Messages]:

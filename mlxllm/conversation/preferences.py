@@ -13,6 +13,9 @@ from mlxllm.conversation.report import Report
 from mlxllm.conversation.template import TemplateRefusalError
 from mlxllm.errors import DataError
 
+TOO_LONG = "too long"
+"""The reason for leaving out a pair that has no room."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
@@ -49,7 +52,7 @@ def pairs(
         try:
             pair = encode_preference(preference, chat_format)
             if max_seq_len is not None and pair.length > max_seq_len:
-                raise UnusableRecordError("too long", f"{pair.length:,} tokens, and at most {max_seq_len:,} fit")
+                raise UnusableRecordError(TOO_LONG, f"{pair.length:,} tokens, and at most {max_seq_len:,} fit")
         except UnusableRecordError as error:
             report.drop(error.reason, preference.where, error.detail)
             continue
@@ -67,9 +70,8 @@ def pairs(
         any_left = True
         yield pair
     if not any_left:
-        raise DataError(
-            f"none of {report.read:,} pairs can be learned from: {report.reasons() or 'there are no records'}"
-        )
+        remedy = "; give a larger --max-seq-len" if TOO_LONG in report.problems.dropped else ""
+        raise DataError(report.nothing_left("preferences") + remedy)
 
 
 def encode_preference(preference: Preference, chat_format: ChatFormat) -> Pair:

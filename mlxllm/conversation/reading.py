@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mlxllm.conversation.formats import MalformedRecordError, UnusableRecordError
-from mlxllm.conversation.report import Report
+from mlxllm.conversation.report import NO_RECORDS, Report
 from mlxllm.data.sources.base import Problems
 from mlxllm.data.sources.decoding import MOST_LINE_BYTES, byte_lines, decoded
 from mlxllm.data.sources.files import DamagedFileError, read_chunks
@@ -42,14 +42,14 @@ def parse_files(paths: list[Path], parse: Callable[[dict[str, Any], str], Parsed
             report.read += 1
             try:
                 if not isinstance(raw, dict):
-                    raise MalformedRecordError(f"it is {_kind(raw)}, not a JSON object")
+                    raise MalformedRecordError(f"it is {_kind(raw)}, and a record is a JSON object with keys")
                 yield parse({key: value for key, value in raw.items() if value is not None}, where)
             except UnusableRecordError as error:
                 report.drop(error.reason, where, error.detail)
             except MalformedRecordError as error:
                 raise DataError(f"{where}: {error}") from None
         if empty:
-            report.note("file without records", str(path))
+            report.note(NO_RECORDS, str(path))
 
 
 def raw_records(path: Path, problems: Problems) -> Iterator[RawRecord]:
@@ -210,7 +210,8 @@ def _parquet_rows(path: Path) -> Iterator[RawRecord]:
             for number, row in enumerate(chain.from_iterable(batches)):
                 yield f"{path}: row {number}", _without_nulls(row)
     except pyarrow.ArrowException as error:
-        raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}; fetch or write it again") from None
+        what = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{path} is damaged: {what}; fetch or write it again") from None
 
 
 def _list_key(value: Any) -> str | None:

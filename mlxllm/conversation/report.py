@@ -6,6 +6,9 @@ from typing import Any
 
 from mlxllm.data.sources.base import Problems
 
+NO_RECORDS = "file without records"
+"""The note about a file in which nothing stands."""
+
 
 @dataclass(slots=True)
 class Report:
@@ -49,14 +52,27 @@ class Report:
         return lines
 
     def reasons(self) -> str:
-        """Why records were left out, in one line, for the message when none is left."""
+        """Why records were left out, in one line."""
         counts: Mapping[str, int] = dict(self.problems.dropped.most_common(3))
         return "; ".join(
             f"{count:,} x {reason} ({self.problems.examples[reason][0]})" for reason, count in counts.items()
         )
 
+    def nothing_left(self, things: str) -> str:
+        """The message when there is no record to learn from; `things` are what was wanted, in the plural."""
+        if read := max(self.read, self.dropped):
+            return f"none of {counted(read, 'record')} can be learned from: {self.reasons()}"
+        files = self.problems.examples.get(NO_RECORDS, ())
+        return f"there are no records{' in ' if files else ''}{', '.join(files)}; give files of {things}"
+
     def _sentence(self, verb: str, reason: str, count: int) -> str:
-        places = ", ".join(self.problems.examples.get(reason, ()))
-        return f"{count:,} {'record' if count == 1 else 'records'} {verb}: {reason}" + (
-            f" ({places})" if places else ""
-        )
+        places = "; ".join(self.problems.examples.get(reason, ()))
+        where = f" ({places})" if places else ""
+        if reason == NO_RECORDS:
+            return f"{counted(count, 'file')} without records{where}"
+        return f"{counted(count, 'record')} {verb}: {reason}{where}"
+
+
+def counted(number: int, thing: str) -> str:
+    """As "1 record" or "2,000 records"."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import chain
 from typing import cast
 
 import mlx.core as mx
@@ -22,14 +21,15 @@ from mlxllm.config import DpoConfig, RunConfig
 from mlxllm.conversation.chat_format import ChatFormat
 from mlxllm.conversation.opening import open_preferences
 from mlxllm.conversation.preferences import Pair, pairs
-from mlxllm.conversation.report import Report
+from mlxllm.conversation.report import Report, counted
 from mlxllm.model.module import set_parameters, trainable_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.runtime import compute_dtype
 from mlxllm.training.logprobs import token_logprobs
 from mlxllm.training.optimizers import Arrays
 from mlxllm.training.preference_losses import Pairs, pair_losses, pair_metrics
-from mlxllm.training.rows import RowLoader, held_out
+from mlxllm.training.records import split_records
+from mlxllm.training.rows import RowLoader
 from mlxllm.training.step import TOKENS, Objective
 
 KEYS = ("inputs", "answer_at", "answers", "answer_mask", "reference")
@@ -47,6 +47,8 @@ class DpoData:
     train: list[Pair]
     val: list[Pair]
     report: Report
+    val_report: Report
+    """The same one where a share of the pairs is held out."""
     fingerprint: str
     """SHA-256 of all ids."""
 
@@ -59,7 +61,7 @@ class DpoData:
     def summary(self) -> str:
         """What there is to train on, in a line."""
         held = f"; {len(self.val):,} held out" if self.val else ""
-        return f"{len(self.train):,} pairs, {self.num_tokens:,} tokens{held}"
+        return f"{counted(len(self.train), 'pair')}, {self.num_tokens:,} tokens{held}"
 
 
 def open_dpo_data(config: RunConfig, chat_format: ChatFormat) -> DpoData:
@@ -69,22 +71,18 @@ def open_dpo_data(config: RunConfig, chat_format: ChatFormat) -> DpoData:
         ConfigError: there is no such file, or the template cannot be used.
         DataError: a file is damaged, or no pair is left.
     """
-    data, opened = config.data, open_preferences(config.data.records)
-    report, longest = opened.report, data.max_seq_len + 1
-    train = list(pairs(opened.train, chat_format, report, max_seq_len=longest))
-    if data.val_records:
-        named = open_preferences(data.val_records)
-        val = list(pairs(named.train, chat_format, named.report, max_seq_len=longest))
-    elif first := next(opened.val, None):
-        val = list(pairs(chain([first], opened.val), chat_format, opened.val_report, max_seq_len=longest))
-    else:
-        train, val = held_out(train, data.val_split)
+    longest = config.data.max_seq_len + 1
+    split = split_records(
+        config.data,
+        open_preferences,
+        lambda records, report: pairs(records, chat_format, report, max_seq_len=longest),
+    )
     digest = sha256()
-    for pair in (*train, None, *val):
+    for pair in (*split.train, None, *split.val):
         for ids in (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids) if pair is not None else ():
             digest.update(len(ids).to_bytes(8, "little") + ids.astype("<u4").tobytes())
         digest.update(b"|")
-    return DpoData(train, val, report, digest.hexdigest())
+    return DpoData(split.train, split.val, split.report, split.val_report, digest.hexdigest())
 
 
 def bucket(length: int, longest: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlxllm.config import RunConfig
 from mlxllm.conversation.chat_format import ChatFormat
-from mlxllm.conversation.own_format import OwnFormat
+from mlxllm.conversation.choosing import chat_format_of
 from mlxllm.conversation.records import Message
 from mlxllm.conversation.report import Report
 from mlxllm.data.shards import TokenDataset
@@ -49,6 +49,12 @@ class Material:
         return None if isinstance(self.data, TokenDataset) else self.data.report
 
     @property
+    def val_report(self) -> Report | None:
+        """What became of the records held out; None where they are of the same files as the others."""
+        data = self.data
+        return None if isinstance(data, TokenDataset) or data.val_report is data.report else data.val_report
+
+    @property
     def num_tokens(self) -> int:
         """Tokens to train on, once through."""
         data = self.data
@@ -83,7 +89,7 @@ def open_material(
         config = with_vocabulary(config, dataset)
         return config, Material(dataset, TokenizerFiles(dataset.tokenizer, dataset.tokenizer_directory))
     assert words is not None, "fine-tuning begins with a model"
-    chat_format = OwnFormat(words.tokenizer)
+    chat_format = chat_format_of(words.tokenizer)
     data: sft.SftData | dpo.DpoData
     if config.method == "sft":
         data = sft.open_sft_data(config, chat_format)
@@ -112,7 +118,7 @@ def make_task(config: RunConfig, material: Material, run: RunDirectory, referenc
     if isinstance(data, TokenDataset):
         return pretrain_task(config, data)
     a_step = config.train.batch_size * config.train.grad_accum_steps
-    chat_format = OwnFormat(words.tokenizer)
+    chat_format = chat_format_of(words.tokenizer)
     shared: dict[str, Any] = {
         "method": config.method,
         "stage": config.method,

@@ -6,7 +6,6 @@ Shapes: B rows, T tokens of a row.
 import math
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from itertools import chain
 from typing import cast
 
 import mlx.core as mx
@@ -14,15 +13,16 @@ import numpy as np
 
 from mlxllm.config import RunConfig
 from mlxllm.conversation.chat_format import ChatFormat
-from mlxllm.conversation.masks import examples
+from mlxllm.conversation.masks import Example, examples
 from mlxllm.conversation.opening import open_records
 from mlxllm.conversation.packing import pack_examples
-from mlxllm.conversation.report import Report
-from mlxllm.data.packing import PackedRows, Text, pack
+from mlxllm.conversation.report import Report, counted
+from mlxllm.data.packing import PackedRows
 from mlxllm.errors import DataError
 from mlxllm.evaluation.perplexity import token_losses
 from mlxllm.model.transformer import Transformer
-from mlxllm.training.rows import RowLoader, held_out
+from mlxllm.training.records import split_records
+from mlxllm.training.rows import RowLoader
 
 KEYS = ("inputs", "targets", "loss_mask", "positions")
 
@@ -34,6 +34,8 @@ class SftData:
     train: PackedRows
     val: PackedRows | None
     report: Report
+    val_report: Report
+    """The same one where a share of the records is held out."""
     fingerprint: str
     """SHA-256 of everything that is trained on or validated on."""
 
@@ -48,8 +50,8 @@ class SftData:
         rows, val = self.train, self.val
         held = f"; {val.texts:,} held out" if val is not None else ""
         return (
-            f"{rows.texts:,} conversations in {len(rows.inputs):,} rows of {rows.inputs.shape[1]:,} tokens, "
-            f"{100 * rows.padding:.1f} % padding; {rows.trained_tokens:,} tokens to learn{held}"
+            f"{counted(rows.texts, 'conversation')} in {counted(len(rows.inputs), 'row')} of {rows.inputs.shape[1]:,} "
+            f"tokens, {100 * rows.padding:.1f} % padding; {rows.trained_tokens:,} tokens to learn{held}"
         )
 
 
@@ -60,26 +62,23 @@ def open_sft_data(config: RunConfig, chat_format: ChatFormat) -> SftData:
         ConfigError: there is no such file, or the template cannot be used.
         DataError: a file is damaged, or nothing is left to train on.
     """
-    data, opened = config.data, open_records(config.data.records)
-    report = opened.report
-    texts = list(examples(opened.train, chat_format, report, train_on=data.train_on))
-    if data.val_records:
-        named = open_records(data.val_records)
-        val = list(examples(named.train, chat_format, named.report, train_on=data.train_on))
-    elif first := next(opened.val, None):
-        val = list(examples(chain([first], opened.val), chat_format, opened.val_report, train_on=data.train_on))
-    else:
-        texts, val = held_out(texts, data.val_split)
-    rows = pack_examples(texts, data.max_seq_len, report)
+    data = config.data
+    split = split_records(
+        data, open_records, lambda records, report: examples(records, chat_format, report, train_on=data.train_on)
+    )
+    rows = _rows(split.train, data.max_seq_len, split.report, "")
+    val = _rows(split.val, data.max_seq_len, split.val_report, " held out for validation") if split.val else None
+    return SftData(rows, val, split.report, split.val_report, _fingerprint(rows, val))
+
+
+def _rows(found: list[Example], max_seq_len: int, report: Report, which: str) -> PackedRows:
+    rows = pack_examples(found, max_seq_len, report)
     if not len(rows.inputs):
         raise DataError(
-            f"none of {report.read:,} records has anything left to train on within {data.max_seq_len:,} tokens; use a "
-            f"larger --max-seq-len"
+            f"none of {counted(len(found), 'record')}{which} has anything left to train on within {max_seq_len:,} "
+            f"tokens; use a larger --max-seq-len"
         )
-    val_rows = pack([Text(e.token_ids, e.loss_mask) for e in val], data.max_seq_len) if val else None
-    if val_rows is not None and not len(val_rows.inputs):
-        val_rows = None
-    return SftData(rows, val_rows, report, _fingerprint(rows, val_rows))
+    return rows
 
 
 def _fingerprint(*parts: PackedRows | None) -> str:

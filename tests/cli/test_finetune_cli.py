@@ -46,6 +46,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pairs.jsonl": _lines(PAIRS),
         "one.jsonl": _lines(TALK[:1]),
         "one_pair.jsonl": _lines(PAIRS[:1]),
+        "long.jsonl": _lines([{"prompt": "Why? " * 20, "completion": "So."}]),
         "empty.jsonl": "",
         "blank.jsonl": "\n \n",
         "unknown.jsonl": _lines(TALK[:2]) + '{"frage": "Wer?", "antwort": "Ich."}\n',
@@ -76,7 +77,8 @@ REFUSED: list[tuple[str, str, int, str]] = [
     ("sft", "--data talk.jsonl", 2, r"missing option '--model'; `mlxllm sft --help`"),
     # Records of the wrong kind, of no kind, or none.
     ("sft", "--model base --data pairs.jsonl", 1, r"pairs.jsonl:1: this is a preference .*`mlxllm dpo` learns from"),
-    ("dpo", "--model base --data talk.jsonl", 1, r"talk.jsonl:1: .*the keys 'prompt', 'completion'"),
+    ("dpo", "--model base --data talk.jsonl", 1, r"talk.jsonl:1: this is a conversation .*`mlxllm sft` learns from"),
+    ("dpo", "--model base --data unknown.jsonl", 1, r"unknown.jsonl:1: this is a conversation"),
     (
         "sft",
         "--model base --data unknown.jsonl",
@@ -84,13 +86,29 @@ REFUSED: list[tuple[str, str, int, str]] = [
         r"unknown.jsonl:3: no known format has the keys 'frage', 'antwort'; known are 'messages', .*'text'",
     ),
     ("sft", "--model base --data broken.jsonl", 1, r"broken.jsonl:2: the line is not JSON .*one JSON object a line"),
-    ("sft", "--model base --data empty.jsonl", 1, r"there are no records|holds no record"),
-    ("dpo", "--model base --data empty.jsonl", 1, r"there are no records|holds no record"),
-    ("sft", "--model base --data blank.jsonl", 1, r"there are no records|holds no record"),
+    ("sft", "--model base --data empty.jsonl", 1, r"there are no records in \S+empty.jsonl; give files of"),
+    ("dpo", "--model base --data empty.jsonl", 1, r"there are no records in \S+empty.jsonl; give files of"),
+    ("sft", "--model base --data blank.jsonl", 1, r"there are no records in \S+blank.jsonl; give files of"),
     ("sft", "--model base --data unanswered.jsonl", 1, r"nothing to train on \(.*unanswered.jsonl:1: .*has user"),
     ("dpo", "--model base --data ties.jsonl", 1, r"identical pair \(.*ties.jsonl:1"),
-    ("sft", "--model base --data talk.jsonl --max-seq-len 2", 1, r"records has anything left to train on within 2 tok"),
-    ("dpo", "--model base --data pairs.jsonl --max-seq-len 4", 1, r"too long \(.*, and at most 5 fit"),
+    (
+        "sft",
+        "--model base --data talk.jsonl --max-seq-len 2",
+        1,
+        r"none of 6 records has anything left to train on within 2",
+    ),
+    (
+        "dpo",
+        "--model base --data pairs.jsonl --max-seq-len 4",
+        1,
+        r"too long \(.*at most 5 fit\); give a larger --max-s",
+    ),
+    (
+        "sft",
+        "--model base --data talk.jsonl --val-data long.jsonl --max-seq-len 64",
+        1,
+        r"none of 1 record held out for validation has anything left to train on within 64 tokens; use a larger",
+    ),
     # Validation without anything held out.
     (
         "sft",
@@ -100,7 +118,12 @@ REFUSED: list[tuple[str, str, int, str]] = [
     ),
     ("dpo", "--model base --data one_pair.jsonl --val-split 0.2", 1, r"a share of 0.2 of 1 record holds none out"),
     ("sft", "--model base --data talk.jsonl --val-split 1", 2, r"--val-split is 1; it should be less than 1"),
-    ("sft", "--model base --data talk.jsonl --val-data empty.jsonl", 1, r"there are no records|holds no record"),
+    (
+        "sft",
+        "--model base --data talk.jsonl --val-data empty.jsonl",
+        1,
+        r"there are no records in \S+empty.jsonl; give",
+    ),
     # Settings.
     (
         "sft",
@@ -253,6 +276,12 @@ def test_a_dry_run_tells_records_and_costs(files: Path, monkeypatch: pytest.Monk
 
 def test_records_that_are_left_out_are_told(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(files)
+    held = ("--val-data", "talk.jsonl", "--val-data", "unanswered.jsonl", "--val-data", "empty.jsonl")
+    process = succeeded(call("sft", "--model", "base", "--data", "talk.jsonl", *held, "--dry-run"))
+    assert re.search(
+        r"\n  held out: 1 record left out: nothing .*nobody answers.*\n  held out: 1 file without records",
+        process.stderr,
+    )
     both = ("--data", "talk.jsonl", "--data", "unanswered.jsonl")
     process = succeeded(call("sft", "--model", "base", *both, *SHORT, "--run", "r"))
     assert "  1 record left out: nothing to train on (" in process.stderr

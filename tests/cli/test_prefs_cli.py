@@ -161,7 +161,7 @@ def test_held_out_parts_of_a_folder_are_left_out(mlxllm_home: Path, tmp_path: Pa
     [
         (
             '{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"text": "hi"}\n',
-            "bad.jsonl:2: no known preference format",
+            "bad.jsonl:2: this is a conversation or a text",
         ),
         ('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt"\n', "bad.jsonl:2: the line is not JSON"),
         ('{"prompt": "a", "chosen": "b", "rejected": "b"}\n', "none of 1 records in"),

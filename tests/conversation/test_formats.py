@@ -214,7 +214,7 @@ MESSAGE = {"role": "user", "content": "x"}
 @pytest.mark.parametrize(
     ("raw", "sentence"),
     [
-        ({}, "no known format has no keys at all; known are 'messages', 'conversations' (ShareGPT)"),
+        ({}, "the record has no keys; known formats are 'messages', 'conversations' (ShareGPT)"),
         ({"question": "x", "answer": "y"}, "no known format has the keys 'question', 'answer'; known are 'messages'"),
         ({f"key{i}": 1 for i in range(20)}, "'key7' and more; known are"),
         ({"instruction": "x"}, "no known format has the keys 'instruction'"),
@@ -252,7 +252,10 @@ def test_pictures_cannot_be_learned_from():
 @pytest.mark.parametrize(
     ("raw", "sentence"),
     [
-        ({"prompt": "P", "completion": "C"}, "no known preference format has the keys 'prompt', 'completion'"),
+        (
+            {"prompt": "P", "completion": "C"},
+            "this is a conversation or a text (the keys 'prompt', 'completion'), not a preference; `mlxllm sft`",
+        ),
         ({"prompt": "P", "chosen": 5, "rejected": "R"}, "'chosen' is a int"),
         ({"chosen": "Yes.", "rejected": "No."}, "they have no first word in common"),
         ({"chosen": "Same.", "rejected": "Same."}, "identical pair"),

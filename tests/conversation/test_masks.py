@@ -204,8 +204,8 @@ def test_what_cannot_be_trained_on_is_counted():
     assert report.used == 2
     assert report.dropped == 4
     assert report.sentences() == [
-        "3 records left out: nothing to train on (f:2: train-on assistant, and the record has user, assistant, "
-        "f:3: train-on assistant, and the record has user, f:5: the text is empty)",
+        "3 records left out: nothing to train on (f:2: the answer is empty; f:3: nobody answers: it has user; "
+        "f:5: the text is empty)",
         "1 record left out: tools, which our own models have no tokens for (f:4)",
     ]
 
@@ -213,9 +213,9 @@ def test_what_cannot_be_trained_on_is_counted():
 def test_no_record_left_is_an_error():
     report = Report(read=1)
     records = [Conversation((Message("user", "Q"),), where="f:3")]
-    with pytest.raises(DataError, match=r"^none of 1 records can be trained on: 1 x nothing to train on \(f:3: "):
+    with pytest.raises(DataError, match=r"^none of 1 record can be learned from: 1 x nothing to train on \(f:3: "):
         list(examples(records, FORMAT, report))
-    with pytest.raises(DataError, match="none of 0 records can be trained on: there are no records"):
+    with pytest.raises(DataError, match="^there are no records; give files of conversations"):
         list(examples([], FORMAT, Report()))
 
 

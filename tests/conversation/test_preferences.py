@@ -89,7 +89,7 @@ def test_what_is_too_long_says_so():
 
 def test_no_pair_left_is_an_error():
     report = Report(read=1)
-    with pytest.raises(DataError, match=r"none of 1 pairs can be learned from: 1 x identical pair \(f:1: chosen and"):
+    with pytest.raises(DataError, match=r"none of 1 record can be learned from: 1 x identical pair \(f:1: chosen and"):
         list(pairs([preference("a", "a", "f:1")], FORMAT, report))
 
 

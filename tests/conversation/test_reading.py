@@ -110,8 +110,8 @@ BAD = {
         ":1: the line is not JSON (Expecting value at character 1); it begins 'Once",
     ),
     "unknown keys": (LINES[0] + '\n\n{"question": "x"}', ":3: no known format has the keys 'question'; known are"),
-    "not an object": (LINES[0] + "\n5\n", ":2: it is a JSON int, not a JSON object"),
-    "a list of texts": ('["a", "b"]', ":1: it is a JSON string, not a JSON object"),
+    "not an object": (LINES[0] + "\n5\n", ":2: it is a JSON int, and a record is a JSON object"),
+    "a list of texts": ('["a", "b"]', ":1: it is a JSON string, and a record is a JSON object"),
     "an open list": (
         "[\n" + LINES[0] + ",\n" + LINES[1],
         ":3: the file is not JSON from here on (',' or ']' is missing)",
@@ -155,7 +155,7 @@ def test_damaged_files(tmp_path):
     path.write_bytes(b"")
     report = Report()
     assert list(read_conversations([path], report)) == []
-    assert report.sentences() == [f"1 record noted: file without records ({path})"]
+    assert report.sentences() == [f"1 file without records ({path})"]
     with pytest.raises(DataError, match="cannot read"):
         read(tmp_path)
 
@@ -186,6 +186,12 @@ def test_mlx_lm_folders(tmp_path):
     assert files.train == (tmp_path / "train.jsonl",)
     assert files.val == (tmp_path / "valid.jsonl",)
     assert files.test == (tmp_path / "test.jsonl",)
+    (tmp_path / "train.jsonl").unlink()
+    with pytest.raises(DataError, match=r"holds test.jsonl, valid.jsonl, which .* nothing to learn from; name one of"):
+        find_record_files([str(tmp_path)])
+    (tmp_path / "mine.jsonl").write_text(LINES[0])
+    files = find_record_files([str(tmp_path)])
+    assert (files.train, files.val) == ((tmp_path / "mine.jsonl",), (tmp_path / "valid.jsonl",))
 
 
 def test_other_folders_and_globs(tmp_path):

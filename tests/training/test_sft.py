@@ -288,7 +288,7 @@ def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
 def test_nothing_that_fits_is_one_sentence(tmp_path: Path) -> None:
     records = tmp_path / "some.jsonl"
     records.write_text(f'{{"prompt": "{"a" * 100}", "completion": "b"}}\n')
-    with pytest.raises(DataError, match=r"none of 1 records has anything left to train on within 64 tokens; use a"):
+    with pytest.raises(DataError, match=r"none of 1 record has anything left to train on within 64 tokens; use a"):
         open_sft_data(tuned.config("sft", records), OwnFormat(ByteTokenizer()))
 
 
