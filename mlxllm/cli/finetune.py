@@ -9,7 +9,7 @@ import typer
 from mlxllm import paths
 from mlxllm.cli.help import SETTINGS, check_choice, setting
 from mlxllm.cli.progress import TrainingView
-from mlxllm.cli.train import Device, Json, Minutes, check_length, end
+from mlxllm.cli.train import Device, Json, Minutes, check_length, check_model_settings, end
 from mlxllm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # heavy modules are imported by the commands
@@ -273,6 +273,7 @@ def _tune(
     check_length(minutes, max_steps, 0.01)
     if "train.epochs" in flags and (max_steps is not None or minutes is not None):
         raise ConfigError("--epochs says how long to train, and so do --max-steps and --minutes; give one of them")
+    check_model_settings(settings, model)
     if method == "sft" and (others := [s for s in settings or () if s.startswith("dpo.")]):
         raise ConfigError(f"--set {others[0]} is about preferences, which sft knows nothing of; leave it out")
     adapters = any(key.startswith("lora.") for key in (*flags, *(settings or ())))

@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,10 +101,8 @@ def train(
     _check_word("--optimizer", optimizer, choices("train.optimizer"))
     _check_word("--schedule", schedule, choices("train.schedule"))
     resolved = build_config(preset=preset, config_file=config, settings=set_ or (), flags=flags)
-    if model is not None and (fixed := [s for s in set_ or () if s.startswith("model.")]):
-        raise ConfigError(
-            f"--set {fixed[0]} cannot change the model that --model {model} brings; leave one of them out"
-        )
+    if model is not None:
+        check_model_settings(set_, model)
     directory = RunDirectory(paths.new("runs", run) if run is not None else _new_run_path(resolved))
     if dry_run and not resolved.data.dataset:
         from mlxllm.cli.dry_run import show, with_model
@@ -152,6 +151,18 @@ def resume(
     deadline = begun + 60 * minutes if minutes is not None else None
     interrupts = Interrupts(view.interrupted)
     end(directory, view, go_on(directory, view, interrupts, max_steps=max_steps, deadline=deadline))
+
+
+def check_model_settings(settings: Sequence[str] | None, model: str) -> None:
+    """Refuse to change the shape of a model that has its weights.
+
+    Raises:
+        ConfigError: a setting does.
+    """
+    if fixed := [s for s in settings or () if s.startswith("model.")]:
+        raise ConfigError(
+            f"--set {fixed[0]} cannot change the model that --model {model} brings; leave one of them out"
+        )
 
 
 def check_length(minutes: float | None, max_steps: int | None, least: float) -> None:

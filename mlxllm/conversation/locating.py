@@ -37,9 +37,9 @@ class RecordFiles:
 def find_record_files(names: Sequence[str]) -> RecordFiles:
     """The files behind `names`, in order.
 
-    A file is taken whatever it is called. A folder is sorted as mlx-lm's: `valid.jsonl` and `test.jsonl` are set apart,
-    and `train.jsonl` or, where there is none, all other JSON and parquet files are for training. `owner/name` or `owner/name:split`
-    that is no path is a data set of the Hub, fetched into the cache of huggingface_hub.
+    A file is taken whatever it is called. A folder is sorted as mlx-lm's: `valid.jsonl` and `test.jsonl` are set
+    apart, and `train.jsonl` or, where there is none, all other JSON and parquet files are for training. `owner/name` or
+    `owner/name:split` that is no path is a data set of the Hub, fetched into the cache of huggingface_hub.
 
     Raises:
         DataError: a name is none of these, or nothing is found behind it.

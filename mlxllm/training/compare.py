@@ -36,6 +36,8 @@ def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "")
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             found += differences(old, new, f"{prefix}{key}.")
+        elif isinstance(old, dict) or isinstance(new, dict):  # a section that one of them does without
+            found.append(f"{prefix}{key}: {'on' if old else 'off'} -> {'on' if new else 'off'}")
         elif old != new:
             found.append(f"{prefix}{key}: {old} -> {new}")
     return found
@@ -104,11 +106,17 @@ def check_same_tokenizer(fingerprint: str, dataset: TokenDataset, model_name: st
 def already_exists(run: RunDirectory, config: RunConfig) -> str:
     """The sentence about a run of that name, with what its settings differ in."""
     before = parse_config(read_json(run.config), str(run.config))
-    changed = differences(comparable(before), comparable(config))
-    # Values that are only known once a run starts are no difference that the user made.
-    changed = [c for c in changed if not c.startswith(("model.vocab_size", "train.lanes", "train.compute_dtype"))]
-    what = f"with other settings ({'; '.join(changed)})" if changed else "with the same settings"
+    if before.method != config.method:
+        changed = [f"method: {before.method} -> {config.method}"]
+    else:
+        # Values that are only known once a run starts are no difference that the user made.
+        unknown = ["model.vocab_size", "train.lanes", "train.compute_dtype", "train.epochs"]
+        unknown += ["model."] if before.base_model else []
+        changed = [c for c in differences(comparable(before), comparable(config)) if not c.startswith(tuple(unknown))]
+    what = f" with other settings ({'; '.join(changed)})" if changed else ""
+    if not changed and not before.base_model:
+        what = " with the same settings"
     return (
-        f"run {run.name!r} exists already {what}; continue it with `mlxllm resume {run.address}` or choose another "
+        f"run {run.name!r} exists already{what}; continue it with `mlxllm resume {run.address}` or choose another "
         f"--run name"
     )

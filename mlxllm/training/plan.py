@@ -59,11 +59,12 @@ def plan_run(
         RunError: there is such a run already.
     """
     if run.config.exists():
-        raise RunError(already_exists(run, config))
+        raise RunError(already_exists(run, _from_any_folder(config)))
     base = load_plain(model_name, adapter=adapter_name) if model_name is not None else None
     if base is not None:
         if config.lora is None:
             refuse_packed(base)
+        _check_positions(config, base)
         raw = {
             **config.model_dump(mode="json"),
             "model": base.config.model_dump(mode="json"),
@@ -82,6 +83,16 @@ def plan_run(
     config = settle(config)
     check_memory(config)
     return Plan(run, config, material, base, deadline, milestones)
+
+
+def _check_positions(config: RunConfig, base: LoadedModel) -> None:
+    """Refuse rows that are longer than the model's table of positions, which its weights fix."""
+    longest, wanted = base.config.max_position_embeddings, config.data.max_seq_len
+    if base.config.positions in ("learned", "sinusoidal") and wanted > longest:
+        raise ConfigError(
+            f"data.max_seq_len is {wanted:,}, and the positions of {base.name} end at {longest:,}; give --max-seq-len "
+            f"{longest} or less"
+        )
 
 
 def _from_any_folder(config: RunConfig) -> RunConfig:

@@ -146,12 +146,18 @@ REFUSED: list[tuple[str, str, int, str]] = [
     ("sft", "--model base --data talk.jsonl --max-seq-len 1", 2, r"--max-seq-len is 1; it should be greater than 1"),
     ("sft", "--model base --data talk.jsonl --set dpo.beta=1", 2, r"--set dpo.beta=1 is about preferences, which sft"),
     ("sft", "--model base --data talk.jsonl --set lora.rnk=1", 2, r"'lora.rnk' .*did you mean lora.rank"),
+    (
+        "sft",
+        "--model base --data talk.jsonl --set model.dropout=0.1",
+        2,
+        r"cannot change the model that --model base br",
+    ),
     ("sft", "--model base --data talk.jsonl --beta 1", 2, r"`mlxllm sft` has no option --beta"),
     (
         "sft",
         "--model gpt2 --data talk.jsonl --max-seq-len 64",
         2,
-        r"64 is longer than .* 48, and learned positions end",
+        r"data.max_seq_len is 64, and the positions of gpt2 end at 48; give --max-seq-len 48 or less",
     ),
     # Adapters.
     ("sft", "--model base --data talk.jsonl --lora-rank 0", 2, r"--lora-rank is 0; it should be greater than 0"),
@@ -217,6 +223,26 @@ def test_a_dry_run_finds_what_training_would(
     process = call(command, *arguments.split(), "--dry-run")
     assert re.search(message, sentence(process, code))
     assert process.stdout == ""
+
+
+def test_a_run_of_that_name_is_there(files: Path, mlxllm_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the user has changed is told."""
+    monkeypatch.chdir(files)
+    command = ("sft", "--model", "base", "--data", "talk.jsonl", *SHORT, "--run", "r")
+    succeeded(call(*command))
+    told = r"error: run 'r' exists already(.*); continue it with `mlxllm resume r` or choose another --run name"
+
+    def differences(*more: object) -> str:
+        match = re.fullmatch(told, sentence(call(*command, *more), 1))
+        assert match is not None
+        return match[1]
+
+    assert differences() == ""
+    assert differences("--learning-rate", 1e-3) == " with other settings (train.learning_rate: 5e-05 -> 0.001)"
+    changed = differences("--lora-rank", 2)
+    assert changed.startswith(" with other settings (lora: off -> on; train.learning_rate: ")
+    pairs = ("dpo", "--model", "base", "--data", "pairs.jsonl", "--run", "r")
+    assert "already with other settings (method: sft -> dpo); continue" in sentence(call(*pairs), 1)
 
 
 def test_help_says_what_the_recipes_have(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,7 +215,7 @@ def test_no_record_left_is_an_error():
     records = [Conversation((Message("user", "Q"),), where="f:3")]
     with pytest.raises(DataError, match=r"^none of 1 record can be learned from: 1 x nothing to train on \(f:3: "):
         list(examples(records, FORMAT, report))
-    with pytest.raises(DataError, match="^there are no records; give files of conversations"):
+    with pytest.raises(DataError, match=r"^there are no records; give files of conversations"):
         list(examples([], FORMAT, Report()))
 
 

@@ -221,7 +221,7 @@ def test_a_section_that_is_gone_is_named(base: Path, records: dict[str, Path], t
     raw = json.loads(run.config.read_text())
     raw[section] = None
     run.config.write_text(json.dumps(raw))
-    with pytest.raises(RunError, match=f"{section}: .* -> None"):
+    with pytest.raises(RunError, match=f"{section}: on -> off"):
         tiny.go_on(run.path)
 
 
