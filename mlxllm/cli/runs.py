@@ -21,6 +21,7 @@ from mlxllm.runs import (
     EventReader,
     RequestName,
     RunDirectory,
+    dependents,
     effective_status,
     explain,
     find_run,
@@ -178,7 +179,8 @@ def rm(
     """Delete a run with all its checkpoints. A run whose trainer is alive is refused."""
     found = find_run(run)
     _require_ended(found, "delete")
-    confirm(f"delete run {found.name!r} in {found.path} ({view.file_size(folder_size(found.path))})", yes)
+    needing = f", without which {_names(users)} cannot be used" if (users := _users(found)) else ""
+    confirm(f"delete run {found.name!r} in {found.path} ({view.file_size(folder_size(found.path))}){needing}", yes)
     with found.lock():
         say(delete(found.path, f"run {found.name!r}"))
 
@@ -191,6 +193,11 @@ def rename(run: Run, new: Annotated[str, typer.Argument(metavar="NEW", help="The
     if target.name == new:  # a bare name: beside the run, wherever that is
         target = found.path.with_name(new)
     _require_ended(found, "rename")
+    if users := _users(found):
+        raise RunError(
+            f"the adapters of {_names(users)} sit on run {found.name!r} and are looked for under that name; leave it as it "
+            f"is, or make them whole first with `mlxllm fuse --model {users[0]} --save-path DIR` and remove them"
+        )
     with found.lock():
         if target.exists() or target.is_symlink():
             raise ConfigError(f"there is a {target} already; choose another name or remove that first")
@@ -199,6 +206,15 @@ def rename(run: Run, new: Annotated[str, typer.Argument(metavar="NEW", help="The
         except OSError as error:
             raise RunError(f"cannot rename {found.path} to {target}: {error.strerror}") from error
     say(f"run {found.name!r} is now {target.name!r}")
+
+
+def _users(run: RunDirectory) -> list[str]:
+    """The runs whose adapters sit on a checkpoint of `run`."""
+    return sorted({name for names in dependents(run).values() for name in names})
+
+
+def _names(runs: list[str]) -> str:
+    return f"run{'' if len(runs) == 1 else 's'} {', '.join(runs)}"
 
 
 def _ask(run: RunDirectory, name: RequestName, what: str, json_: bool) -> None:

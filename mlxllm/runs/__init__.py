@@ -1,6 +1,7 @@
 """The run directory: the only contract between a trainer and whoever watches it. Standard library only."""
 
 from mlxllm.runs.control import ControlInbox, Request, RequestName, request
+from mlxllm.runs.dependents import dependents
 from mlxllm.runs.directory import RunDirectory, all_runs, find_run
 from mlxllm.runs.events import (
     Event,
@@ -53,6 +54,7 @@ __all__ = [
     "caffeinate_argv",
     "classify_exit",
     "count_events",
+    "dependents",
     "effective_status",
     "explain",
     "find_run",

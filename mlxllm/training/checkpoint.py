@@ -73,7 +73,7 @@ def save_checkpoint(
     """
     final = checkpoint_path(run_path, trainer.step)
     if final.exists():
-        if verify_checkpoint(final) is None and read_json(final / TRAINER_FILE).get("extra") == trainer.extra:
+        if verify_checkpoint(final) is None and _extra(final) == trainer.extra:
             return final
         shutil.rmtree(final)
     partial = final.with_name(f".{final.name}.partial")
@@ -103,6 +103,15 @@ def save_checkpoint(
             f"`mlxllm resume {RunDirectory(run_path).address}` goes on from the checkpoint before"
         ) from error
     return final
+
+
+def is_of_another_attempt(path: Path, trainer: TrainerState) -> bool:
+    """Whether a checkpoint is there that is whole, and on the way to another end or under other settings."""
+    return path.is_dir() and verify_checkpoint(path) is None and _extra(path) != trainer.extra
+
+
+def _extra(path: Path) -> Any:
+    return read_json(path / TRAINER_FILE).get("extra")
 
 
 def load_checkpoint(path: Path) -> tuple[TrainState, TrainerState]:

@@ -21,10 +21,17 @@ from mlxllm.model.adapter_files import save_adapter
 from mlxllm.model.adapters import has_adapters
 from mlxllm.model.checkpoint_files import checkpoint_path, list_checkpoints
 from mlxllm.model.transformer import Transformer
-from mlxllm.runs import Event, Recorder, Request, RunDirectory
+from mlxllm.runs import Event, Recorder, Request, RunDirectory, dependents
 from mlxllm.runtime import process_footprint_bytes
 from mlxllm.training.budget import Cost
-from mlxllm.training.checkpoint import TrainerState, mark_best, noted_best, prune_checkpoints, save_checkpoint
+from mlxllm.training.checkpoint import (
+    TrainerState,
+    is_of_another_attempt,
+    mark_best,
+    noted_best,
+    prune_checkpoints,
+    save_checkpoint,
+)
 from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.schedules import decay_start, learning_rate_scale
 from mlxllm.training.step import TOKENS, Batch, StepMetrics, TrainState, TrainStep, install
@@ -226,17 +233,20 @@ class Trainer:
                 f"smaller --learning-rate"
             )
         best = self._validated_at == self.state.step and self._improved
+        noted, based_on = noted_best(self.run.path), set(dependents(self.run))
+        path = checkpoint_path(self.run.path, self.state.step)
+        # One from before an extension may have this very place: adapters that were trained on it need it as it is.
+        needed = self.state.step in based_on and is_of_another_attempt(path, self.progress)
+        best = best and not needed
         best_step = self.state.step if best else self.progress.best_step
         self.progress = replace(self.progress, step=self.state.step, best_step=best_step)
-        noted = noted_best(self.run.path)
-        if noted is not None and noted[0] == self.state.step and not best:
-            # The best one so far, of this attempt or from before an extension, has this very place.
-            path = checkpoint_path(self.run.path, self.state.step)
-        else:
+        # Or it is the best one so far.
+        if not needed and (noted is None or noted[0] != self.state.step or best):
             path = self.write_checkpoint()
         if best:
             mark_best(self.run.path, self.progress)
         keep = {step for step in (best_step, self._stable_step(), noted[0] if noted else None) if step is not None}
+        keep |= based_on
         prune_checkpoints(self.run.path, self.state.step, self.config.train.keep_checkpoints, keep)
         self._tell(
             recorder,

@@ -371,6 +371,29 @@ def test_an_adapter_on_a_model_that_came_quantised(
     assert max_difference(load_model(str(tmp_path / "merged")).model(ids), run.model(ids)) < 1e-4
 
 
+def test_a_run_that_adapters_sit_on_is_neither_renamed_nor_deleted_unasked(
+    files: Path, mlxllm_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    data = ("--data", "talk.jsonl", *SHORT)
+    succeeded(call("sft", "--model", "base", *data, "--run", "below"))
+    succeeded(call("runs", "rename", "below", "under"))
+    succeeded(call("sft", "--model", "under", *data, "--lora-rank", 2, "--run", "above"))
+    succeeded(call("sft", "--model", "under", *data, "--run", "whole"))
+    said = sentence(call("runs", "rename", "under", "below"), 1)
+    assert re.search(
+        r"the adapters of run above sit on run 'under' .* `mlxllm fuse --model above --save-path DIR`", said
+    )
+    said = sentence(call("runs", "rm", "under"), 2)
+    assert re.search(
+        r"would delete run 'under' .*, without which run above cannot be used: nobody is there to ask", said
+    )
+    succeeded(call("runs", "rm", "above", "--yes"))
+    assert "without which" not in sentence(call("runs", "rm", "under"), 2)
+    succeeded(call("runs", "rename", "under", "below"))
+    assert sorted(path.name for path in (mlxllm_home / "runs").iterdir()) == ["below", "whole"]
+
+
 def test_fuse_refuses(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(files)
     said = sentence(call("fuse", "--model", "base", "--save-path", tmp_path / "new"), 2)

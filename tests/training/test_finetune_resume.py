@@ -248,6 +248,30 @@ def test_a_base_that_goes_on_is_still_the_base(stopped: Path) -> None:
     assert tiny.go_on(stopped / "run").status == "finished"
 
 
+@pytest.mark.parametrize("schedule", ["wsd", "constant"])
+def test_a_checkpoint_that_adapters_sit_on_stays_as_it_is(
+    data: Path, records: dict[str, Path], tmp_path: Path, schedule: str
+) -> None:
+    """Neither the pruning of old ones nor an extension that comes past its step takes it away."""
+    base, run = tmp_path / "base", tmp_path / "run"
+    tiny.train(base, tiny.config(data, max_steps=8, checkpoint_every=2, keep_checkpoints=1, schedule=schedule))
+    settings = tuned.config("sft", records["sft"], LORA["lora"])
+    tiny.train(run, settings, tiny.Listener(tiny.saved_at(6)), model_name=str(base))
+    tiny.train(tmp_path / "full", tuned.config("sft", records["sft"]), model_name=str(base))
+    files = tuned.files(base, 8)
+    expected = load_model(str(run)).model(IDS)
+    assert tiny.go_on(base, max_steps=24).status == "finished"
+    assert tuned.files(base, 8) == files
+    steps = [c.step for c in list_checkpoints(base)]
+    assert steps == ([8, 17, 24] if schedule == "wsd" else [8, 24])
+    assert (load_model(str(run)).model(IDS) == expected).all()
+    assert load_model(str(base)).step == 24
+    assert tiny.go_on(run).status == "finished"
+    shutil.rmtree(run)  # nobody needs it any more
+    tiny.go_on(base, max_steps=30)
+    assert 8 not in [c.step for c in list_checkpoints(base)]
+
+
 def test_all_weights_need_no_base_to_go_on(data: Path, records: dict[str, Path], tmp_path: Path) -> None:
     base = tuned.base(data, tmp_path / "base")
     settings = tuned.config("sft", records["sft"])
