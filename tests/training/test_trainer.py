@@ -183,7 +183,7 @@ def test_differences_name_what_differs() -> None:
     before = {"train": {"seed": 1, "betas": [0.9, 0.95], "gone": 2}, "lora": None}
     after = {"train": {"seed": 2, "betas": [0.9, 0.95], "new": 3}, "lora": {"rank": 4}}
     assert differences(before, after) == [
-        "lora: None -> {'rank': 4}",
+        "lora: off -> on",
         "train.gone: 2 -> None",
         "train.new: None -> 3",
         "train.seed: 1 -> 2",
