@@ -20,7 +20,7 @@ import mlx.core as mx
 from mlxllm.config import ModelConfig
 from mlxllm.errors import ModelError, UserError
 from mlxllm.model.adapters import AdapterSpec, adaptable, adapters, attach, spec_of
-from mlxllm.model.hf_config import architecture_of
+from mlxllm.model.hf_weights import name_in_mlx_lm, name_of_mlx_lm
 from mlxllm.model.lora import DoraLinear
 from mlxllm.model.module import trainable_parameters
 from mlxllm.model.transformer import Transformer
@@ -81,7 +81,7 @@ def save_adapter(
     keys: set[str] = set()
     layers: set[int] = set()
     for path, adapter in adapters(model).items():
-        name = _their_name(path, model.config)
+        name = name_in_mlx_lm(path, model.config)
         _, _, layer, key = name.split(".", maxsplit=3)
         keys.add(key)
         layers.add(int(layer))
@@ -188,13 +188,13 @@ def _from_mlx_lm(
         layer, _, leaf = name.rpartition(".")
         if leaf not in ("lora_a", "lora_b", "m"):
             raise ModelError(f"{file} holds {name}, which is no array of an adapter (lora_a, lora_b or m)")
-        arrays.setdefault(_our_name(layer), {})[leaf] = array
+        arrays.setdefault(name_of_mlx_lm(layer), {})[leaf] = array
     keys, blocks = parameters.get("keys"), settings.get("num_layers", -1)
     expected: tuple[str, ...] = ()
     if isinstance(keys, list) and isinstance(blocks, int):
         last = config.num_hidden_layers
         first = max(0, last - blocks) if blocks > 0 else 0
-        expected = tuple(_our_name(f"model.layers.{i}.{key}") for i in range(first, last) for key in keys)
+        expected = tuple(name_of_mlx_lm(f"model.layers.{i}.{key}") for i in range(first, last) for key in keys)
     base, merged, fingerprint = (
         value if isinstance(value := settings.get(key), str) else None
         for key in ("model", "base_adapter", "base_fingerprint")
@@ -271,14 +271,3 @@ def _check_shapes(model: Transformer, stored: StoredAdapter) -> None:
             )
     if missing := [path for path in stored.expected if path not in stored.arrays]:
         raise ModelError(f"{file} lacks the adapter of {missing[0]}, which {ADAPTER_CONFIG_FILE} beside it names")
-
-
-def _their_name(path: str, config: ModelConfig) -> str:
-    """mlx-lm's name of a matrix of ours: experts lie in `switch_mlp`, and Mixtral's feed-forward is called otherwise."""
-    path = path.replace(".mlp.experts.", ".mlp.switch_mlp.")
-    return path.replace(".mlp.", ".block_sparse_moe.") if architecture_of(config) == "MixtralForCausalLM" else path
-
-
-def _our_name(path: str) -> str:
-    """What `_their_name` undoes."""
-    return path.replace(".block_sparse_moe.", ".mlp.").replace(".mlp.switch_mlp.", ".mlp.experts.")

@@ -46,6 +46,8 @@ def check_weights(config: ModelConfig, weights: Mapping[str, mx.array], where: s
 def weights_from_hf(config: ModelConfig, weights: Mapping[str, mx.array], where: str = "the file") -> Weights:
     """Our names and shapes from theirs: fused projections apart, experts stacked, matrices as (out, in).
 
+    Experts that mlx-lm has stacked already are taken as they are.
+
     Args:
         config: from `config_from_hf`.
         weights: all tensors of the model; not changed.
@@ -61,6 +63,8 @@ def weights_from_hf(config: ModelConfig, weights: Mapping[str, mx.array], where:
     for name, shape in expected_shapes(config).items():
         rename = _rename(family, name)
         sources = _source_names(rename, config)
+        if len(sources) > 1 and (stacked := f"{name_in_mlx_lm(name, config)}.weight") in theirs:
+            sources, rename = [stacked], Rename("", stacked)
         if missing := [source for source in sources if source not in theirs]:
             raise ModelError(f"{where} lacks {_some(missing)}; its config.json describes a model that has it")
         used.update(sources)
@@ -96,6 +100,17 @@ def weights_to_hf(config: ModelConfig, weights: Mapping[str, mx.array]) -> Weigh
     for source, pieces in parts.items():
         theirs[_full_name(family, source)] = mx.concatenate([pieces[i] for i in sorted(pieces)], axis=-1)
     return theirs
+
+
+def name_in_mlx_lm(path: str, config: ModelConfig) -> str:
+    """mlx-lm's name of a matrix of ours: experts lie in `switch_mlp`, and Mixtral's feed-forward is called otherwise."""
+    path = path.replace(".mlp.experts.", ".mlp.switch_mlp.")
+    return path.replace(".mlp.", ".block_sparse_moe.") if architecture_of(config) == "MixtralForCausalLM" else path
+
+
+def name_of_mlx_lm(path: str) -> str:
+    """What `name_in_mlx_lm` undoes."""
+    return path.replace(".block_sparse_moe.", ".mlp.").replace(".mlp.switch_mlp.", ".mlp.experts.")
 
 
 def _family(config: ModelConfig) -> Family:

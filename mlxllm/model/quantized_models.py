@@ -8,6 +8,7 @@ import mlx.nn as nn
 
 from mlxllm.errors import ConfigError, ModelError
 from mlxllm.model.feed_forward import Experts
+from mlxllm.model.hf_weights import name_of_mlx_lm
 from mlxllm.model.lora import Adapter
 from mlxllm.model.module import named_modules, named_parameters
 from mlxllm.model.quantization import (
@@ -154,7 +155,9 @@ def unpacked(
 def use_packed(model: Transformer, packed: Mapping[str, PackedMatrix], dtype: mx.Dtype) -> None:
     """Put packed layers in the place of plain ones; those that are named otherwise in `model` stay unpacked."""
     modules = named_modules(model)
+    experts: dict[str, dict[str, PackedMatrix]] = {}
     for layer, matrix in packed.items():
+        layer = name_of_mlx_lm(layer)
         module = modules.get(layer)
         parent, _, leaf = layer.rpartition(".")
         if matrix.biases is not None:
@@ -165,3 +168,8 @@ def use_packed(model: Transformer, packed: Mapping[str, PackedMatrix], dtype: mx
             setattr(modules[parent], leaf, QuantizedLinear(matrix, module.get("bias")))
         elif isinstance(module, nn.Embedding):
             setattr(modules[parent], leaf, QuantizedEmbedding(matrix, dtype))
+        elif isinstance(modules.get(parent), Experts):
+            experts.setdefault(parent, {})[leaf] = matrix
+    for path, matrices in experts.items():
+        if matrices.keys() == modules[path].shapes().keys():
+            setattr(modules[path.rpartition(".")[0]], path.rpartition(".")[2], QuantizedExperts(model.config, matrices))

@@ -215,6 +215,40 @@ def test_a_quantised_folder_computes_what_its_unpacked_weights_do(form: str, dty
     assert loaded.model.model.layers[0].input_layernorm.weight.dtype == dtype
 
 
+MIXTURES: dict[str, dict[str, Any]] = {
+    "qwen3": {**WIDE, "num_experts": 4, "moe_intermediate_size": 64, "qk_norm": True},
+    "mixtral": {**WIDE, "num_experts": 4, "moe_intermediate_size": 64},
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("family", MIXTURES)
+def test_experts_as_mlx_lm_stacks_them(family: str, packed: bool, tmp_path: Path) -> None:
+    source, ids = save(tmp_path / "model", **MIXTURES[family]), token_ids(2, 9)
+    file, block = tmp_path / "model/model.safetensors", {"qwen3": "mlp", "mixtral": "block_sparse_moe"}[family]
+    weights = mx.load(str(file))
+    assert isinstance(weights, dict)
+    stacked = {name: array for name, array in weights.items() if ".experts." not in name}
+    assert len(stacked) == len(weights) - 2 * 3 * 4
+    for name, array in named_parameters(source).items():
+        if ".experts." in name:
+            stacked[name.replace(".mlp.experts.", f".{block}.switch_mlp.") + ".weight"] = array
+    mx.eval(stacked)
+    mx.save_safetensors(str(file), stacked, {"format": "mlx"})
+    if not packed:
+        assert mx.array_equal(load_model(str(tmp_path / "model")).model(ids), source(ids))
+        return
+    quantise(tmp_path / "model", FORMS["8 bits, named"])
+    loaded = load_plain(str(tmp_path / "model"))
+    packed_bytes = sum(w.nbytes for n, w in named_parameters(loaded.model).items() if ".experts." in n)
+    assert packed_bytes < 0.3 * sum(w.nbytes for n, w in named_parameters(source).items() if ".experts." in n)
+    assert 0 < max_difference(loaded.model(ids), source(ids)) < 0.5
+    before = loaded.model(ids)
+    model = adapted(loaded.model, LoraConfig(rank=4))
+    assert max_difference(model(ids), before) > 0.1
+    assert max_difference(fused(model)(ids), model(ids)) < 1e-3
+
+
 def test_a_quantised_folder_takes_adapters_but_no_full_training(tmp_path: Path) -> None:
     save(tmp_path / "model", **WIDE)
     quantise(tmp_path / "model", FORMS["4 bits"])

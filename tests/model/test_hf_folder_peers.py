@@ -21,11 +21,14 @@ LORAS = {"lora": LoraConfig(rank=4), "dora": LoraConfig(method="dora"), "qlora":
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
-@pytest.mark.parametrize("mode", ["affine", "mxfp4", "nvfp4"])
-def test_a_folder_that_mlx_lm_quantised(mode: str, dtype: mx.Dtype, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mode", "variant"), [("affine", "llama"), ("mxfp4", "llama"), ("nvfp4", "llama"), ("affine", "experts")]
+)
+def test_a_folder_that_mlx_lm_quantised(mode: str, variant: str, dtype: mx.Dtype, tmp_path: Path) -> None:
     """The folder that it converts to 4 bits: config.json, weights, logits."""
     utils = pytest.importorskip("mlx_lm.utils")
-    changes: dict[str, Any] = {**WIDE, "intermediate_size": 128, "tie_word_embeddings": False}
+    changes: dict[str, Any] = {**VARIANTS[variant], **WIDE, "intermediate_size": 128, "moe_intermediate_size": 64}
+    changes["tie_word_embeddings"] = False
     source, ids = tiny_model(vocab_size=VOCAB, **changes), token_ids(2, 9)
     save_hf_folder(source, ByteTokenizer(), ("base",), tmp_path / "model")
     theirs, config = utils.load_model(tmp_path / "model")
