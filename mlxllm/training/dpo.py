@@ -47,10 +47,10 @@ class DpoData:
     train: list[Pair]
     val: list[Pair]
     report: Report
-    val_report: Report
-    """The same one where a share of the pairs is held out."""
     fingerprint: str
     """SHA-256 of all ids."""
+    val_report: Report | None = None
+    """Of what is held out, where other files or another part of a folder have it."""
 
     @property
     def num_tokens(self) -> int:
@@ -82,7 +82,7 @@ def open_dpo_data(config: RunConfig, chat_format: ChatFormat) -> DpoData:
         for ids in (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids) if pair is not None else ():
             digest.update(len(ids).to_bytes(8, "little") + ids.astype("<u4").tobytes())
         digest.update(b"|")
-    return DpoData(split.train, split.val, split.report, split.val_report, digest.hexdigest())
+    return DpoData(split.train, split.val, split.report, digest.hexdigest(), split.val_report)
 
 
 def bucket(length: int, longest: int) -> int:

@@ -51,8 +51,7 @@ class Material:
     @property
     def val_report(self) -> Report | None:
         """What became of the records held out; None where they are of the same files as the others."""
-        data = self.data
-        return None if isinstance(data, TokenDataset) or data.val_report is data.report else data.val_report
+        return None if isinstance(self.data, TokenDataset) else self.data.val_report
 
     @property
     def num_tokens(self) -> int:

@@ -22,8 +22,8 @@ class Split(Generic[Item]):
     val: list[Item]
     report: Report
     """Of `train`."""
-    val_report: Report
-    """Of `val`; the same one where a share of the records is held out."""
+    val_report: Report | None
+    """Of `val`; None where a share of the records is held out."""
 
 
 def split_records(
@@ -48,8 +48,8 @@ def split_records(
     if data.val_records:
         named = open_(data.val_records)
         return Split(train, list(encode(named.train, named.report)), opened.report, named.report)
-    if first := next(opened.val, None):
-        apart = encode(chain([first], opened.val), opened.val_report)
-        return Split(train, list(apart), opened.report, opened.val_report)
-    train, val = held_out(train, data.val_split)
-    return Split(train, val, opened.report, opened.report)
+    first, apart = next(opened.val, None), opened.val_report
+    if first is not None or apart.dropped or apart.problems.mended:  # there are files, whatever is in them
+        val = encode(chain([] if first is None else [first], opened.val), apart)
+        return Split(train, list(val), opened.report, apart)
+    return Split(*held_out(train, data.val_split), opened.report, None)

@@ -34,10 +34,10 @@ class SftData:
     train: PackedRows
     val: PackedRows | None
     report: Report
-    val_report: Report
-    """The same one where a share of the records is held out."""
     fingerprint: str
     """SHA-256 of everything that is trained on or validated on."""
+    val_report: Report | None = None
+    """Of what is held out, where other files or another part of a folder have it."""
 
     @property
     def num_tokens(self) -> int:
@@ -67,8 +67,9 @@ def open_sft_data(config: RunConfig, chat_format: ChatFormat) -> SftData:
         data, open_records, lambda records, report: examples(records, chat_format, report, train_on=data.train_on)
     )
     rows = _rows(split.train, data.max_seq_len, split.report, "")
-    val = _rows(split.val, data.max_seq_len, split.val_report, " held out for validation") if split.val else None
-    return SftData(rows, val, split.report, split.val_report, _fingerprint(rows, val))
+    val_report = split.val_report or split.report
+    val = _rows(split.val, data.max_seq_len, val_report, " held out for validation") if split.val else None
+    return SftData(rows, val, split.report, _fingerprint(rows, val), split.val_report)
 
 
 def _rows(found: list[Example], max_seq_len: int, report: Report, which: str) -> PackedRows:

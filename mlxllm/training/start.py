@@ -1,7 +1,6 @@
 """From a configuration to a running trainer: a new run, or one that goes on."""
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,6 @@ from mlxllm.runs import (
 from mlxllm.runtime import blas_for_lanes, compute_dtype, evaluate_in_depth
 from mlxllm.settings import parse_config
 from mlxllm.tokenizer import load_tokenizer
-from mlxllm.training.budget import steps_within
 from mlxllm.training.checkpoint import TrainerState, load_checkpoint, mark_best
 from mlxllm.training.compare import (
     already_exists,
@@ -39,6 +37,7 @@ from mlxllm.training.compare import (
     comparable,
 )
 from mlxllm.training.interrupts import Interrupts
+from mlxllm.training.measuring import measured_steps
 from mlxllm.training.methods import Material, TokenizerFiles, make_task, open_material
 from mlxllm.training.plan import Plan
 from mlxllm.training.resuming import PLANNED, checkpoint_to_resume
@@ -238,13 +237,6 @@ def _measured(plan: Plan, trainer: Trainer) -> RunConfig:
         every = max(1, -(-steps // plan.milestones))
         values |= {"eval_every": every, "sample_every": every, "checkpoint_every": every}
     return config.with_values(train=values)
-
-
-def measured_steps(trainer: Trainer, deadline: float, milestones: int = 0) -> int:
-    """How many steps fit before `deadline` (of `time.monotonic()`), from a few that are timed and thrown away."""
-    with blas_for_lanes(trainer.config.train.lanes):
-        cost = trainer.measure()
-    return steps_within(trainer.config.train, cost, deadline - time.monotonic(), milestones)
 
 
 def _initial_model(plan: Plan) -> Transformer:

@@ -5,14 +5,12 @@ What the trainer needs is put together in `start.py`; what it says goes to the r
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import mlx.core as mx
-import numpy as np
 
 from mlxllm.config import RunConfig, SampleConfig
 from mlxllm.errors import DivergedError, OutOfMemoryError, UserError
@@ -23,7 +21,6 @@ from mlxllm.model.checkpoint_files import checkpoint_path, list_checkpoints
 from mlxllm.model.transformer import Transformer
 from mlxllm.runs import Event, Recorder, Request, RunDirectory, dependents
 from mlxllm.runtime import process_footprint_bytes
-from mlxllm.training.budget import Cost
 from mlxllm.training.checkpoint import (
     TrainerState,
     is_of_another_attempt,
@@ -33,6 +30,7 @@ from mlxllm.training.checkpoint import (
     save_checkpoint,
 )
 from mlxllm.training.interrupts import Interrupts
+from mlxllm.training.measuring import Rate
 from mlxllm.training.schedules import decay_start, learning_rate_scale
 from mlxllm.training.step import TOKENS, Batch, StepMetrics, TrainState, TrainStep, install
 from mlxllm.training.task import Task
@@ -68,7 +66,7 @@ class Trainer:
         self._validated_at = -1
         self._improved = False
         self._ended_early = False
-        self._rate = _Rate()
+        self._rate = Rate()
 
     def fit(self, recorder: Recorder) -> Outcome:
         """Train to the end, or until someone asks to stop; every exit that is not a crash leaves a checkpoint.
@@ -333,58 +331,6 @@ class Trainer:
 
     def _tell(self, recorder: Recorder, kind: str, step: int, **fields: object) -> None:
         self.listener(recorder.write(kind, step, **fields))
-
-    def measure(self, steps: int = 4) -> Cost:
-        """Time a few steps and a part of the validation on this machine, compiled before; changes nothing.
-
-        Steps are functions from state to state, so their results are simply thrown away.
-        """
-        self._timed_step()
-        step = float(np.median([self._timed_step() for _ in range(steps)]))
-        validation = self._timed_validation()
-        begun = time.perf_counter()
-        self.complete(self.config.train.sample_prompt, self.config.sample)
-        return Cost(step, validation, time.perf_counter() - begun)
-
-    def _timed_validation(self) -> float:
-        """Seconds that a whole validation would take."""
-        validation = self.task.validation
-        if validation is None:
-            return 0.0
-        measured = min(max(1, self.config.train.lanes), validation.num_batches)
-        seconds = []
-        for _ in range(3):  # the first one warms up; one hiccup, times the number of batches, would eat the time
-            begun = time.perf_counter()
-            validation(self.model, max_batches=measured)
-            seconds.append(time.perf_counter() - begun)
-        return min(seconds[1:]) * validation.num_batches / measured
-
-    def _timed_step(self) -> float:
-        begun = time.perf_counter()
-        state, metrics = self.step(self.state, self.batch(self.state.step))
-        mx.eval(state.arrays(), metrics.arrays())
-        install(self.model, self.state.parameters)
-        return time.perf_counter() - begun
-
-
-class _Rate:
-    """Tokens a second over the last few steps: the numbers of one step may arrive together with the next one's."""
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[float, int]] = deque(maxlen=9)
-        self.restart()
-
-    def restart(self) -> None:
-        """Leave out what happened since the last step: a validation, a sample, a pause."""
-        self._marks.clear()
-        self._marks.append((time.perf_counter(), 0))
-
-    def add(self, tokens: int) -> float:
-        """Count a step's tokens; returns the rate."""
-        now = time.perf_counter()
-        self._marks.append((now, tokens))
-        counted = sum(count for _, count in list(self._marks)[1:])
-        return round(counted / max(now - self._marks[0][0], 1e-9), 1)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -21,6 +21,10 @@ from typing import Any
 from mlxllm.errors import UserError
 
 BENCH = Path(__file__).resolve().parent
+sys.path.insert(0, str(BENCH.parent))  # what all comparisons share lies there
+
+from workers import run_worker  # noqa: E402
+
 ROOT = BENCH.parent.parent
 IDLE_LOAD_PER_CORE = 0.25
 """A machine counts as busy above this one-minute load average for each core."""
@@ -110,28 +114,12 @@ def worker(
     """Run `scripts/bench/<script>` and return the object that it prints last.
 
     Raises:
-        BenchError: it failed; the message has its last words.
+        WorkerError: it failed; the message has its last words.
     """
     say(what or script)
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})}
-    if script.startswith("ours/"):
-        env["PYTHONPATH"] = str(ROOT)
-    command = [str(python), str(BENCH / script), *map(str, arguments)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=env)
-    except OSError as error:
-        raise BenchError(f"{python} cannot be run ({error.strerror}); give --peers-python an interpreter") from None
-    lines = done.stdout.strip().splitlines()
-    if done.returncode == 0 and lines:
-        result: dict[str, Any] = json.loads(lines[-1])
-        return result
-    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    remedy = ""
-    if "ModuleNotFoundError" in last and not script.startswith("ours/"):
-        remedy = "; give --peers-python an interpreter that has the peers (`scripts/test --peers` puts them into .venv)"
-    if os.environ.get("MLXLLM_TRACEBACK"):
-        say(done.stderr)
-    raise BenchError(f"{script} failed: {last}{remedy}")
+    ours = script.startswith("ours/")
+    env = {**(environment or {}), **({"PYTHONPATH": str(ROOT)} if ours else {})}
+    return run_worker(python, BENCH / script, arguments, env, peer=not ours)
 
 
 def mlxllm(*arguments: object, environment: dict[str, str]) -> None:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,9 @@ from mlxllm.training.plan import Plan, plan_run
 from mlxllm.training.start import start
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))  # what all comparisons share lies there
+
+from workers import run_worker  # noqa: E402
 
 
 class ParityError(UserError):
@@ -160,27 +162,12 @@ def peer(python: Path, script: str, job: Mapping[str, Any], folder: Path) -> dic
     """Run `peers/<script>` on a job and return the object that it prints last.
 
     Raises:
-        ParityError: it failed; the message has its last words.
+        WorkerError: it failed; the message has its last words.
     """
     path = folder / "job.json"
     path.write_text(json.dumps(job))
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "CUDA_VISIBLE_DEVICES": ""}
-    command = [str(python), str(HERE / "peers" / script), str(path)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    except OSError as error:
-        raise ParityError(f"{python} cannot be run ({error.strerror}); give --peers-python an interpreter") from None
-    lines = done.stdout.strip().splitlines()
-    if done.returncode == 0 and lines:
-        result: dict[str, Any] = json.loads(lines[-1])
-        return result
-    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    remedy = ""
-    if "ModuleNotFoundError" in last:
-        remedy = "; give --peers-python an interpreter that has the peers (`scripts/test --peers` puts them into .venv)"
-    if os.environ.get("MLXLLM_TRACEBACK"):
-        print(done.stderr, file=sys.stderr)
-    raise ParityError(f"peers/{script} failed: {last}{remedy}")
+    environment = {"HF_HOME": str(folder / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    return run_worker(python, HERE / "peers" / script, [path], environment, peer=True)
 
 
 def largest_difference(ours: Sequence[float], theirs: Sequence[float]) -> float:

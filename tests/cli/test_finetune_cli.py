@@ -54,6 +54,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "unanswered.jsonl": _lines([{"messages": [{"role": "user", "content": "Who?"}]}]),
         "ties.jsonl": _lines([{"prompt": "a", "chosen": "same", "rejected": "same"}]),
     }
+    contents |= {"folder/train.jsonl": _lines(TALK), "folder/valid.jsonl": "\n"}
+    (folder / "folder").mkdir()
     for name, content in contents.items():
         (folder / name).write_text(content)
     return folder
@@ -117,6 +119,7 @@ REFUSED: list[tuple[str, str, int, str]] = [
         r"a share of 0.2 of 1 record holds none out; give more",
     ),
     ("dpo", "--model base --data one_pair.jsonl --val-split 0.2", 1, r"a share of 0.2 of 1 record holds none out"),
+    ("sft", "--model base --data folder", 1, r"there are no records in \S+valid.jsonl; give files of conversations"),
     ("sft", "--model base --data talk.jsonl --val-split 1", 2, r"--val-split is 1; it should be less than 1"),
     (
         "sft",
