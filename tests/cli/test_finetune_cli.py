@@ -1,68 +1,19 @@
-"""`mlxllm sft`, `dpo` and `fuse` as a user types them, on a model of a few thousand weights."""
+"""`mlxllm sft` and `dpo` as a user types them, on a model of a few thousand weights."""
 
-import json
 import re
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mlxllm.estimate import count_trained
-from mlxllm.model.adapters import adapters
-from mlxllm.model.hf_folder import save_hf_folder
-from mlxllm.model.loading import load_model
-from mlxllm.model.module import named_parameters
-from mlxllm.model.naming import read_run_config
-from mlxllm.model.quantization import QuantizedLinear
 from mlxllm.presets import TUNING_PRESETS
-from mlxllm.tokenizer.byte import ByteTokenizer
-from tests.model.test_hf_folder import quantise
-from tests.model.tiny import VARIANTS, max_difference, tiny_model, token_ids
-from tests.training import tiny
+from tests.cli.tuned import SHORT, finetuning_files
 from tests.training.tiny import call, json_lines, sentence, succeeded
-
-VOCAB = ByteTokenizer().vocab_size
-TALK = [{"prompt": f"What is {n} + 1?", "completion": f"It is {n + 1}."} for n in range(6)]
-PAIRS = [{"prompt": f"{n}?", "chosen": "Yes, please.", "rejected": f"No, {n}."} for n in range(6)]
-SHORT = ("--max-steps", 2, "--batch-size", 2, "--max-seq-len", 64, "--set", "train.warmup_steps=0")
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models and records, right and wrong, that no test changes."""
-    folder = tmp_path_factory.mktemp("files")
-    for name, changes in {
-        "base": {"hidden_size": 64, "intermediate_size": 96},
-        "odd": {"hidden_size": 40, "num_attention_heads": 2, "intermediate_size": 48},
-        "gpt2": {**VARIANTS["gpt2"], "max_position_embeddings": 48},
-        "packed": {"hidden_size": 64, "intermediate_size": 96},
-        "experts": {**VARIANTS["experts"]},
-    }.items():
-        save_hf_folder(tiny_model(vocab_size=VOCAB, **changes), ByteTokenizer(), ("base",), folder / name)
-    quantise(folder / "packed", {"group_size": 32, "bits": 4})
-    contents = {
-        "talk.jsonl": _lines(TALK),
-        "pairs.jsonl": _lines(PAIRS),
-        "one.jsonl": _lines(TALK[:1]),
-        "one_pair.jsonl": _lines(PAIRS[:1]),
-        "long.jsonl": _lines([{"prompt": "Why? " * 20, "completion": "So."}]),
-        "empty.jsonl": "",
-        "blank.jsonl": "\n \n",
-        "unknown.jsonl": _lines(TALK[:2]) + '{"frage": "Wer?", "antwort": "Ich."}\n',
-        "broken.jsonl": _lines(TALK[:1]) + '{"prompt": \n',
-        "unanswered.jsonl": _lines([{"messages": [{"role": "user", "content": "Who?"}]}]),
-        "ties.jsonl": _lines([{"prompt": "a", "chosen": "same", "rejected": "same"}]),
-    }
-    contents |= {"folder/train.jsonl": _lines(TALK), "folder/valid.jsonl": "\n"}
-    (folder / "folder").mkdir()
-    for name, content in contents.items():
-        (folder / name).write_text(content)
-    return folder
-
-
-def _lines(records: list[dict[str, Any]]) -> str:
-    return "".join(json.dumps(record) + "\n" for record in records)
+    return finetuning_files(tmp_path_factory.mktemp("files"))
 
 
 REFUSED: list[tuple[str, str, int, str]] = [
@@ -315,156 +266,3 @@ def test_records_that_are_left_out_are_told(files: Path, monkeypatch: pytest.Mon
     process = succeeded(call("sft", "--model", "base", *both, *SHORT, "--run", "r"))
     assert "  1 record left out: nothing to train on (" in process.stderr
     assert "unanswered.jsonl:1" in process.stderr
-
-
-@pytest.mark.parametrize(
-    ("method", "flags"),
-    [
-        ("sft", ("--lora-rank", "4")),
-        ("sft", ("--dora", "--lora-layers", "1")),
-        ("dpo", ("--quantize", "affine4", "--lora-targets", "q_proj,up_proj")),
-    ],
-)
-def test_what_is_trained_can_be_stacked_and_fused(
-    method: str, flags: tuple[str, ...], files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(files)
-    records = {"sft": "talk.jsonl", "dpo": "pairs.jsonl"}[method]
-    fast = ("--learning-rate", 0.05)
-    succeeded(call(method, "--model", "base", "--data", records, *SHORT, *fast, *flags, "--run", "r"))
-    ids, run, base = token_ids(2, 9), load_model("r"), load_model("base")
-    assert run.history == ("base", method)
-    assert max_difference(run.model(ids), base.model(ids)) > 0.01
-    assert run.run_config is not None
-    trained = sum(a.size for adapter in adapters(run.model).values() for a in (adapter.lora_a, adapter.lora_b))
-    assert trained <= count_trained(run.run_config) <= trained + 2 * 96 * 7
-
-    # The run's adapter on its base: the same, but for the rounding of a quantised base.
-    for name in ("r", str(run.path)):
-        stacked = load_model("base", adapter=name)
-        assert stacked.history == ("base", method)
-        quantised = any(isinstance(module, QuantizedLinear) for module in run.model.modules())
-        assert max_difference(stacked.model(ids), run.model(ids)) < (1.0 if quantised else 1e-5)
-
-    told = succeeded(call("fuse", "--model", "r", "--save-path", tmp_path / "merged", "--json"))
-    [fused] = json_lines(told.stdout)
-    assert told.stderr == ""
-    assert fused["merged"] == len(adapters(run.model))
-    assert fused["history"] == ["base", method]
-    merged = load_model(str(tmp_path / "merged"))
-    assert merged.history == ("base", method)
-    assert not adapters(merged.model)
-    assert sum(p.size for p in named_parameters(merged.model).values()) == fused["parameters"]
-    assert max_difference(merged.model(ids), run.model(ids)) < 1e-4
-    again = succeeded(call("fuse", "--model", "base", "--adapter", "r", "--save-path", tmp_path / "stacked"))
-    assert again.stdout == ""
-    assert "chat --model" in again.stderr.splitlines()[-1]
-    assert max_difference(load_model(str(tmp_path / "stacked")).model(ids), stacked.model(ids)) < 1e-4
-
-
-def test_an_adapter_on_a_model_that_came_quantised(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(files)
-    flags = ("--lora-rank", 2, "--learning-rate", 0.05)
-    succeeded(call("sft", "--model", "packed", "--data", "talk.jsonl", *SHORT, *flags, "--run", "r"))
-    ids, run, base = token_ids(2, 9), load_model("r"), load_model("packed")
-    assert max_difference(run.model(ids), base.model(ids)) > 0.01
-    succeeded(call("fuse", "--model", "r", "--save-path", tmp_path / "merged"))
-    assert max_difference(load_model(str(tmp_path / "merged")).model(ids), run.model(ids)) < 1e-4
-
-
-def test_a_run_that_adapters_sit_on_is_neither_renamed_nor_deleted_unasked(
-    files: Path, mlxllm_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(files)
-    data = ("--data", "talk.jsonl", *SHORT)
-    succeeded(call("sft", "--model", "base", *data, "--run", "below"))
-    succeeded(call("runs", "rename", "below", "under"))
-    succeeded(call("sft", "--model", "under", *data, "--lora-rank", 2, "--run", "above"))
-    succeeded(call("sft", "--model", "under", *data, "--run", "whole"))
-    said = sentence(call("runs", "rename", "under", "below"), 1)
-    assert re.search(
-        r"the adapters of run above sit on run 'under' .* `mlxllm fuse --model above --save-path DIR`", said
-    )
-    said = sentence(call("runs", "rm", "under"), 2)
-    assert re.search(
-        r"would delete run 'under' .*, without which run above cannot be used: nobody is there to ask", said
-    )
-    succeeded(call("runs", "rm", "above", "--yes"))
-    assert "without which" not in sentence(call("runs", "rm", "under"), 2)
-    succeeded(call("runs", "rename", "under", "below"))
-    assert sorted(path.name for path in (mlxllm_home / "runs").iterdir()) == ["below", "whole"]
-
-
-def test_fuse_refuses(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(files)
-    said = sentence(call("fuse", "--model", "base", "--save-path", tmp_path / "new"), 2)
-    assert "base has no adapters, so there is nothing to merge" in said
-    said = sentence(call("fuse", "--model", "nowhere", "--save-path", tmp_path), 2)
-    assert re.search(r"--save-path \S+ exists already; name a new folder", said)
-    said = sentence(call("fuse", "--model", "base", "--adapter", "nowhere", "--save-path", tmp_path / "new"), 2)
-    assert "there is no adapter 'nowhere'" in said
-    assert not (tmp_path / "new").exists()
-
-
-def test_adapters_that_do_not_belong_to_a_model(
-    files: Path, mlxllm_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(files)
-    succeeded(call("sft", "--model", "base", "--data", "talk.jsonl", *SHORT, "--lora-rank", 2, "--run", "r"))
-    succeeded(call("sft", "--model", "base", "--data", "talk.jsonl", *SHORT, "--run", "full"))
-    say = ("--prompt", "Once", "--max-tokens", 2, "--temp", 0)
-
-    def refused(code: int, message: str, model: str, adapter: object) -> None:
-        more = {"sample": say, "chat": (), "sft": ("--data", "talk.jsonl"), "dpo": ("--data", "pairs.jsonl")}
-        for command, options in more.items():
-            assert re.search(message, sentence(call(command, "--model", model, "--adapter", adapter, *options), code))
-
-    stacked = succeeded(call("sample", "--model", "base", "--adapter", "r", *say, "--json"))
-    alone = succeeded(call("sample", "--model", "r", *say, "--json"))
-    assert json_lines(stacked.stdout)[0]["token_ids"] == json_lines(alone.stdout)[0]["token_ids"]
-    data = tiny.dataset(tmp_path / "squares")
-    scores = [
-        json_lines(succeeded(call("eval", *model, "--data", data, "--max-seq-len", 32, "--json")).stdout)[0]["results"]
-        for model in (("--model", "base", "--adapter", "r"), ("--model", "r"), ("--model", "base"))
-    ]
-    assert scores[0]["all"]["loss"] == pytest.approx(scores[1]["all"]["loss"], abs=1e-6)
-    assert scores[0]["all"]["loss"] != pytest.approx(scores[2]["all"]["loss"], abs=1e-6)
-    refused(1, r"was trained on \S+base with weights \w{12}, and these are \w{12}; give the model", "full", "r")
-    refused(1, r"was trained on \S+base with weights", "odd", "r")
-    refused(2, r"run 'full' trained all weights, not an adapter; use it as --model full", "base", "full")
-    refused(1, r"run 'r' has no checkpoint of step 9; there are the steps", "base", "r@9")
-    refused(2, r"there is no adapter 'nowhere'; give a folder with adapters.safetensors", "base", "nowhere")
-    refused(1, r"talk.jsonl is a file; an adapter is a folder with", "base", "./talk.jsonl")
-    refused(1, r"odd holds no adapter: neither adapters.safetensors", "base", "./odd")
-
-    # Another on top of it knows of both.
-    both = ("--model", "base", "--adapter", "r", "--data", "pairs.jsonl", *SHORT)
-    succeeded(call("dpo", *both, "--lora-rank", 2, "--run", "second"))
-    assert load_model("second").history == ("base", "sft", "dpo")
-    refused(
-        1, r"was trained on \S+base and the adapter r@2 with .* stack on each other: take the run", "base", "second"
-    )
-
-    checkpoint = load_model("r").path
-    for name, damage, message in (
-        (
-            "json",
-            lambda folder: (folder / "adapter_config.json").write_text("{"),
-            r"adapter_config.json.* is not .*JSON",
-        ),
-        ("other", lambda folder: (folder / "adapter_config.json").unlink(), r"adapter_config.json"),
-    ):
-        copy = tmp_path / name
-        shutil.copytree(checkpoint, copy)
-        (copy / "manifest.json").unlink()
-        damage(copy)
-        refused(1, message, "base", copy)
-    copy = tmp_path / "copy"
-    shutil.copytree(checkpoint, copy)
-    weights = bytearray((copy / "adapters.safetensors").read_bytes())
-    weights[-5] ^= 1
-    (copy / "adapters.safetensors").write_bytes(weights)
-    refused(1, r"copy cannot be used: .*adapters.safetensors is damaged: .*; take another checkpoint", "base", copy)
-    assert read_run_config(mlxllm_home / "runs" / "r").lora is not None
