@@ -2,19 +2,34 @@
 
 import glob
 import re
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mlxllm import paths
+from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.terminal import did_you_mean
+from mlxllm.cli.worlds import DocsWorld, StoryWorld, World
 from mlxllm.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # heavy modules are imported by the command
+    from mlxllm.data.shards import TokenDataset
 
 CORPORA = ("stories", "shakespeare", "pydocs")
 """By name, the default first; any other is a path."""
+WORLDS = ("stories", "pydocs")
+"""Those with questions and answers, from which a model can learn to answer."""
 FEWEST_CHARS = 1000
 """A shorter text leaves less than a row of tokens on one side of the split."""
 
 FEW_DOCUMENTS = 100
 """With fewer, a split by document may hold out none or a half; the end of the text is held out instead."""
+
+_FEWEST_TOKENS = {"train": 33, "val": 2}
+"""The shortest row and its last target; one token and the one after it."""
 
 _BEGINNING = re.compile(r"\S+(?:[ \t]+\S+){0,3}")
 _BEGINNING_CHARS = 40
@@ -35,10 +50,17 @@ class Corpus:
     """Tokens of the text, about."""
     val_split: float
     prompt: str
+    world: Callable[[], World] | None = None
+    """Its lessons, where it has some."""
 
 
-def find_corpus(corpus: str, seconds: float) -> Corpus:
+def find_corpus(corpus: str, seconds: float, answers: bool = False) -> Corpus:
     """The recipe of a named corpus or of the user's own text, for so many seconds of training.
+
+    Args:
+        corpus: name or path.
+        seconds: for all of it.
+        answers: whether its model is to answer questions in the end: stories then have some below them.
 
     Raises:
         ConfigError: it is neither a name nor a path.
@@ -49,15 +71,17 @@ def find_corpus(corpus: str, seconds: float) -> Corpus:
         count = int(min(200_000, max(3000, 45 * seconds)))
         # The shorter the time, the smaller the world: with all its plots, minutes are enough for sentences only.
         plots = 8 if seconds < 400 else 16 if seconds < 1200 else 0
-        source = f"stories:count={count},plots={plots}"
-        return Corpus(source, "bpe", 2048, 140 * count, 0.02, "Once upon a time")
+        asked = ",questions=1" if answers else ""
+        source = f"stories:count={count},plots={plots}{asked}"
+        tokens = (210 if answers else 140) * count
+        return Corpus(source, "bpe", 2048, tokens, 0.02, "Once upon a time", lambda: StoryWorld(plots))
     if corpus == "shakespeare":
         from mlxllm.data.sources.shakespeare import shakespeare_file
 
         shakespeare_file()  # a download that fails should do so before anything else is begun
         return Corpus("shakespeare", "char", _CHAR_VOCABULARY, 1_000_000, 0.1, "ROMEO:")
     if corpus == "pydocs":
-        return Corpus("pydocs", "bpe", 4096, 700_000, 0.03, "The ")
+        return Corpus("pydocs", "bpe", 4096, 700_000, 0.03, "The ", DocsWorld)
     chars, beginning = _look_at(corpus)
     # A vocabulary takes text to be learned from: a short text is read by characters.
     if chars < 300_000:
@@ -96,3 +120,44 @@ def _look_at(corpus: str) -> tuple[int, str]:
             f"from (100,000 or more to write anything new); give more text"
         )
     return chars, beginning if ended < FEW_DOCUMENTS else ""
+
+
+def make_dataset(name: str, corpus: str, recipe: Corpus, view: TrainingView) -> "TokenDataset":
+    """The dataset of this run: made anew, under the run's own name, so that a resumed run finds its data."""
+    from mlxllm.data.build import build_dataset
+    from mlxllm.data.shards import TokenDataset
+    from mlxllm.data.sources import open_source
+    from mlxllm.data.split import ByPosition, training_texts
+    from mlxllm.tokenizer import train_tokenizer
+
+    directory = paths.folder("datasets") / Path(name).name
+    source = open_source(recipe.source)
+    if not source.single_text and sum(1 for _ in islice(source.documents(), FEW_DOCUMENTS)) < FEW_DOCUMENTS:
+        source = ByPosition(source)
+    texts = training_texts([source], recipe.val_split)
+    vocab_size = recipe.vocab_size if recipe.tokenizer == "bpe" else None
+    tokenizer = train_tokenizer(recipe.tokenizer, texts, vocab_size=vocab_size)
+    manifest = build_dataset(directory, [(source, 1.0)], tokenizer, val_split=recipe.val_split)
+    for split, fewest in _FEWEST_TOKENS.items():
+        if (tokens := getattr(manifest, split).tokens) < fewest:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise DataError(
+                f"--corpus {corpus}: {tokens:,} tokens are left to {'learn from' if split == 'train' else 'hold out'}, "
+                f"and it takes {fewest}; give more text, or text that repeats itself less"
+            )
+    for warning in manifest.warnings:
+        view.say(f"warning: {warning}")
+    view.say(
+        f"     {_texts(manifest.train.documents)}, {_size(manifest.train.bytes)}; a tokenizer of "
+        f"{tokenizer.vocab_size:,} {'characters and bytes' if tokenizer.kind == 'char' else 'pieces'}; "
+        f"{manifest.train.tokens:,} tokens to learn from, {manifest.val.tokens:,} held out"
+    )
+    return TokenDataset.open(directory)
+
+
+def _texts(number: int) -> str:
+    return "1 text" if number == 1 else f"{number:,} texts"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

@@ -134,8 +134,13 @@ class TrainingView:
     def _on_sample(self, event: Event) -> None:
         self._last_step_at = time.monotonic()
         self.last_sample = event["text"]
-        self.say(f"  at step {event['step']:,} it writes:")
-        self.say_text(event["prompt"] + event["text"], "    | ", most=8)
+        prompt, text = event["prompt"], event["text"]
+        if self.method == "pretrain":
+            self.say(f"  at step {event['step']:,} it writes:")
+            self.say_text(prompt + text, "    | ", most=8)
+        else:
+            self.say(f"  at step {event['step']:,} it answers {prompt!r}:")
+            self.say_text(text, "    | ", most=8)
 
     def _on_warning(self, event: Event) -> None:
         self.say(f"warning: {event['message']}")

@@ -1,33 +1,36 @@
-"""`mlxllm quickstart`: from text to a model that talks, in one command and a few minutes."""
+"""`mlxllm quickstart`: from text to a model that talks, and where its world has lessons, to one that answers."""
 
 import json
 import shutil
 import sys
 import time
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlxllm import paths
-from mlxllm.cli.corpora import CORPORA, FEW_DOCUMENTS, Corpus, find_corpus
+from mlxllm.cli.chat import chat as open_chat
+from mlxllm.cli.corpora import CORPORA, WORLDS, find_corpus, make_dataset
 from mlxllm.cli.help import setting
 from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.terminal import fold, tell
 from mlxllm.cli.train import Device, check_length, exit_for, program
-from mlxllm.errors import EXIT_SIGINT, DataError, RunError
+from mlxllm.cli.whole_life import TEMPERATURE, Life, go_on
+from mlxllm.errors import EXIT_SIGINT, ConfigError, RunError
 
 if TYPE_CHECKING:  # heavy modules are imported by the command
-    from mlxllm.data.shards import TokenDataset
-    from mlxllm.runs import RunDirectory
+    from mlxllm.config import RunConfig
+    from mlxllm.runs import Event, RunDirectory
     from mlxllm.training.trainer import Outcome
 
-DEFAULT_MINUTES = 3.0
+DEFAULT_MINUTES = 6.0
+"""For a whole life."""
+PRETRAINING_MINUTES = 3.0
+"""For a base model only."""
 _LEAST_MINUTES = 0.5
 _FINAL_TOKENS = 200
-_FEWEST_TOKENS = {"train": 33, "val": 2}
-"""The shortest row and its last target; one token and the one after it."""
 _PARTING_SECONDS = 4.0
 """Kept for the last sample and for leaving."""
 
@@ -38,7 +41,7 @@ def quickstart(
         typer.Option(
             metavar="M",
             help=f"Time for the whole command, {_LEAST_MINUTES:g} or more.",
-            show_default=f"{DEFAULT_MINUTES:g}",
+            show_default=f"{DEFAULT_MINUTES:g}, or {PRETRAINING_MINUTES:g} with pre-training only",
         ),
     ] = None,
     corpus: Annotated[
@@ -52,19 +55,34 @@ def quickstart(
     run: Annotated[
         str | None, typer.Option(metavar="RUN", help="Name of the run and its dataset; by default CORPUS-1, -2, ...")
     ] = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option(
+            "--chat/--no-chat",
+            help=f"Go on to a model that answers: lessons, then preferences ({', '.join(WORLDS)}).",
+            show_default="--chat for stories",
+        ),
+    ] = None,
     seed: Annotated[int | None, setting("train.seed", "N", panel=None)] = None,
     device: Device = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Print every event as one JSON object a line, then the result.")
     ] = False,
 ) -> None:
-    """Build a dataset, train a tokenizer and a model that fits machine and time, and hear it talk."""
+    """Take a model through its whole life in minutes: text, tokenizer, pre-training, lessons, preferences, a chat."""
     begun = time.monotonic()
     check_length(minutes, None, _LEAST_MINUTES)
-    seconds = 60 * (DEFAULT_MINUTES if minutes is None else minutes)
+    corpus = CORPORA[0] if corpus is None else corpus
+    answers = corpus == CORPORA[0] if chat is None else chat
+    if answers and corpus not in WORLDS:
+        raise ConfigError(
+            f"--chat needs a corpus with questions and answers, {' or '.join(WORLDS)}, and --corpus {corpus!r} is none; "
+            f"leave --chat out, and teach the model with `{program()} sft` and conversations of your own"
+        )
+    seconds = 60 * (minutes or (DEFAULT_MINUTES if answers else PRETRAINING_MINUTES))
     view = TrainingView(json_lines=json_)
     try:
-        name, sample, outcome = _run(begun, seconds, CORPORA[0] if corpus is None else corpus, run, seed, device, view)
+        result = _run(begun, seconds, corpus, answers, run, seed, device, view)
     except KeyboardInterrupt:
         what = (
             f"interrupted; the model is there, as {view.run_name}"
@@ -74,68 +92,99 @@ def quickstart(
         tell(fold(what, sys.stderr), sys.stderr)
         sys.exit(EXIT_SIGINT)
     if json_:
-        val = {key: view.last_val[key] for key in ("loss", "bits_per_byte")} if view.last_val else None
-        print(json.dumps({"run": name, "val": val, "sample": sample}))
-    exit_for(outcome)
+        print(json.dumps(result.as_dict()))
+    exit_for(result.outcome)
+    if result.stages and not json_ and sys.stdin.isatty() and sys.stdout.isatty():
+        open_chat(result.run.address, temp=TEMPERATURE)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a quickstart came to."""
+
+    run: "RunDirectory"
+    """The last one."""
+    outcome: "Outcome"
+    sample: str
+    val: "Event | None"
+    """The last validation of pre-training."""
+    stages: dict[str, dict[str, float]] | None
+    """Scores after each stage; None without stages."""
+
+    def as_dict(self) -> dict[str, object]:
+        val = {key: self.val[key] for key in ("loss", "bits_per_byte")} if self.val else None
+        stages = {} if self.stages is None else {"stages": self.stages}
+        return {"run": self.run.name, "val": val, "sample": self.sample, **stages}
 
 
 def _run(
-    begun: float, seconds: float, corpus: str, run: str | None, seed: int | None, device: str | None, view: TrainingView
-) -> "tuple[str, str, Outcome]":
+    begun: float,
+    seconds: float,
+    corpus: str,
+    answers: bool,
+    run: str | None,
+    seed: int | None,
+    device: str | None,
+    view: TrainingView,
+) -> _Result:
     from mlxllm.runs import RunDirectory
     from mlxllm.settings import build_config
 
     build_config(flags={"train.seed": seed})  # refuses one that cannot be
-    recipe = find_corpus(corpus, seconds)
+    recipe = find_corpus(corpus, seconds, answers)
     name, path = _new_run(run, corpus)
     from mlxllm.runtime import select_device  # MLX begins to load here
     from mlxllm.training.kernels import KernelsAhead
     from mlxllm.training.sizing import TextSize, choose, measured_flops
+    from mlxllm.training.stages import BASE_SHARE
 
     select_device(device)
-    view.say("1/4  measuring this machine")
+    parts = 6 if answers else 4
+    view.say(f"1/{parts}  measuring this machine")
     guess = TextSize(recipe.vocab_size, recipe.tokens)
-    flops = measured_flops(guess) * (seconds - _PARTING_SECONDS)
+    for_base = BASE_SHARE * seconds if answers else seconds - _PARTING_SECONDS
+    flops = measured_flops(guess) * for_base
     ahead = KernelsAhead(choose(guess, flops, name, recipe.prompt, seed))
     directory = RunDirectory(path)
     dataset = None
     try:
         try:
-            view.say(f"2/4  dataset: {recipe.source}")
+            view.say(f"2/{parts}  dataset: {recipe.source}")
             dataset = make_dataset(name, corpus, recipe, view)
             ahead.wait()
         finally:
             ahead.stop()
-        outcome = _train(dataset, flops, recipe, seed, directory, begun + seconds - _PARTING_SECONDS, view)
+        text = TextSize(dataset.vocab_size, dataset.train.num_tokens)
+        config = choose(text, flops, str(dataset.directory), recipe.prompt, seed)
+        view.say(f"3/{parts}  pre-training; Ctrl-C stops after the current step and saves")
+        outcome = _train(directory, config, begun + for_base, view)
     except BaseException:
         if dataset is not None and not directory.config.exists():  # no run came of it that could need its data
             shutil.rmtree(dataset.directory, ignore_errors=True)
         raise
+    val = view.last_val
+    if outcome.status == "stopped":
+        _next_steps(directory, outcome, val, view)
+        return _Result(directory, outcome, "", val, None)
+    if answers:
+        assert recipe.world is not None
+        life = Life(directory, dataset, recipe.world(), begun, seconds, view)
+        directory, outcome = go_on(life)
+        _next_steps_of_life(life, directory, outcome, view)
+        said = life.answers.get("dpo", [""])[-1]
+        return _Result(directory, outcome, said, val, life.scores)
     # Where validation had turned, the last weights are not the best ones.
     best = "@best" if outcome.status == "early_stopped" else ""
-    sample = _parting_words(f"{path}{best}", recipe.prompt, view) if outcome.status != "stopped" else ""
-    _next_steps(directory, outcome, view)
-    return name, sample, outcome
+    sample = _parting_words(f"{path}{best}", recipe.prompt, view)
+    _next_steps(directory, outcome, val, view)
+    return _Result(directory, outcome, sample, val, None)
 
 
-def _train(
-    dataset: "TokenDataset",
-    flops: float,
-    recipe: Corpus,
-    seed: int | None,
-    run: "RunDirectory",
-    deadline: float,
-    view: TrainingView,
-) -> "Outcome":
+def _train(run: "RunDirectory", config: "RunConfig", deadline: float, view: TrainingView) -> "Outcome":
     from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.plan import plan_run
-    from mlxllm.training.sizing import TextSize, choose
     from mlxllm.training.start import start
 
-    text = TextSize(dataset.vocab_size, dataset.train.num_tokens)
-    config = choose(text, flops, str(dataset.directory), recipe.prompt, seed)
-
-    view.say("3/4  training; Ctrl-C stops after the current step and saves")
     return start(plan_run(run, config, deadline=deadline, milestones=6), view, Interrupts(view.interrupted))
 
 
@@ -162,47 +211,6 @@ def _new_run(run: str | None, corpus: str) -> tuple[str, Path]:
     return f"{base}-{number}", paths.folder("runs") / f"{base}-{number}"
 
 
-def make_dataset(name: str, corpus: str, recipe: Corpus, view: TrainingView) -> "TokenDataset":
-    """The dataset of this run: made anew, under the run's own name, so that a resumed run finds its data."""
-    from mlxllm.data.build import build_dataset
-    from mlxllm.data.shards import TokenDataset
-    from mlxllm.data.sources import open_source
-    from mlxllm.data.split import ByPosition, training_texts
-    from mlxllm.tokenizer import train_tokenizer
-
-    directory = paths.folder("datasets") / Path(name).name
-    source = open_source(recipe.source)
-    if not source.single_text and sum(1 for _ in islice(source.documents(), FEW_DOCUMENTS)) < FEW_DOCUMENTS:
-        source = ByPosition(source)
-    texts = training_texts([source], recipe.val_split)
-    vocab_size = recipe.vocab_size if recipe.tokenizer == "bpe" else None
-    tokenizer = train_tokenizer(recipe.tokenizer, texts, vocab_size=vocab_size)
-    manifest = build_dataset(directory, [(source, 1.0)], tokenizer, val_split=recipe.val_split)
-    for split, fewest in _FEWEST_TOKENS.items():
-        if (tokens := getattr(manifest, split).tokens) < fewest:
-            shutil.rmtree(directory, ignore_errors=True)
-            raise DataError(
-                f"--corpus {corpus}: {tokens:,} tokens are left to {'learn from' if split == 'train' else 'hold out'}, "
-                f"and it takes {fewest}; give more text, or text that repeats itself less"
-            )
-    for warning in manifest.warnings:
-        view.say(f"warning: {warning}")
-    view.say(
-        f"     {_texts(manifest.train.documents)}, {_size(manifest.train.bytes)}; a tokenizer of "
-        f"{tokenizer.vocab_size:,} {'characters and bytes' if tokenizer.kind == 'char' else 'pieces'}; "
-        f"{manifest.train.tokens:,} tokens to learn from, {manifest.val.tokens:,} held out"
-    )
-    return TokenDataset.open(directory)
-
-
-def _texts(number: int) -> str:
-    return "1 text" if number == 1 else f"{number:,} texts"
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-
-
 def _parting_words(model: str, prompt: str, view: TrainingView) -> str:
     """What the finished model writes."""
     from mlxllm.config import SampleConfig
@@ -219,19 +227,38 @@ def _parting_words(model: str, prompt: str, view: TrainingView) -> str:
     return text
 
 
-def _next_steps(run: "RunDirectory", outcome: "Outcome", view: TrainingView) -> None:
+def _next_steps(run: "RunDirectory", outcome: "Outcome", val: "Event | None", view: TrainingView) -> None:
     me, name = program(), run.address
     if outcome.status == "stopped":
         view.say(f"Stopped and saved. Go on with:  {me} resume {name}")
         return
-    if view.last_val is not None and view.last_val["bits_per_byte"] is not None:
+    if val is not None and val["bits_per_byte"] is not None:
         view.say(
-            f"It is saved as {run.name}: {view.last_val['bits_per_byte']:.3f} bits per byte on text it has never seen "
+            f"It is saved as {run.name}: {val['bits_per_byte']:.3f} bits per byte on text it has never seen "
             f"(8 would be guessing)."
         )
     view.say("Talk to it, have it continue a text, or train it for longer:")
     view.say(f"  {me} chat --model {name}")
     view.say(f'  {me} sample --model {name} --prompt "..."')
     view.say(f"  {me} resume {name} --minutes 30")
+    _anywhere(me, view)
+
+
+def _next_steps_of_life(life: Life, run: "RunDirectory", outcome: "Outcome", view: TrainingView) -> None:
+    me, name, base = program(), run.address, life.base.address
+    if outcome.status == "stopped":
+        view.say(f"Stopped and saved. Go on with:  {me} resume {name}")
+        view.say(f'The base model is there, as {life.base.name}:  {me} sample --model {base} --prompt "..."')
+        return
+    view.say(
+        f"Its three stages are saved as {', '.join(life.run(stage).name for stage in life.scores)}. Talk to the last:"
+    )
+    view.say(f"  {me} chat --model {name} --temp {TEMPERATURE:g}")
+    view.say("Teach it what you prefer: /again, then /better or /worse in the chat, and")
+    view.say(f"  {me} prefs export FILE && {me} dpo --model {name} --data FILE")
+    _anywhere(me, view)
+
+
+def _anywhere(me: str, view: TrainingView) -> None:
     if me != "mlxllm":
         view.say("To have `mlxllm` everywhere: `uv tool install .` or `pipx install .` in this folder.")

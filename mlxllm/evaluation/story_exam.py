@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from mlxllm.config import SampleConfig
 from mlxllm.conversation import ChatFormat, Message
 from mlxllm.data.sources.stories.lessons import Exam, unseen_questions, unseen_wishes
-from mlxllm.data.sources.stories.scoring import answer_is_right, asked_words_used, is_kind_ending
+from mlxllm.data.sources.stories.scoring import answer_is_right, asked_words_used, is_kind_ending, story_in
 from mlxllm.inference.batch import generate_batch
 from mlxllm.model.transformer import Transformer
 from mlxllm.tokenizer import Tokenizer
@@ -63,7 +63,7 @@ class StoryExam:
         """
         answers = _write(model, tokenizer, chat_format, self._questions, SampleConfig(temperature=0), _ANSWER_TOKENS)
         sample = SampleConfig(temperature=self._temperature)
-        stories = _write(model, tokenizer, chat_format, self._wishes, sample, _STORY_TOKENS)
+        stories = [story_in(s) for s in _write(model, tokenizer, chat_format, self._wishes, sample, _STORY_TOKENS)]
         right = [answer_is_right(e.question, a) for e, a in zip(self._questions, answers, strict=True) if e.question]
         used = [asked_words_used(e.wish.words, s) for e, s in zip(self._wishes, stories, strict=True) if e.wish]
         kind = [is_kind_ending(story) is True for story in stories]

@@ -119,10 +119,10 @@ def test_an_unknown_corpus_is_refused_in_one_sentence() -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def refused(*arguments: object) -> str:
+def refused(*arguments: object, code: int = 1) -> str:
     """The sentence with which quickstart refuses before it has begun."""
     process = call("quickstart", *arguments)
-    told = sentence(process, 1)
+    told = sentence(process, code)
     assert (process.stdout, len(process.stderr.splitlines())) == ("", 1)
     return told
 
@@ -193,3 +193,45 @@ def test_a_model_of_one_text_is_asked_how_that_goes_on(tmp_path: Path) -> None:
     for few, prompt in ((99, "Line 0 of text."), (100, "")):
         (tmp_path / "many.jsonl").write_text("".join(f'{{"text": "Line {n} of text."}}\n' for n in range(few)))
         assert find_corpus(str(tmp_path / "many.jsonl"), 30).prompt == prompt
+
+
+def test_no_lessons_for_a_text_of_ones_own(text: Path, mlxllm_home: Path) -> None:
+    told = refused("--corpus", text, "--chat", code=2)
+    assert "--chat needs a corpus with questions and answers, stories or pydocs" in told
+    assert "sft" in told
+    assert not any(mlxllm_home.iterdir())
+
+
+def test_a_whole_life(mlxllm_home: Path) -> None:
+    """Pre-training, lessons, preferences, and an examination after each; what it says when it is too short is no matter."""
+    begun = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-m", "mlxllm", "quickstart", "--minutes", "0.6", "--device", "cpu", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "MLX_DISABLE_COMPILE": "1"},
+    )
+    assert result.returncode == 0, result.stderr
+    assert time.monotonic() - begun < 150
+    *events, last = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [e["method"] for e in events if e["kind"] == "run_started"] == ["pretrain", "sft", "dpo"]
+    assert last["run"] == "stories-1-dpo"
+    assert list(last["stages"]) == ["base", "sft", "dpo"]
+    for scores in last["stages"].values():
+        assert set(scores) == {"answers", "words", "kind", "bits_per_byte"}
+        assert all(0 <= scores[key] <= 1 for key in ("answers", "words", "kind"))
+        assert 0 < scores["bits_per_byte"] < 8
+    assert last["val"]["bits_per_byte"] > 0
+    suggestions = json.loads((mlxllm_home / "runs" / "stories-1-dpo" / "suggestions.json").read_text())
+    assert isinstance(suggestions, list)
+    answered = subprocess.run(
+        [sys.executable, "-m", "mlxllm", "chat", "--model", "stories-1-dpo"],
+        input="Hello.\n/quit\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert "tuned to answer (base, then sft, then dpo)" in answered.stderr

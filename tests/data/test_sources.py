@@ -53,6 +53,7 @@ def test_a_bare_path_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ar
         ("stories:0", "tells nothing"),
         ("stories:count=x", "does not know 'count=x'"),
         ("stories:plots=99", "has no 99 simplest plots"),
+        ("stories:questions=2", "takes questions=1 for a reading book"),
         ("stories:size=3", "does not know 'size=3'"),
         ("stories:-3", "does not know '-3'"),
         ("pydocs:x", "takes no options; found 'x'"),

@@ -17,12 +17,14 @@ from mlxllm.data.sources.stories.lessons import (
     Pair,
     in_world,
     lessons,
+    page,
     pairs,
+    synopsis,
     unseen_pairs,
     unseen_questions,
     unseen_wishes,
 )
-from mlxllm.data.sources.stories.questions import KINDS
+from mlxllm.data.sources.stories.questions import KINDS, questions, says
 from mlxllm.data.sources.stories.rng import Rng
 from mlxllm.data.sources.stories.scoring import answer_is_right, asked_words_used
 from mlxllm.data.sources.stories.talk import ANSWERS
@@ -89,7 +91,7 @@ def test_conversations_are_well_formed(course: list[Lesson]) -> None:
 def test_a_course_has_everything_in_it(course: list[Lesson]) -> None:
     told = sum(lesson.wish is not None for lesson in course) / len(course)
     talk = sum(not lesson.wish and not lesson.questions for lesson in course) / len(course)
-    assert 0.35 < told < 0.6
+    assert 0.5 < told < 0.7
     assert 0.02 < talk < 0.06
     assert {q.kind for lesson in course for q in lesson.questions} >= set(KINDS) - {"plan"}
     assert sum(len(lesson.questions) for lesson in course) > 1.5 * len(course)
@@ -125,6 +127,45 @@ def test_pairs_differ_in_the_ending_alone(preferences: list[Pair]) -> None:
     assert {key: [m["role"] for m in value] for key, value in record.items()} == {
         "prompt": ["user"], "chosen": ["assistant"], "rejected": ["assistant"],
     }  # fmt: skip
+
+
+def test_a_page_answers_its_questions_and_keeps_its_title() -> None:
+    kinds = {"story": 0, "excerpt": 0, "synopsis": 0}
+    for index in range(400):
+        story, lines = in_world(7, index, PLOTS), page(7, index, PLOTS).split("\n")
+        known = {question.text: question for question in questions(story)}
+        asked = [n for n, line in enumerate(lines) if line in known]
+        assert asked == list(range(len(lines) - 2 * len(asked), len(lines), 2)), "a line with the answer below each"
+        assert all(lines[n + 1] == known[lines[n]].sentence for n in asked)
+        text = "\n".join(lines[: asked[0] if asked else None])
+        if story.text in text:
+            kinds["story"] += 1
+            assert asked
+            title = text.removesuffix(story.text)
+            assert title == "" or title.endswith((".\n", "?\n"))
+        elif asked:
+            kinds["excerpt"] += 1
+            assert len(text) < len(story.text)
+            assert len(asked) <= 2
+            assert all(says(text, known[lines[n]].answer) for n in asked)
+        else:
+            kinds["synopsis"] += 1
+            title, told = lines
+            assert title.startswith(("Tell me", "Please tell me", "Can you", "I want", "Write"))
+            assert len(told) < len(story.text)
+    assert all(number > 80 for number in kinds.values()), kinds
+
+
+def test_a_synopsis_has_every_word_that_is_asked_for() -> None:
+    for index in range(200):
+        story = in_world(7, index, PLOTS)
+        request, text = wish(story, Rng(7, index, 9)), synopsis(story, Rng(7, index, 9))
+        assert request is not None
+        assert (text is None) == (not request.words)
+        if text is not None:
+            title, told = text.split("\n")
+            assert title == request.text
+            assert asked_words_used(request.words, told)
 
 
 def test_no_examination_stands_in_training(course: list[Lesson], preferences: list[Pair], exams: list[Exam]) -> None:

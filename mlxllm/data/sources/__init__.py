@@ -12,7 +12,8 @@ __all__ = ["Document", "Problems", "Source", "SourceKind", "list_sources", "open
 _KINDS = (
     SourceKind(
         "stories",
-        "generated here: COUNT, or count=N,seed=S,start=I,plots=P (20000 of seed 0; plots: the P simplest of 31)",
+        "generated here: COUNT, or count=N,seed=S,start=I,plots=P,questions=1 (20000 of seed 0; plots: the P simplest of 31; "
+        "questions: a reading book)",
         "made by this program; free to use",
         "stories:20000",
     ),

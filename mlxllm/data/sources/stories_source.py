@@ -3,24 +3,26 @@
 from collections.abc import Iterator
 
 from mlxllm.data.sources.base import Document, Problems
-from mlxllm.data.sources.stories import SIMPLEST_PLOTS, tell
+from mlxllm.data.sources.stories import SIMPLEST_PLOTS
+from mlxllm.data.sources.stories.lessons import in_world, page
 from mlxllm.errors import ConfigError
 
 DEFAULT_COUNT = 20_000
-_SMALL_CAST = 4
-_OPTIONS = ("count", "seed", "start", "plots")
+_OPTIONS = ("count", "seed", "start", "plots", "questions")
 
 
 class StoriesSource:
     """Stories number `start` to `start + count` of the world with this seed.
 
     With `plots` only so many of the simplest plots are told, with 16 names in all: a smaller world, for a model with
-    little time.
+    little time. With `questions=1` it is a reading book: questions and their answers stand below each story.
     """
 
-    def __init__(self, count: int = DEFAULT_COUNT, seed: int = 0, start: int = 0, plots: int = 0) -> None:
+    def __init__(
+        self, count: int = DEFAULT_COUNT, seed: int = 0, start: int = 0, plots: int = 0, questions: int = 0
+    ) -> None:
         """Nothing is generated yet; `plots` 0 is all of them."""
-        self.count, self.seed, self.start, self.plots = count, seed, start, plots
+        self.count, self.seed, self.start, self.plots, self.questions = count, seed, start, plots, questions
         self.problems = Problems()
 
     @classmethod
@@ -48,6 +50,10 @@ class StoriesSource:
                 f"source 'stories' has no {values['plots']} simplest plots; give plots=1 to plots={len(SIMPLEST_PLOTS)}, or "
                 f"leave it out for all"
             )
+        if values.get("questions", 0) > 1:
+            raise ConfigError(
+                "source 'stories' takes questions=1 for a reading book with questions, and questions=0 without"
+            )
         return cls(**values)
 
     @property
@@ -59,7 +65,8 @@ class StoriesSource:
     def spec(self) -> str:
         """All numbers, so that it stays the same data when defaults change."""
         plots = f",plots={self.plots}" if self.plots else ""
-        return f"stories:count={self.count},seed={self.seed},start={self.start}{plots}"
+        questions = ",questions=1" if self.questions else ""
+        return f"stories:count={self.count},seed={self.seed},start={self.start}{plots}{questions}"
 
     @property
     def single_text(self) -> bool:
@@ -69,6 +76,5 @@ class StoriesSource:
     def documents(self) -> Iterator[Document]:
         """The stories in order."""
         for index in range(self.start, self.start + self.count):
-            plot = SIMPLEST_PLOTS[index % self.plots] if self.plots else None
-            cast = _SMALL_CAST if self.plots else None
-            yield Document(tell(self.seed, index, plot=plot, cast=cast).text, f"stories:{self.seed}:{index}", self.name)
+            text = page(self.seed, index, self.plots) if self.questions else in_world(self.seed, index, self.plots).text
+            yield Document(text, f"stories:{self.seed}:{index}", self.name)

@@ -5,12 +5,13 @@ numbers, and the others from a distant number on, so that no story of an examina
 are kept apart as well: an eighth of all sets of asked-for words occurs in examinations only (`wishes.held_out`).
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from mlxllm.data.sources.stories import SIMPLEST_PLOTS, Ending, Story, tell
-from mlxllm.data.sources.stories.questions import Question, questions
+from mlxllm.data.sources.stories.questions import Question, names_of, questions, says
 from mlxllm.data.sources.stories.rng import Rng
 from mlxllm.data.sources.stories.talk import small_talk, thanks
 from mlxllm.data.sources.stories.wishes import Wish, wish
@@ -24,9 +25,18 @@ FIRST_STORY: dict[Stage, int] = {"sft": 1 << 40, "dpo": 2 << 40, "exam": 3 << 40
 SMALL_CAST = 4
 """Names of each list in a world of the simplest plots."""
 
-_TALK, _GIVEN = 0.04, 0.5
-"""Shares of the lessons: small talk, and questions about a story that the user brings along."""
+_TALK, _GIVEN, _SHORT = 0.04, 0.35, 0.4
+"""Shares of the lessons: small talk; questions about a story that the user brings along, and how many of those stories
+are a few sentences long."""
 _MOST_QUESTIONS = 4
+_TITLED = 0.8
+"""Share of the whole stories that stand below a request for them."""
+_EXCERPTS, _SYNOPSES = 0.7, 0.4
+"""Share of the pages that are a few sentences long, and how many of them have a request rather than a question. In a
+long story the one word that answers a question is a needle in a haystack, and attention learns late to look for it; in
+a short one it is soon found."""
+_PRACTISED = ("animal", "place", "thing", "weather", "feeling", "number", "left", "plan")
+_SENTENCES = re.compile(r"(?<=[.!?\"])\s+(?=[A-Z\"])")
 _WEIGHTS = {"who": 2, "place": 2, "thing": 2, "number": 4, "left": 8}
 """How much likelier a kind of question is chosen where the story answers it; 1 for the others."""
 # A row of 256 tokens holds what these estimate as 250.
@@ -90,6 +100,61 @@ def in_world(seed: int, index: int, plots: int = 0, ending: Ending | None = None
     return tell(seed, index, plot=plot, ending=ending, cast=cast)
 
 
+def page(seed: int, index: int, plots: int = 0) -> str:
+    """A page of a reading book: story number `index` behind the title that one might ask for, and questions with their
+    answers below. Most pages are shorter: a few sentences of the story with a question, or with a title. Nobody speaks
+    here: it is plain text for pre-training, a line each.
+    """
+    rng, story = Rng(seed, index, 6), in_world(seed, index, plots)
+    if rng.chance(_EXCERPTS):
+        if rng.chance(_SYNOPSES) and (told := synopsis(story, rng)) is not None:
+            return told
+        if (found := excerpt(story, rng)) is not None:
+            return "\n".join(
+                [found[0], *(line for question in found[1] for line in (question.text, question.sentence))]
+            )
+    lines = [story.text]
+    request = wish(story, rng)
+    if request is not None and rng.chance(_TITLED):
+        lines.insert(0, request.text)
+    asked = questions(story)
+    for question in rng.sample(asked, len(asked)):
+        lines += [question.text, question.sentence]
+        if _tokens(_words(*lines), 1) > _ROOM:
+            del lines[-2:]
+            break
+    return "\n".join(lines)
+
+
+def synopsis(story: Story, rng: Rng) -> str | None:
+    """A request for words of a story, and the sentences in which they are said first; None without such words."""
+    request = wish(story, rng)
+    if request is None or not request.words:
+        return None
+    sentences = _SENTENCES.split(story.text)
+    kept = {next((n for n, sentence in enumerate(sentences) if says(sentence, word)), 0) for word in request.words}
+    return "\n".join([request.text, " ".join(sentences[n] for n in sorted(kept))])
+
+
+def excerpt(story: Story, rng: Rng) -> tuple[str, list[Question]] | None:
+    """One to three sentences of a story, and one or two questions that they answer on their own; None if none does."""
+    sentences = _SENTENCES.split(story.text)
+    kept: set[int] = set()
+    asked: list[Question] = []
+    practised = [question for question in questions(story) if question.kind in _PRACTISED]
+    for question in rng.sample(practised, len(practised))[: 1 + rng.below(2)]:
+        names = [word for word in names_of(story.facts) if says(question.text, word)]
+        holding = [n for n, s in enumerate(sentences) if all(says(s, word) for word in (question.answer, *names))]
+        if holding:
+            asked.append(question)
+            kept.add(rng.choice(holding))
+    if not asked:
+        return None
+    if rng.chance(0.5):
+        kept.add(rng.below(len(sentences)))
+    return " ".join(sentences[n] for n in sorted(kept)), asked
+
+
 def lessons(count: int, seed: int = 0, plots: int = 0) -> Iterator[Lesson]:
     """Conversations: a story is asked for and told, or brought along; then questions about it are answered."""
     index, made = FIRST_STORY["sft"], 0
@@ -142,15 +207,18 @@ def _lesson(seed: int, index: int, plots: int) -> Lesson | None:
         return Lesson((_user(said), _assistant(answer)), index)
     story = in_world(seed, index, plots)
     asked = _pick(story, rng, 1 + rng.below(_MOST_QUESTIONS))
-    if rng.chance(_GIVEN):
-        request = None
-        messages = [_user(_given(story, asked[0])), _assistant(asked[0].sentence)]
-        first = 1
-    else:
+    request = None
+    if not rng.chance(_GIVEN):
         request = wish(story, rng)
         assert request is not None
         messages = [_user(request.text), _assistant(story.text)]
         first = 0
+    else:
+        text = story.text
+        if rng.chance(_SHORT) and (found := excerpt(story, rng)) is not None:
+            text, asked = found
+        messages = [_user(f"{text}\n{asked[0].text}"), _assistant(asked[0].sentence)]
+        first = 1
     while _size(messages) + _tokens(_words(*(w for q in asked[first:] for w in (q.text, q.sentence))), 2) > _ROOM:
         if len(asked) == first:
             return None

@@ -21,11 +21,20 @@ _GO_ANIMAL = """
 {lead}{m} said, "[Go and play outside.|The air will do you good.|It is nice outside.]" So {a.n} went {q.to}.
 """
 
+_THERE = """
+It was [quiet|lovely|nice and warm|very still] {q.at}.
+^{q.at}, it was [quiet|lovely|very still].
+{a} liked it {q.at}.
+{a} was glad to be {q.at}.
+"""
+
 
 def go(t: Stage, who: Person, place: Place) -> None:
-    """`who` goes to the place, perhaps with a look around."""
+    """`who` goes to the place, perhaps with a look around; plain stories mostly name it again."""
     t.say(_GO_ANIMAL if who.animal else _GO, a=who, q=place)
     t.world.go(who, place.label)
+    if t.plain and t.rng.chance(0.7):
+        t.say(_THERE, a=who, q=place)
     look_around(t, place)
 
 

@@ -6,6 +6,13 @@ from collections.abc import Iterable
 from mlxllm.data.sources.stories.endings import ending_of
 from mlxllm.data.sources.stories.questions import Question, says
 
+_ASKED_BELOW = re.compile(r"\n(?:Who|What|Where|How|Did) [^.!?\"\n]*\?(?:\n|$)")
+
+
+def story_in(text: str) -> str:
+    """The story at the beginning of a text, without the questions that stand below it on a page."""
+    return _ASKED_BELOW.split(text.strip(), maxsplit=1)[0]
+
 
 def asked_words_used(words: Iterable[str], text: str) -> bool:
     """Whether every word stands in the text as a whole word, in whatever case."""

@@ -1,0 +1,195 @@
+"""What comes after pre-training in `quickstart`: lessons, preferences, examinations, and the stages side by side."""
+
+import json
+import sys
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlxllm.cli.chat import SUGGESTIONS
+from mlxllm.cli.progress import TrainingView
+from mlxllm.cli.table import table_lines
+from mlxllm.cli.worlds import Record, World
+from mlxllm.config import RunConfig, SampleConfig
+from mlxllm.runs import RunDirectory, write_json_atomic
+
+if TYPE_CHECKING:  # heavy modules are imported by the command
+    from mlxllm.conversation import Message
+    from mlxllm.data.shards import TokenDataset
+    from mlxllm.model.loading import LoadedModel
+    from mlxllm.training.trainer import Outcome
+
+TEMPERATURE = 0.5
+"""Of what a small model writes: at 1 it loses the thread."""
+BITS = "bits_per_byte"
+_SHOWN_TOKENS = 150
+_FEWEST_RECORDS = 200
+_SCORED_BATCHES = 4
+_EXAMINATIONS_LEFT = 1.5
+"""After training: one examination, and the search for suggestions, which takes about half as long."""
+
+
+@dataclass
+class Life:
+    """One model's stages, as they come to pass."""
+
+    base: RunDirectory
+    dataset: "TokenDataset"
+    world: World
+    begun: float
+    """`time.monotonic()` at the start of the command."""
+    seconds: float
+    """For all of it."""
+    view: TrainingView
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Stage -> metric -> value."""
+    answers: dict[str, list[str]] = field(default_factory=dict)
+    """Stage -> what it said to each of the world's prompts."""
+    examined: float = 0.0
+    """Seconds that an examination takes."""
+
+    def deadline(self, stage: str) -> float:
+        """`time.monotonic()` at which training has to be over, so that what comes after it has its time."""
+        from mlxllm.training.stages import SFT_SHARE
+
+        share = SFT_SHARE if stage == "sft" else 1.0
+        return self.begun + share * self.seconds - _EXAMINATIONS_LEFT * self.examined
+
+    def run(self, stage: str) -> RunDirectory:
+        """The run of a stage: the base's name with the stage behind it."""
+        return self.base if stage == "base" else RunDirectory(self.base.path.with_name(f"{self.base.name}-{stage}"))
+
+
+def go_on(life: Life) -> "tuple[RunDirectory, Outcome]":
+    """From the base model to one that answers, and answers as preferred; it is examined before and after each stage.
+
+    Returns:
+        The last run, and how it ended; where a stage is stopped, that is the last one.
+    """
+    from mlxllm.training.stages import LESSONS_PER_SECOND, PAIRS_PER_SECOND, dpo_recipe, sft_recipe
+
+    view, world = life.view, life.world
+    base = _examine(life, "base")
+    assert base.run_config is not None
+    ask = world.prompts()[-1].text
+    view.say("4/6  lessons: conversations to imitate")
+    seconds = life.deadline("sft") - time.monotonic()
+    lessons = _write(life, "sft", world.lessons(max(_FEWEST_RECORDS, int(seconds * LESSONS_PER_SECOND))))
+    outcome = _train(life, "sft", sft_recipe(lessons, base.run_config, ask), "base")
+    if outcome.status == "stopped":
+        return life.run("sft"), outcome
+    _examine(life, "sft")
+    view.say(f"5/6  preferences: {world.preferred}")
+    seconds = life.deadline("dpo") - time.monotonic()
+    pairs = _write(life, "dpo", world.pairs(max(_FEWEST_RECORDS, int(seconds * PAIRS_PER_SECOND))))
+    outcome = _train(life, "dpo", dpo_recipe(pairs, base.run_config, ask), "sft")
+    if outcome.status == "stopped":
+        return life.run("dpo"), outcome
+    last = _examine(life, "dpo")
+    view.say("6/6  the same prompts, before and after")
+    _show_answers(life)
+    _show_scores(life)
+    write_json_atomic(life.run("dpo").path / SUGGESTIONS, world.suggestions(lambda turns: _converse(last, turns)))
+    return life.run("dpo"), outcome
+
+
+def _write(life: Life, stage: str, records: Iterable[Record]) -> list[Path]:
+    """The records of a stage, beside the dataset: a resumed run finds them there, and anyone can read them."""
+    file = life.dataset.directory / f"{stage}.jsonl"
+    with open(file, "w", encoding="utf-8", newline="\n") as out:
+        out.writelines(json.dumps(record) + "\n" for record in records)
+    return [file]
+
+
+def _train(life: Life, stage: str, config: RunConfig, before: str) -> "Outcome":
+    """One stage, from the model of the stage before."""
+    from mlxllm.training.interrupts import Interrupts
+    from mlxllm.training.plan import plan_run
+    from mlxllm.training.start import start
+
+    plan = plan_run(
+        life.run(stage), config, model_name=str(life.run(before).path), deadline=life.deadline(stage), milestones=2
+    )
+    life.view.say(f"     {plan.material.summary}")
+    return start(plan, life.view, Interrupts(life.view.interrupted))
+
+
+def _examine(life: Life, stage: str) -> "LoadedModel":
+    """Score a stage's model on what none has seen, and ask it the prompts that are shown in the end."""
+    from mlxllm.conversation import Message
+    from mlxllm.evaluation.perplexity import Evaluator
+    from mlxllm.model.chat_format import chat_format_of
+    from mlxllm.model.loading import load_model
+
+    begun = time.monotonic()
+    loaded, dataset = load_model(str(life.run(stage).path)), life.dataset
+    chat = None if stage == "base" else chat_format_of(loaded)
+    scores = life.world.examine(loaded.model, loaded.tokenizer, chat)
+    length = loaded.run_config.data.max_seq_len if loaded.run_config is not None else 256
+    text = Evaluator(dataset.val, dataset.tokenizer.byte_lengths(), length)(loaded.model, _SCORED_BATCHES)["all"]
+    life.scores[stage] = {**scores, **({BITS: text.bits_per_byte} if text.bits_per_byte is not None else {})}
+    told = ", ".join(f"{name} {100 * scores[key]:.0f} %" for key, name in life.world.metrics.items())
+    life.view.say(f"     examined on what it has never seen: {told}")
+    if chat is None:
+        life.answers[stage] = [_continuation(loaded, f"{p.text}\n") for p in life.world.prompts()]
+    else:
+        life.answers[stage] = [_answer(loaded, [Message("user", p.text)]) for p in life.world.prompts()]
+    life.examined = time.monotonic() - begun
+    return loaded
+
+
+def _continuation(loaded: "LoadedModel", text: str) -> str:
+    """What a base model writes below a text: the page of a reading book goes on."""
+    return _generate(loaded, loaded.tokenizer.encode(text), (loaded.tokenizer.eot_id,))
+
+
+def _answer(loaded: "LoadedModel", messages: "Sequence[Message]") -> str:
+    from mlxllm.model.chat_format import chat_format_of
+
+    chat = chat_format_of(loaded)
+    return _generate(loaded, chat.generation_prompt(messages), chat.stop_ids)
+
+
+def _generate(loaded: "LoadedModel", ids: Sequence[int], stop_ids: Collection[int]) -> str:
+    from mlxllm.inference.generate import generate
+
+    sample = SampleConfig(temperature=TEMPERATURE, max_tokens=_SHOWN_TOKENS)
+    return "".join(token.text for token in generate(loaded.model, loaded.tokenizer, ids, sample, stop_ids=stop_ids))
+
+
+def _converse(loaded: "LoadedModel", turns: Sequence[str]) -> str:
+    """The model's answer to the last of a user's turns."""
+    from mlxllm.conversation import Message
+
+    messages: list[Message] = []
+    for turn in turns:
+        messages.append(Message("user", turn))
+        messages.append(Message("assistant", _answer(loaded, messages)))
+    return messages[-1].content
+
+
+def _show_answers(life: Life) -> None:
+    view = life.view
+    for number, prompt in enumerate(life.world.prompts()):
+        view.say()
+        view.say_text(prompt.text, "  ")
+        if prompt.expected:
+            view.say(f"  (right: {prompt.expected})")
+        for stage, answers in life.answers.items():
+            view.say_text(answers[number], f"    {stage:>4} | ", most=8)
+
+
+def _show_scores(life: Life) -> None:
+    """Stages side by side, and what each was examined in."""
+    rows = [
+        (*(f"{100 * scores[key]:.0f} %" for scores in life.scores.values()), name)
+        for key, name in life.world.metrics.items()
+    ]
+    if all(BITS in scores for scores in life.scores.values()):
+        rows.append((*(f"{scores[BITS]:.3f}" for scores in life.scores.values()), "bits per byte of unseen text"))
+    life.view.say()
+    for line in table_lines((*life.scores, "on what none of them has seen"), rows, sys.stderr):
+        life.view.say(f"  {line}")
+    life.view.say()

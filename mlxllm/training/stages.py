@@ -1,0 +1,57 @@
+"""The stages after pre-training in a quickstart: how time is divided, and the recipes of small models with little of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlxllm.config import DataConfig, DpoConfig, RunConfig, SampleConfig, TrainConfig
+
+BASE_SHARE, SFT_SHARE = 0.62, 0.87
+"""When pre-training and then `sft` are over, as shares of the time for all: a model has to read before it can answer,
+and answering takes more time to learn than to prefer one ending to another."""
+
+LESSONS_PER_SECOND = 40
+"""Conversations for each second of `sft`: about what a laptop's CPU reads in it."""
+PAIRS_PER_SECOND = 12
+"""The same of pairs and `dpo`."""
+_HELD_OUT = 0.02
+
+
+def sft_recipe(records: Sequence[Path], base: RunConfig, prompt: str) -> RunConfig:
+    """Supervised fine-tuning of the model that `base` has trained; `train.max_steps` is left to be measured.
+
+    Args:
+        records: conversations.
+        base: how the model was trained.
+        prompt: what it is asked between the steps.
+    """
+    return RunConfig(
+        preset="quickstart",
+        method="sft",
+        data=DataConfig(
+            records=tuple(str(path) for path in records), val_split=_HELD_OUT, max_seq_len=base.data.max_seq_len
+        ),
+        train=_train(base.train, prompt, learning_rate=5e-3, muon_learning_rate=1e-2),
+        sample=SampleConfig(temperature=0.5, max_tokens=200),
+    )
+
+
+def dpo_recipe(records: Sequence[Path], base: RunConfig, prompt: str) -> RunConfig:
+    """Preference optimisation of the model after `sft_recipe`; see there for the arguments."""
+    recipe = sft_recipe(records, base, prompt)
+    return recipe.model_copy(update={"method": "dpo", "dpo": DpoConfig(beta=0.1)}).with_values(
+        train={"learning_rate": 5e-4, "muon_learning_rate": 1e-3}
+    )
+
+
+def _train(base: TrainConfig, prompt: str, *, learning_rate: float, muon_learning_rate: float) -> TrainConfig:
+    return base.model_copy(
+        update={
+            "learning_rate": learning_rate,
+            "muon_learning_rate": muon_learning_rate,
+            "schedule": "linear",
+            "warmup_steps": 10,
+            "early_stop_evals": 0,
+            "sample_prompt": prompt,
+            "max_steps": 1000,
+        }
+    )
