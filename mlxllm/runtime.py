@@ -41,7 +41,7 @@ def _preload_openblas() -> tuple[str | None, ctypes.CDLL | None]:
 if sys.platform.startswith("linux"):
     # MLX walks a graph in width only up to this; beyond it goes in depth, and the lanes of a training step
     # (`training.step.TrainStep`), which are independent branches, would be computed one after the other.
-    os.environ.setdefault("MLX_BFS_MAX_WIDTH", "200")
+    os.environ.setdefault("MLX_BFS_MAX_WIDTH", "1000000")
 
 OPENBLAS: str | None
 """The library that was loaded, or None (macOS, no library, or MLX was imported before)."""
