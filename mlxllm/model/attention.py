@@ -11,11 +11,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlxllm.config import ModelConfig
-from mlxllm.model.cpu_math import causal_attention, worthwhile
+from mlxllm.model.cpu_math import causal_attention, same_text, worthwhile
 from mlxllm.model.kv_cache import KVCache
 from mlxllm.model.module import Module
 from mlxllm.model.norms import RMSNorm
-from mlxllm.model.positions import rope_wavelengths, rotate
+from mlxllm.model.positions import rope_wavelengths, rotate, rotate_each
 
 
 @dataclass
@@ -23,15 +23,21 @@ class Packed:
     """Several texts side by side in a row: attention is causal and stays within each."""
 
     segments: mx.array
-    """(B, T) integers: which text of its row a token belongs to."""
+    """(B, T) integers: which text of its row a token belongs to; what belongs to 0 is seen by all texts behind it."""
     window: int | None = None
     """See at most this many positions, the own one included."""
+    positions: mx.array | None = None
+    """(B, T): where each token stands, for texts that go on from one beginning; else each counts from its first token."""
 
     @cached_property
     def dense(self) -> mx.array:
         """(B, 1, T, T) booleans, true where a query may look."""
         T = self.segments.shape[1]
-        return (self.segments[:, None, :, None] == self.segments[:, None, None, :]) & causal_mask(T, T, self.window)
+        visible = same_text(self.segments[:, None, :, None], self.segments[:, None, None, :])
+        if self.window is None or self.positions is None:
+            return visible & causal_mask(T, T, self.window)
+        apart = self.positions[:, None, :, None] - self.positions[:, None, None, :]
+        return visible & causal_mask(T, T) & (apart < self.window)
 
 
 Mask = mx.array | Packed | str | None
@@ -126,7 +132,9 @@ class Attention(Module):
         if self._qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = q.swapaxes(1, 2), k.swapaxes(1, 2)
-        if self._rope is not None:
+        if self._rope is not None and isinstance(mask, Packed) and mask.positions is not None:
+            q, k = rotate_each(q, self._rope, mask.positions), rotate_each(k, self._rope, mask.positions)
+        elif self._rope is not None:
             offset = cache.offset if cache is not None else 0
             q, k = rotate(q, self._rope, offset), rotate(k, self._rope, offset)
         if cache is not None:

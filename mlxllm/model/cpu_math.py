@@ -82,10 +82,37 @@ def silu(x: mx.array) -> mx.array:
     return cast(tuple[mx.array, mx.array], _silu(x))[0]
 
 
+@mx.custom_function
+def _silu_product(gate: mx.array, up: mx.array) -> mx.array:
+    return gate * sigmoid(gate) * up
+
+
+@_silu_product.vjp
+def _silu_product_backward(
+    primals: tuple[mx.array, mx.array], cotangent: mx.array, output: mx.array
+) -> tuple[mx.array, mx.array]:
+    gate, up = primals
+    # Without the dependency a compiled step would notice that this sigmoid is the forward pass's, and keep that one.
+    (gate,) = mx.depends([gate], [cotangent])
+    s = sigmoid(gate)
+    y = gate * s
+    return cotangent * up * (s + y * (1 - s)), cotangent * y
+
+
+def silu_product(gate: mx.array, up: mx.array) -> mx.array:
+    """silu(gate) up; the sigmoid is taken again in the backward pass rather than kept, the widest array of a block."""
+    return cast(mx.array, _silu_product(gate, up))
+
+
+def same_text(query: mx.array, key: mx.array) -> mx.array:
+    """Whether a query of one segment may see a key of another: of its own, or of 0, which all share."""
+    return (query == key) | (key == 0)
+
+
 def causal_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, segments: mx.array | None = None) -> mx.array:
     """softmax(scale q k^T + causal mask) v without the half that the mask hides, (B, H, T, d) each.
 
-    With `segments`, (B, T) integers, a position sees those of its own segment only.
+    With `segments`, (B, T) integers, a position sees those of its own segment and of segment 0 only.
 
     Blocks of N queries are computed against only the S keys that they can see. The weights stay unnormalised, P =
     exp(scores - max), and the much smaller output is divided by their sums l. Backward, with D = sum(dO * O):
@@ -103,7 +130,7 @@ def causal_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, segmen
             scores = (q[:, :, start:stop] * scale) @ k[:, :, :stop].swapaxes(-1, -2)  # (B, H, N, S)
             visible = mx.array(np.arange(start, stop)[:, None] >= np.arange(stop)[None, :])
             if segments is not None:
-                visible = visible & (segments[:, None, start:stop, None] == segments[:, None, None, :stop])
+                visible = visible & same_text(segments[:, None, start:stop, None], segments[:, None, None, :stop])
             scores = mx.where(visible, scores, -1e30)
             p = exp_nonpositive(scores - mx.max(scores, axis=-1, keepdims=True))
             p = p * visible  # exp_nonpositive gives exp(-20) where it should be nothing

@@ -23,6 +23,13 @@ def _silu(x: mx.array) -> mx.array:
     return cpu_math.silu(x) if cpu_math.worthwhile(x.size, x.dtype) else nn.silu(x)
 
 
+def _gated(act: Callable[[mx.array], mx.array], gate: mx.array, up: mx.array) -> mx.array:
+    """act(gate) up."""
+    if act is _silu and cpu_math.worthwhile(gate.size, gate.dtype):
+        return cpu_math.silu_product(gate, up)
+    return act(gate) * up
+
+
 ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
     "silu": _silu,
     "gelu": nn.gelu,
@@ -48,7 +55,7 @@ class FeedForward(Module):
     def __call__(self, x: mx.array) -> mx.array:
         """(B, T, D) -> (B, T, D)."""
         if self._gated:
-            return self.down_proj(self._act(self.gate_proj(x)) * self.up_proj(x))
+            return self.down_proj(_gated(self._act, self.gate_proj(x), self.up_proj(x)))
         return self.down_proj(self._act(self.up_proj(x)))
 
 

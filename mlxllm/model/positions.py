@@ -43,6 +43,20 @@ def rotate(x: mx.array, periods: mx.array, offset: int | mx.array) -> mx.array:
     return mx.fast.rope(x, x.shape[-1], traditional=False, base=None, scale=1.0, offset=offset, freqs=periods)
 
 
+def rotate_each(x: mx.array, periods: mx.array, positions: mx.array) -> mx.array:
+    """`rotate` where tokens do not stand one after the other.
+
+    Args:
+        x: (B, H, T, d).
+        periods: (d / 2,), from `rope_wavelengths`.
+        positions: (B, T).
+    """
+    angles = positions[:, None, :, None] / periods  # (B, 1, T, d / 2)
+    cos, sin = mx.cos(angles), mx.sin(angles)
+    a, b = mx.split(x.astype(mx.float32), 2, axis=-1)
+    return mx.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
+
+
 def rotate_plain(x: mx.array, periods: mx.array, offset: int) -> mx.array:
     """What `rotate` computes, written out: (a, b) -> (a cos p - b sin p, a sin p + b cos p) with p = position / period."""
     positions = mx.arange(offset, offset + x.shape[2], dtype=mx.float32)

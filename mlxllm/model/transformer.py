@@ -94,7 +94,7 @@ class Decoder(Module):
         offset = cache[0].offset if cache else 0
         x = self.embed_tokens(token_ids)
         longest = self._config.max_position_embeddings
-        if self._config.positions in ("learned", "sinusoidal") and offset + T > longest:
+        if self._config.positions in ("learned", "sinusoidal") and positions is None and offset + T > longest:
             # Slices end early without a word, and one row would be broadcast to all.
             raise ModelError(
                 f"{offset + T:,} positions are more than the {longest:,} of this model's {self._config.positions} "
@@ -179,6 +179,12 @@ class Transformer(Module):
         if isinstance(head, QuantizedLinear):
             return head.packed.dense(self.model.layers[0].input_layernorm.weight.dtype)
         return head.weight
+
+    @property
+    def head_is_trained(self) -> bool:
+        """Whether the output head's matrix has a gradient; under adapters it has none."""
+        head = self.model.embed_tokens if self._config.tie_word_embeddings else self.lm_head
+        return bool(trainable_parameters(head))
 
     def balance_loss(self) -> mx.array | None:
         """Mean over the layers of the load-balancing loss of the last call; None for a dense model."""

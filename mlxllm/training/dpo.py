@@ -1,10 +1,10 @@
 """Direct preference optimisation: two answers to a prompt, and the chosen one is to become the likelier (arXiv:2305.18290).
 
-A pair is two sequences, prompt + chosen and prompt + rejected, padded to one of a few lengths and sent through the model
-together. Only the answers are scored: their hidden states are picked out before the output head, which is the widest
-matrix product of a small model.
+A pair is one row, prompt + chosen + rejected, padded to one of a few lengths: both answers look at one prompt, which is
+computed once, and neither at the other. Only the answers are scored: their hidden states are picked out before the output
+head, which is the widest matrix product of a small model.
 
-Shapes: P pairs, T tokens of a sequence, C tokens of an answer, D hidden, V vocabulary.
+Shapes: P pairs, T tokens of a row, C tokens of an answer, D hidden, V vocabulary.
 """
 
 import math
@@ -22,9 +22,10 @@ from mlxllm.conversation.chat_format import ChatFormat
 from mlxllm.conversation.opening import open_preferences
 from mlxllm.conversation.preferences import Pair, pairs
 from mlxllm.conversation.report import Report, counted
+from mlxllm.model.attention import Packed
 from mlxllm.model.module import set_parameters, trainable_parameters
 from mlxllm.model.transformer import Transformer
-from mlxllm.runtime import compute_dtype
+from mlxllm.runtime import blas_for_lanes, compute_dtype
 from mlxllm.training.logprobs import token_logprobs
 from mlxllm.training.optimizers import Arrays
 from mlxllm.training.preference_losses import Pairs, pair_losses, pair_metrics
@@ -32,11 +33,11 @@ from mlxllm.training.records import split_records
 from mlxllm.training.rows import RowLoader
 from mlxllm.training.step import TOKENS, Objective
 
-KEYS = ("inputs", "answer_at", "answers", "answer_mask", "reference")
-_BUCKETS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
-
+KEYS = ("inputs", "segments", "positions", "answer_at", "answers", "answer_mask", "reference")
+_BUCKETS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 Row = Mapping[str, np.ndarray]
-"""One padded pair: inputs (2, T), answer_at (2, C) where each answer's token is predicted, answers (2, C) the tokens,
+"""One padded pair: inputs (T,), segments (T,) 0 for the prompt, 1 chosen, 2 rejected, 3 padding, positions (T,) of each
+token in its own sequence, answer_at (2, C) where each answer's token is predicted, answers (2, C) the tokens,
 answer_mask (2, C), and reference (2,) the reference's log-probabilities."""
 
 
@@ -106,23 +107,32 @@ class PairShapes:
             self.widths[T] = max(widest[T], *self.widths.values()) if self.widths else widest[T]
 
     def length(self, pair: Pair) -> int:
-        """T of a pair; its last token is only a target."""
-        return bucket(pair.length - 1, self._longest)
+        """T of a pair; the last token of each answer is only a target."""
+        return bucket(len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids) - 2, 2 * self._longest)
 
     def row(self, pair: Pair, reference: np.ndarray) -> Row:
         """The padded arrays of a pair."""
         T = self.length(pair)
         C = self.widths[T]
-        inputs, at, answers, mask = (np.zeros((2, n), dtype=np.int32) for n in (T, C, C, C))
-        first = len(pair.prompt_ids) - 1  # the prompt's last token predicts the answer's first
+        inputs, segments, positions = (np.zeros(T, dtype=np.int32) for _ in range(3))
+        at, answers, mask = (np.zeros((2, C), dtype=np.int32) for _ in range(3))
+        prompt = len(pair.prompt_ids)
+        inputs[:prompt], positions[:prompt], segments[prompt:] = pair.prompt_ids, np.arange(prompt), 3
+        begin = prompt
         for side, ids in enumerate((pair.chosen_ids, pair.rejected_ids)):
-            whole = np.concatenate([pair.prompt_ids, ids]).astype(np.int32)
-            inputs[side, : len(whole) - 1] = whole[:-1]
-            at[side, : len(ids)] = np.arange(first, first + len(ids))
-            answers[side, : len(ids)] = ids
-            mask[side, : len(ids)] = 1
+            n = len(ids)
+            end = begin + n - 1
+            inputs[begin:end], segments[begin:end] = ids[:-1], side + 1
+            positions[begin:end] = np.arange(prompt, prompt + n - 1)
+            at[side, 0] = prompt - 1  # the prompt's last token predicts the first one of either answer
+            at[side, 1:n] = np.arange(begin, end)
+            answers[side, :n] = ids
+            mask[side, :n] = 1
+            begin = end
         return {
             "inputs": inputs,
+            "segments": segments,
+            "positions": positions,
             "answer_at": at,
             "answers": answers,
             "answer_mask": mask,
@@ -131,23 +141,38 @@ class PairShapes:
 
 
 def answer_logprobs(
-    model: Transformer, inputs: mx.array, answer_at: mx.array, answers: mx.array, answer_mask: mx.array, chunk: int
+    model: Transformer,
+    inputs: mx.array,
+    segments: mx.array,
+    positions: mx.array,
+    answer_at: mx.array,
+    answers: mx.array,
+    answer_mask: mx.array,
+    *,
+    chunk: int,
 ) -> mx.array:
     """log pi of each answer, summed over its tokens: (P, 2) float32.
 
     Args:
         model: the policy or the reference.
-        inputs: (P, 2, T).
-        answer_at: (P, 2, C), the positions whose next token is the answer's.
+        inputs: (P, T).
+        segments: (P, T), 0 for the prompt.
+        positions: (P, T), of each token in its own sequence.
+        answer_at: (P, 2, C), the places in the row whose next token is the answer's.
         answers: (P, 2, C), those tokens.
         answer_mask: (P, 2, C), 0 for padding.
         chunk: tokens whose logits exist at a time.
     """
-    P, _, T = inputs.shape
-    hidden = model.model(inputs.reshape(2 * P, T))  # (2P, T, D)
-    picked = mx.take_along_axis(hidden, answer_at.reshape(2 * P, -1, 1), axis=1)  # (2P, C, D)
+    mask = Packed(segments, model.config.sliding_window, positions)
+    hidden = model.model(inputs, positions=positions, mask=mask)  # (P, T, D)
+    P, T, D = hidden.shape
+    rows = (answer_at + mx.arange(0, P * T, T)[:, None, None]).reshape(-1)
     logprobs = token_logprobs(
-        picked.reshape(-1, picked.shape[-1]), model.output_weight(), answers.reshape(-1), chunk_tokens=chunk
+        hidden.reshape(P * T, D)[rows],
+        model.output_weight(),
+        answers.reshape(-1),
+        chunk_tokens=chunk,
+        head_is_trained=model.head_is_trained,
     )
     return mx.sum(logprobs.reshape(answers.shape) * answer_mask, axis=-1)
 
@@ -159,12 +184,14 @@ def dpo_objective(config: RunConfig) -> Objective:
     def objective(
         model: Transformer,
         inputs: mx.array,
+        segments: mx.array,
+        positions: mx.array,
         answer_at: mx.array,
         answers: mx.array,
         answer_mask: mx.array,
         reference: mx.array,
     ) -> tuple[mx.array, mx.array, Arrays]:
-        policy = answer_logprobs(model, inputs, answer_at, answers, answer_mask, chunk)
+        policy = answer_logprobs(model, inputs, segments, positions, answer_at, answers, answer_mask, chunk=chunk)
         scored = Pairs(policy, reference, mx.sum(answer_mask, axis=-1))
         count = mx.array(inputs.shape[0], dtype=mx.float32)
         loss = mx.sum(pair_losses(scored, dpo))
@@ -172,8 +199,8 @@ def dpo_objective(config: RunConfig) -> Objective:
         if balance is not None and model.training:
             loss = loss + model.config.router_aux_loss_coef * balance * count
         sums = {name: mx.sum(m) for name, m in pair_metrics(scored, dpo).items()}
-        # The prompt is counted with each answer: its last token is where the answer begins.
-        tokens = mx.sum(mx.max(answer_at * answer_mask, axis=-1) + 2)
+        # The prompt is counted with each answer.
+        tokens = 2 * mx.sum(answer_at[:, 0, 0] + 1) + mx.sum(answer_mask)
         return loss, count, {**sums, TOKENS: tokens.astype(mx.float32)}
 
     return objective
@@ -191,12 +218,21 @@ def reference_logprobs(
     """log ref of both answers of every pair under the model as it is now: (P, 2) float32."""
     result = np.zeros((len(all_pairs), 2), dtype=np.float32)
     size, nothing = config.train.batch_size, np.zeros(2)
-    with _scoring(model, config):
+    device, lanes = mx.default_device(), max(1, config.train.lanes)
+    # Side by side as a training step's lanes are; see `TrainStep`.
+    streams = [mx.default_stream(device), *(mx.new_stream(device) for _ in range(lanes - 1))]
+    with _scoring(model, config), blas_for_lanes(lanes):
         for batch in batches_by_length([shapes.length(p) for p in all_pairs], size):
             rows = [shapes.row(all_pairs[i], nothing) for i in batch]
-            inputs, at, answers, mask, _ = stacked(rows, size)
-            scores = answer_logprobs(model, inputs, at, answers, mask, config.train.loss_chunk_tokens)
-            result[batch] = np.array(scores.astype(mx.float32))[: len(batch)]
+            *arrays, _ = stacked(rows, size)
+            scores = []
+            for lane, stream in enumerate(streams):
+                part = slice(lane * size // lanes, (lane + 1) * size // lanes)
+                with mx.stream(stream):
+                    one = answer_logprobs(model, *(a[part] for a in arrays), chunk=config.train.loss_chunk_tokens)
+                    scores.append(one.astype(mx.float32))
+            mx.eval(scores)
+            result[batch] = np.concatenate([np.array(one) for one in scores])[: len(batch)]
     return result
 
 
@@ -223,7 +259,7 @@ def stacked(rows: Sequence[Row], size: int) -> list[mx.array]:
     for key in KEYS:
         arrays = [row[key] for row in rows]
         width = max(a.shape[-1] for a in arrays)
-        batch = np.zeros((size, 2, width) if key != "reference" else (size, 2), dtype=arrays[0].dtype)
+        batch = np.zeros((size, *arrays[0].shape[:-1], width), dtype=arrays[0].dtype)
         for i, a in enumerate(arrays):
             batch[i, ..., : a.shape[-1]] = a
         out.append(mx.array(batch))
@@ -262,9 +298,9 @@ class DpoValidation:
         count = 0
         with _scoring(model, self._config):
             for batch in self._batches[:max_batches]:
-                inputs, at, answers, mask, reference = stacked([self._rows[i] for i in batch], self._size)
-                policy = answer_logprobs(model, inputs, at, answers, mask, self._chunk)
-                scored = Pairs(policy[: len(batch)], reference[: len(batch)], mx.sum(mask, axis=-1)[: len(batch)])
+                *arrays, reference = stacked([self._rows[i] for i in batch], self._size)
+                policy = answer_logprobs(model, *arrays, chunk=self._chunk)
+                scored = Pairs(policy[: len(batch)], reference[: len(batch)], mx.sum(arrays[-1], axis=-1)[: len(batch)])
                 values = {"loss": pair_losses(scored, self._dpo), **pair_metrics(scored, self._dpo)}
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + cast(float, mx.sum(value).item())

@@ -9,8 +9,17 @@ import mlx.core as mx
 
 from mlxllm.model.cpu_math import exp_nonpositive, log_sum_exp, worthwhile
 
+_SMALL_CHUNK = 64
+"""Tokens of a chunk where no gradient of the head is summed up, which is as large as the head: small ones cost nothing."""
 
-def token_logprobs(hidden: mx.array, weight: mx.array, targets: mx.array, *, chunk_tokens: int = 1024) -> mx.array:
+
+def _pieces(count: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def token_logprobs(
+    hidden: mx.array, weight: mx.array, targets: mx.array, *, chunk_tokens: int = 1024, head_is_trained: bool = True
+) -> mx.array:
     """log softmax(hidden weight^T)[target] of each token, nats: (N,) float32.
 
     The logits of only C tokens exist at a time. The cross-entropy of training (`objectives.cross_entropy`) forms its
@@ -21,16 +30,19 @@ def token_logprobs(hidden: mx.array, weight: mx.array, targets: mx.array, *, chu
         hidden: (N, D).
         weight: (V, D), the output head.
         targets: (N,) integers.
+        chunk_tokens: C.
+        head_is_trained: whether `weight` has a gradient; without it chunks may as well be small.
     """
     N, V = hidden.shape[0], weight.shape[0]
     exp = exp_nonpositive if worthwhile(min(N, chunk_tokens) * V, mx.float32) else mx.exp
-    pieces = [slice(start, min(start + chunk_tokens, N)) for start in range(0, N, chunk_tokens)]
+    small = min(chunk_tokens, _SMALL_CHUNK)
+    forward, back = _pieces(N, small), _pieces(N, chunk_tokens if head_is_trained else small)
 
     @mx.custom_function
     def picked(hidden: mx.array, weight: mx.array) -> tuple[mx.array, mx.array]:
         logprobs: list[mx.array] = []
         sums: list[mx.array] = []
-        for piece in pieces:
+        for piece in forward:
             # The dependency makes chunks run one after another, so that only one chunk's logits are alive.
             rows = mx.depends([hidden[piece]], [sums[-1]])[0] if sums else hidden[piece]
             logits = (rows @ weight.T).astype(mx.float32)
@@ -51,14 +63,19 @@ def token_logprobs(hidden: mx.array, weight: mx.array, targets: mx.array, *, chu
         share, lse = cotangents[0], outputs[1]
         d_hidden: list[mx.array] = []
         d_weight = mx.zeros(weight.shape, dtype=mx.float32)
-        for piece in pieces:
-            rows = mx.depends([hidden[piece]], [d_weight])[0] if d_hidden else hidden[piece]
+        for piece in back:
+            # One chunk after the other, and the first after the forward pass: or a compiled step would notice that
+            # these logits are the ones from there, and keep those.
+            before = share if not d_hidden else d_weight if head_is_trained else d_hidden[-1]
+            rows = mx.depends([hidden[piece]], [before])[0]
             logits = (rows @ weight.T).astype(mx.float32)
             pull = (exp(logits - lse[piece][:, None]) * share[piece][:, None]).astype(rows.dtype)  # (C, V)
             d_hidden.append((pull @ weight).astype(mx.float32))
-            d_weight = d_weight - (pull.T @ rows).astype(mx.float32)
+            if head_is_trained:
+                d_weight = d_weight - (pull.T @ rows).astype(mx.float32)
         counted = share[:, None]
-        d_weight = d_weight.at[targets].add(counted * hidden)
+        if head_is_trained:
+            d_weight = d_weight.at[targets].add(counted * hidden)
         d_rows = counted * weight[targets] - mx.concatenate(d_hidden)
         return d_rows.astype(hidden.dtype), d_weight.astype(weight.dtype)
 

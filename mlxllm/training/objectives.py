@@ -23,6 +23,7 @@ def cross_entropy(
     chunk_tokens: int = 1024,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
+    head_is_trained: bool = True,
 ) -> mx.array:
     """Sum over tokens of mask * [lse - (1 - s) z_target - s mean(z) + zeta lse^2], with z = hidden weight^T.
 
@@ -35,6 +36,10 @@ def cross_entropy(
         weight: (V, D), the output head.
         targets: (N,) integers.
         loss_mask: (N,) weights of the tokens, usually 0 or 1.
+        chunk_tokens: C.
+        z_loss: zeta.
+        label_smoothing: s.
+        head_is_trained: whether `weight` has a gradient, which is a third of the work here.
 
     Returns:
         float32 scalar; differentiable in `hidden` and `weight`.
@@ -62,19 +67,22 @@ def cross_entropy(
         factor = factor[:, None] / total
         exps = exps.astype(rows.dtype)
         d_rows = (exps @ weight).astype(mx.float32) * factor
-        d_weight = (exps.T @ (rows * factor).astype(rows.dtype)).astype(mx.float32)
+        d_weight = mx.zeros(())
+        if head_is_trained:
+            d_weight = (exps.T @ (rows * factor).astype(rows.dtype)).astype(mx.float32)
         if label_smoothing:
             loss = loss - label_smoothing * mx.mean(logits, axis=-1)
             even = (label_smoothing / V) * mask[:, None]
             d_rows = d_rows - even * mx.sum(weight, axis=0)
-            d_weight = d_weight - mx.sum(even * rows, axis=0)
+            if head_is_trained:
+                d_weight = d_weight - mx.sum(even * rows, axis=0)
         if z_loss:
             loss = loss + z_loss * lse * lse
         return mx.sum(loss * mask), d_rows, d_weight
 
     @mx.custom_function
     def summed(hidden: mx.array, weight: mx.array) -> tuple[mx.array, mx.array, mx.array]:
-        loss, d_weight = mx.zeros(()), mx.zeros(weight.shape, dtype=mx.float32)
+        loss, d_weight = mx.zeros(()), mx.zeros(weight.shape if head_is_trained else (), dtype=mx.float32)
         d_hidden: list[mx.array] = []
         for start in range(0, N, chunk_tokens):
             piece = slice(start, min(start + chunk_tokens, N))
@@ -84,7 +92,8 @@ def cross_entropy(
             loss, d_weight = loss + chunk_loss, d_weight + more
             d_hidden.append(d_rows)
         share = (1 - label_smoothing) * loss_mask[:, None]
-        d_weight = d_weight.at[targets].add(-share * hidden)
+        if head_is_trained:
+            d_weight = d_weight.at[targets].add(-share * hidden)
         return loss, mx.concatenate(d_hidden, axis=0) - share * weight[targets], d_weight
 
     @summed.vjp
@@ -96,6 +105,8 @@ def cross_entropy(
         hidden, weight = primals
         _, d_hidden, d_weight = outputs
         scale = cotangents[0]
+        if not head_is_trained:
+            d_weight = mx.zeros_like(weight)  # nobody asks for it
         return (d_hidden * scale).astype(hidden.dtype), (d_weight * scale).astype(weight.dtype)
 
     return cast(tuple[mx.array, ...], summed(hidden, weight))[0]
@@ -133,6 +144,7 @@ def next_token_loss(
         chunk_tokens=chunk_tokens,
         z_loss=z_loss,
         label_smoothing=label_smoothing,
+        head_is_trained=model.head_is_trained,
     )
     num_tokens = mx.sum(mask)
     balance = model.balance_loss()

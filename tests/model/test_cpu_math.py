@@ -34,6 +34,15 @@ def test_sigmoid_and_silu_equal_the_plain_ones_with_their_gradients() -> None:
     assert mx.abs(gradient - plain_gradient).max().item() < 1e-4
 
 
+def test_silu_times_another_equals_the_plain_product_with_its_gradients() -> None:
+    gate, up, upstream = (mx.random.normal((64, 700), key=mx.random.key(i)) * 3 for i in range(3))
+    value, gradients = mx.value_and_grad(lambda g, u: (cpu_math.silu_product(g, u) * upstream).sum(), (0, 1))(gate, up)
+    plain, plain_gradients = mx.value_and_grad(lambda g, u: (nn.silu(g) * u * upstream).sum(), (0, 1))(gate, up)
+    assert abs(value.item() - plain.item()) < 1e-4 * mx.abs(upstream).sum().item()
+    for found, expected in zip(gradients, plain_gradients, strict=True):
+        assert mx.abs(found - expected).max().item() < 1e-3
+
+
 def test_log_sum_exp_of_large_arrays_equals_the_plain_one() -> None:
     x = 30 * mx.random.normal((64, _LARGE // 32), key=mx.random.key(1))
     assert cpu_math.worthwhile(x.size, x.dtype) == (mx.default_device().type == mx.cpu)

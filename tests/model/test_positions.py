@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlxllm.errors import ModelError
 from mlxllm.model.kv_cache import make_cache
-from mlxllm.model.positions import rope_wavelengths, rotate, rotate_plain, sinusoidal_table
+from mlxllm.model.positions import rope_wavelengths, rotate, rotate_each, rotate_plain, sinusoidal_table
 from tests.model.tiny import max_difference, tiny_config, tiny_model, token_ids
 
 
@@ -126,3 +126,17 @@ def test_a_table_of_positions_refuses_what_lies_beyond_it(positions: str) -> Non
     model(token_ids(1, 7), cache)
     with pytest.raises(ModelError, match=r"10 positions are more than the 8"):
         model(token_ids(1, 3), cache)
+
+
+def test_positions_one_by_one_turn_as_a_run_of_them_does() -> None:
+    config = tiny_config(rope_scaling={"rope_type": "linear", "factor": 2.0})
+    periods = rope_wavelengths(config)
+    x = mx.random.normal((2, 3, 5, config.resolved_head_dim), key=mx.random.key(0))
+    where = mx.array([[7, 8, 9, 10, 11], [7, 8, 9, 10, 11]])
+    assert max_difference(rotate_each(x, periods, where), rotate(x, periods, 7)) < 1e-5
+    mixed = mx.array([[0, 1, 2, 1, 2], [4, 0, 0, 3, 9]])
+    found = rotate_each(x, periods, mixed)
+    for b in range(2):
+        for t in range(5):
+            alone = rotate(x[b : b + 1, :, t : t + 1], periods, int(mixed[b, t].item()))
+            assert max_difference(found[b : b + 1, :, t : t + 1], alone) < 1e-5

@@ -56,8 +56,8 @@ def test_only_the_tokens_of_the_answers_count(variant: dict[str, Any]) -> None:
     """Their sum, to the last one and from the first one, whatever the padding."""
     model, pairs = tiny_model(**variant), some_pairs()
     batch = arrays(pairs)
-    logprobs = answer_logprobs(model, *(batch[key] for key in KEYS[:4]), 7)
-    assert batch["inputs"].shape == (8, 2, 128)
+    logprobs = answer_logprobs(model, *(batch[key] for key in KEYS[:6]), chunk=7)
+    assert batch["inputs"].shape == (8, 128)
     assert np.array(logprobs) == pytest.approx(np.array([by_hand(model, pair) for pair in pairs]), rel=1e-4, abs=1e-3)
 
 
@@ -77,8 +77,7 @@ def test_neither_padding_nor_its_targets_change_anything(loss: str) -> None:
     before, gradients = gradient(config, model, batch)
     used = np.zeros(batch["inputs"].shape, dtype=bool)
     for number, pair in enumerate(pairs):
-        for side, ids in enumerate((pair.chosen_ids, pair.rejected_ids)):
-            used[number, side, : len(pair.prompt_ids) + len(ids) - 1] = True
+        used[number, : len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids) - 2] = True
     assert 0.2 < used.mean() < 0.7
     noise = np.random.default_rng(1).integers(0, VOCAB, used.shape)
     masked = batch["answer_mask"] == 0
@@ -104,7 +103,7 @@ def test_the_prompt_is_read_but_not_learned() -> None:
     assert batch["answer_mask"][0, :, :2].tolist() == [[1, 1], [1, 0]]
     assert batch["answer_mask"].sum().item() == 3
     other = arrays([tuned.pair([9, 2, 3, 4], [5, 6], [7])])
-    scores = [answer_logprobs(model, *(b[key] for key in KEYS[:4]), 64) for b in (batch, other)]
+    scores = [answer_logprobs(model, *(b[key] for key in KEYS[:6]), chunk=64) for b in (batch, other)]
     assert max_difference(*scores) > 1e-2
 
 
@@ -144,7 +143,7 @@ def test_a_pair_of_just_the_longest_length_fits(length: int) -> None:
     pair = tuned.pair([1] * 10, [2] * (length - 10), [3])
     shapes = PairShapes([pair], 64)
     row = shapes.row(pair, np.zeros(2)) if length <= 65 else None
-    assert row is None or (row["inputs"].shape[1] <= 64 and row["answer_mask"][0].sum() == length - 10)
+    assert row is None or (row["inputs"].shape[0] <= 128 and row["answer_mask"][0].sum() == length - 10)
 
 
 # Shapes and compilation
@@ -159,7 +158,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         objective = make(config)
 
         def traced_objective(model: Transformer, inputs: mx.array, *more: mx.array) -> Any:
-            traced.append((*inputs.shape, more[0].shape[-1]))
+            traced.append((*inputs.shape, more[2].shape[-1]))
             return objective(model, inputs, *more)
 
         return traced_objective
@@ -190,7 +189,7 @@ def test_the_step_is_compiled_once_for_each_bucket(
     traced = counted(monkeypatch)
     events = an_epoch(base, tmp_path, passes)
     assert len(events) == 24 // passes
-    assert len(set(traced)) == len({shape[2] for shape in traced}) == 3
+    assert len(set(traced)) == len({shape[1] for shape in traced}) == 3
     # The first forward pass of an update and those that add to it are two functions.
     assert len(traced) == 3 * passes
     assert all(math.isfinite(e["loss"]) for e in events)
@@ -219,7 +218,7 @@ def test_chosen_and_rejected_are_one_forward_pass(
     tuned.events(base, tmp_path / "run", config)
     asked = math.ceil(len(tuned.dpo_data(config).train) / 2)
     assert len(seen) == asked + 5
-    assert {rows for rows, _ in seen[asked:]} == {2 * config.train.batch_size}
+    assert {rows for rows, _ in seen[asked:]} == {config.train.batch_size}
 
 
 def test_a_step_reads_pairs_of_about_one_length() -> None:
@@ -230,12 +229,13 @@ def test_a_step_reads_pairs_of_about_one_length() -> None:
     loader = dpo_rows([shapes.row(pair, np.zeros(2)) for pair in pairs], 4, seed=0)
     widths, answered = set(), 0
     for step in range(16):
-        inputs, at, answers, mask, reference = loader.batch(step)
-        assert inputs.shape[:2] == at.shape[:2] == reference.shape == (4, 2)
-        widths.add((inputs.shape[2], answers.shape[2]))
+        inputs, *_, at, answers, mask, reference = loader.batch(step)
+        assert inputs.shape[0] == 4
+        assert at.shape[:2] == reference.shape == (4, 2)
+        widths.add((inputs.shape[1], answers.shape[2]))
         answered += int(mask.sum())
     assert answered == sum(len(p.chosen_ids) + len(p.rejected_ids) for p in pairs)
-    assert len(widths) == len({t for t, _ in widths}) <= 4
+    assert len(widths) == len({t for t, _ in widths}) <= 8
 
 
 def test_a_batch_has_the_shape_of_its_longest_pair() -> None:

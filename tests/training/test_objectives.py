@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlxllm.config import LoraConfig
+from mlxllm.model.adapters import adapt
 from mlxllm.model.transformer import Transformer
 from mlxllm.training.objectives import cross_entropy, next_token_loss
 from tests.model.tiny import VOCAB, tiny_model, token_ids
@@ -223,3 +225,24 @@ def test_uniform_logits_cost_log_of_the_vocabulary() -> None:
     rows = token_ids(2, 9)
     loss, count = next_token_loss(model, rows[:, :-1], rows[:, 1:])
     assert float(loss / count) == pytest.approx(np.log(VOCAB), rel=1e-6)
+
+
+@pytest.mark.parametrize(("z_loss", "smoothing"), [(0.0, 0.0), (1e-2, 0.1)])
+def test_a_frozen_head_changes_neither_the_loss_nor_the_other_gradient(z_loss: float, smoothing: float) -> None:
+    arrays = [mx.array(a.astype(np.float32) if a.dtype != np.int64 else a) for a in drawn(23, 11, seed=3)]
+    hidden, weight, targets, mask = arrays
+
+    def loss(hidden: mx.array, head_is_trained: bool) -> mx.array:
+        options = {"chunk_tokens": 7, "z_loss": z_loss, "label_smoothing": smoothing}
+        return cross_entropy(hidden, weight, targets, mask, **options, head_is_trained=head_is_trained)
+
+    trained, frozen = (mx.value_and_grad(loss)(hidden, kind) for kind in (True, False))
+    assert frozen[0].item() == trained[0].item()
+    assert mx.array_equal(frozen[1], trained[1])
+
+
+def test_adapters_freeze_the_head() -> None:
+    model = tiny_model()
+    assert model.head_is_trained
+    adapt(model, LoraConfig())
+    assert not model.head_is_trained

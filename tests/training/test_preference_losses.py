@@ -111,3 +111,9 @@ def test_token_logprobs_and_their_gradient(N: int, V: int, chunk: int, scale: fl
     expected = mx.grad(total(plain), argnums=(0, 1))(hidden, weight)
     for a, b in zip(got, expected, strict=True):
         assert mx.allclose(a, b, rtol=1e-3, atol=1e-4)
+
+    def frozen(hidden: mx.array, weight: mx.array) -> mx.array:
+        return token_logprobs(hidden, weight, targets, chunk_tokens=chunk, head_is_trained=False)
+
+    assert mx.array_equal(frozen(hidden, weight), ours(hidden, weight))
+    assert mx.allclose(mx.grad(total(frozen))(hidden, weight), got[0], rtol=1e-4, atol=1e-5)

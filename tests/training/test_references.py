@@ -69,8 +69,8 @@ def test_they_are_the_bases_own(base: Path, records: Path, tmp_path: Path, how: 
     pairs, expected = [*data.train, *data.val], []
     for pair in pairs:
         shapes = PairShapes([pair], tuned.ROW)
-        inputs, at, answers, mask, _ = stacked([shapes.row(pair, np.zeros(2))], 1)
-        expected.append(np.array(answer_logprobs(model, inputs, at, answers, mask, 64))[0])
+        *arrays, _ = stacked([shapes.row(pair, np.zeros(2))], 1)
+        expected.append(np.array(answer_logprobs(model, *arrays, chunk=64))[0])
     found = stored(tmp_path / "run")
     assert found.dtype == np.float32
     assert found == pytest.approx(np.array(expected), abs=1e-3)
