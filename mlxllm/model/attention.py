@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from mlxllm.config import ModelConfig
 from mlxllm.model.cpu_math import causal_attention, same_text, worthwhile
 from mlxllm.model.kv_cache import KVCache
+from mlxllm.model.linear import Linear
 from mlxllm.model.module import Module
 from mlxllm.model.norms import RMSNorm
 from mlxllm.model.positions import rope_wavelengths, rotate, rotate_each
@@ -109,10 +109,10 @@ class Attention(Module):
         super().__init__()
         width = config.resolved_head_dim
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.q_proj = nn.Linear(config.hidden_size, heads * width, bias=config.attention_bias)
-        self.k_proj = nn.Linear(config.hidden_size, kv_heads * width, bias=config.attention_bias)
-        self.v_proj = nn.Linear(config.hidden_size, kv_heads * width, bias=config.attention_bias)
-        self.o_proj = nn.Linear(heads * width, config.hidden_size, bias=config.attention_out_bias)
+        self.q_proj = Linear(config.hidden_size, heads * width, bias=config.attention_bias)
+        self.k_proj = Linear(config.hidden_size, kv_heads * width, bias=config.attention_bias)
+        self.v_proj = Linear(config.hidden_size, kv_heads * width, bias=config.attention_bias)
+        self.o_proj = Linear(heads * width, config.hidden_size, bias=config.attention_out_bias)
         if config.qk_norm:
             self.q_norm = RMSNorm(width, config.norm_eps)
             self.k_norm = RMSNorm(width, config.norm_eps)

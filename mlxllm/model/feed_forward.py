@@ -10,6 +10,7 @@ import mlx.nn as nn
 
 from mlxllm.config import ModelConfig
 from mlxllm.model import cpu_math
+from mlxllm.model.linear import Linear
 from mlxllm.model.module import Module
 
 
@@ -46,9 +47,9 @@ class FeedForward(Module):
         super().__init__()
         width, inner = config.hidden_size, config.intermediate_size
         if config.mlp_gated:
-            self.gate_proj = nn.Linear(width, inner, bias=bias)
-        self.up_proj = nn.Linear(width, inner, bias=bias)
-        self.down_proj = nn.Linear(inner, width, bias=bias)
+            self.gate_proj = Linear(width, inner, bias=bias)
+        self.up_proj = Linear(width, inner, bias=bias)
+        self.down_proj = Linear(inner, width, bias=bias)
         self._gated = config.mlp_gated
         self._act = ACTIVATIONS[config.hidden_act]
 
@@ -108,7 +109,7 @@ class MixtureOfExperts(Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.hidden_size, config.num_experts, bias=False)
+        self.gate = Linear(config.hidden_size, config.num_experts, bias=False)
         self.experts = Experts(config)
         self._num_experts = config.num_experts
         self._top_k = config.num_experts_per_tok

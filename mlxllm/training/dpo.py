@@ -4,7 +4,7 @@ A pair is one row, prompt + chosen + rejected, padded to one of a few lengths: b
 computed once, and neither at the other. Only the answers are scored: their hidden states are picked out before the output
 head, which is the widest matrix product of a small model.
 
-Shapes: P pairs, T tokens of a row, C tokens of an answer, D hidden, V vocabulary.
+Shapes: P pairs, T tokens of a row, A tokens of both answers of a pair, D hidden, V vocabulary.
 """
 
 import math
@@ -26,19 +26,21 @@ from mlxllm.model.attention import Packed
 from mlxllm.model.module import set_parameters, trainable_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.runtime import blas_for_lanes, compute_dtype
-from mlxllm.training.logprobs import token_logprobs
+from mlxllm.training.logprobs import token_logprobs, token_logprobs_only
 from mlxllm.training.optimizers import Arrays
 from mlxllm.training.preference_losses import Pairs, pair_losses, pair_metrics
 from mlxllm.training.records import split_records
 from mlxllm.training.rows import RowLoader
 from mlxllm.training.step import TOKENS, Objective
 
-KEYS = ("inputs", "segments", "positions", "answer_at", "answers", "answer_mask", "reference")
-_BUCKETS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+KEYS = ("inputs", "segments", "positions", "answer_at", "answers", "answer_of", "reference")
+_BUCKETS = (16, 24, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+_CHOSEN, _REJECTED = 1, 2
+
 Row = Mapping[str, np.ndarray]
 """One padded pair: inputs (T,), segments (T,) 0 for the prompt, 1 chosen, 2 rejected, 3 padding, positions (T,) of each
-token in its own sequence, answer_at (2, C) where each answer's token is predicted, answers (2, C) the tokens,
-answer_mask (2, C), and reference (2,) the reference's log-probabilities."""
+token in its own sequence, answer_at (A,) where each token of an answer is predicted, answers (A,) those tokens,
+answer_of (A,) 1 chosen, 2 rejected, 0 padding, and reference (2,) the reference's log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -92,50 +94,47 @@ def bucket(length: int, longest: int) -> int:
 
 
 class PairShapes:
-    """The shapes that the pairs of one run are padded to: for each T one C, the widest answer that comes with it."""
+    """The shapes that the pairs of one run are padded to: for each T one A, the longest answers that come with it."""
 
     def __init__(self, all_pairs: Sequence[Pair], max_seq_len: int) -> None:
-        self._longest = max_seq_len
-        widest: dict[int, int] = {}
+        self._longest = 2 * max_seq_len
+        most: dict[int, int] = {}
         for pair in all_pairs:
             T = self.length(pair)
-            C = bucket(max(len(pair.chosen_ids), len(pair.rejected_ids)), max_seq_len)
-            widest[T] = max(widest.get(T, 0), C)
+            most[T] = max(most.get(T, 0), len(pair.chosen_ids) + len(pair.rejected_ids))
         # A short pair may share a batch with a long one: widths grow with lengths, so that the longest decides alone.
         self.widths: dict[int, int] = {}
-        for T in sorted(widest):
-            self.widths[T] = max(widest[T], *self.widths.values()) if self.widths else widest[T]
+        for T in sorted(most):
+            A = -(-most[T] // 8) * 8
+            self.widths[T] = max(A, *self.widths.values()) if self.widths else A
 
     def length(self, pair: Pair) -> int:
         """T of a pair; the last token of each answer is only a target."""
-        return bucket(len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids) - 2, 2 * self._longest)
+        return bucket(len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids) - 2, self._longest)
 
     def row(self, pair: Pair, reference: np.ndarray) -> Row:
         """The padded arrays of a pair."""
         T = self.length(pair)
-        C = self.widths[T]
         inputs, segments, positions = (np.zeros(T, dtype=np.int32) for _ in range(3))
-        at, answers, mask = (np.zeros((2, C), dtype=np.int32) for _ in range(3))
+        at, answers, of = (np.zeros(self.widths[T], dtype=np.int32) for _ in range(3))
         prompt = len(pair.prompt_ids)
         inputs[:prompt], positions[:prompt], segments[prompt:] = pair.prompt_ids, np.arange(prompt), 3
-        begin = prompt
-        for side, ids in enumerate((pair.chosen_ids, pair.rejected_ids)):
-            n = len(ids)
-            end = begin + n - 1
-            inputs[begin:end], segments[begin:end] = ids[:-1], side + 1
-            positions[begin:end] = np.arange(prompt, prompt + n - 1)
-            at[side, 0] = prompt - 1  # the prompt's last token predicts the first one of either answer
-            at[side, 1:n] = np.arange(begin, end)
-            answers[side, :n] = ids
-            mask[side, :n] = 1
-            begin = end
+        begin, first = prompt, 0
+        for side, ids in ((_CHOSEN, pair.chosen_ids), (_REJECTED, pair.rejected_ids)):
+            end, last = begin + len(ids) - 1, first + len(ids)
+            inputs[begin:end], segments[begin:end] = ids[:-1], side
+            positions[begin:end] = np.arange(prompt, prompt + len(ids) - 1)
+            at[first] = prompt - 1  # the prompt's last token predicts the first one of either answer
+            at[first + 1 : last] = np.arange(begin, end)
+            answers[first:last], of[first:last] = ids, side
+            begin, first = end, last
         return {
             "inputs": inputs,
             "segments": segments,
             "positions": positions,
             "answer_at": at,
             "answers": answers,
-            "answer_mask": mask,
+            "answer_of": of,
             "reference": reference.astype(np.float32),
         }
 
@@ -147,9 +146,10 @@ def answer_logprobs(
     positions: mx.array,
     answer_at: mx.array,
     answers: mx.array,
-    answer_mask: mx.array,
+    answer_of: mx.array,
     *,
     chunk: int,
+    learn: bool = True,
 ) -> mx.array:
     """log pi of each answer, summed over its tokens: (P, 2) float32.
 
@@ -158,23 +158,28 @@ def answer_logprobs(
         inputs: (P, T).
         segments: (P, T), 0 for the prompt.
         positions: (P, T), of each token in its own sequence.
-        answer_at: (P, 2, C), the places in the row whose next token is the answer's.
-        answers: (P, 2, C), those tokens.
-        answer_mask: (P, 2, C), 0 for padding.
+        answer_at: (P, A), the places in the row whose next token is an answer's.
+        answers: (P, A), those tokens.
+        answer_of: (P, A), 1 for those of the chosen answer, 2 for the rejected one's, 0 for padding.
         chunk: tokens whose logits exist at a time.
+        learn: prepare for a backward pass.
     """
     mask = Packed(segments, model.config.sliding_window, positions)
     hidden = model.model(inputs, positions=positions, mask=mask)  # (P, T, D)
     P, T, D = hidden.shape
-    rows = (answer_at + mx.arange(0, P * T, T)[:, None, None]).reshape(-1)
-    logprobs = token_logprobs(
-        hidden.reshape(P * T, D)[rows],
-        model.output_weight(),
-        answers.reshape(-1),
-        chunk_tokens=chunk,
-        head_is_trained=model.head_is_trained,
-    )
-    return mx.sum(logprobs.reshape(answers.shape) * answer_mask, axis=-1)
+    rows = hidden.reshape(P * T, D)[(answer_at + mx.arange(0, P * T, T)[:, None]).reshape(-1)]  # (P * A, D)
+    weight, targets = model.output_weight(), answers.reshape(-1)
+    if learn:
+        trained = model.head_is_trained
+        logprobs = token_logprobs(rows, weight, targets, chunk_tokens=chunk, head_is_trained=trained)
+    else:
+        logprobs = token_logprobs_only(rows, weight, targets, chunk_tokens=chunk)
+    return mx.sum(logprobs.reshape(P, -1, 1) * _sides(answer_of), axis=1)
+
+
+def _sides(answer_of: mx.array) -> mx.array:
+    """(P, A) -> (P, A, 2) booleans: whether a token is of the chosen answer, of the rejected one."""
+    return answer_of[:, :, None] == mx.array([_CHOSEN, _REJECTED])
 
 
 def dpo_objective(config: RunConfig) -> Objective:
@@ -188,11 +193,11 @@ def dpo_objective(config: RunConfig) -> Objective:
         positions: mx.array,
         answer_at: mx.array,
         answers: mx.array,
-        answer_mask: mx.array,
+        answer_of: mx.array,
         reference: mx.array,
     ) -> tuple[mx.array, mx.array, Arrays]:
-        policy = answer_logprobs(model, inputs, segments, positions, answer_at, answers, answer_mask, chunk=chunk)
-        scored = Pairs(policy, reference, mx.sum(answer_mask, axis=-1))
+        policy = answer_logprobs(model, inputs, segments, positions, answer_at, answers, answer_of, chunk=chunk)
+        scored = Pairs(policy, reference, mx.sum(_sides(answer_of), axis=1))
         count = mx.array(inputs.shape[0], dtype=mx.float32)
         loss = mx.sum(pair_losses(scored, dpo))
         balance = model.balance_loss()
@@ -200,7 +205,7 @@ def dpo_objective(config: RunConfig) -> Objective:
             loss = loss + model.config.router_aux_loss_coef * balance * count
         sums = {name: mx.sum(m) for name, m in pair_metrics(scored, dpo).items()}
         # The prompt is counted with each answer.
-        tokens = 2 * mx.sum(answer_at[:, 0, 0] + 1) + mx.sum(answer_mask)
+        tokens = 2 * mx.sum(answer_at[:, 0] + 1) + mx.sum(answer_of > 0)
         return loss, count, {**sums, TOKENS: tokens.astype(mx.float32)}
 
     return objective
@@ -229,7 +234,9 @@ def reference_logprobs(
             for lane, stream in enumerate(streams):
                 part = slice(lane * size // lanes, (lane + 1) * size // lanes)
                 with mx.stream(stream):
-                    one = answer_logprobs(model, *(a[part] for a in arrays), chunk=config.train.loss_chunk_tokens)
+                    one = answer_logprobs(
+                        model, *(a[part] for a in arrays), chunk=config.train.loss_chunk_tokens, learn=False
+                    )
                     scores.append(one.astype(mx.float32))
             mx.eval(scores)
             result[batch] = np.concatenate([np.array(one) for one in scores])[: len(batch)]
@@ -299,8 +306,9 @@ class DpoValidation:
         with _scoring(model, self._config):
             for batch in self._batches[:max_batches]:
                 *arrays, reference = stacked([self._rows[i] for i in batch], self._size)
-                policy = answer_logprobs(model, *arrays, chunk=self._chunk)
-                scored = Pairs(policy[: len(batch)], reference[: len(batch)], mx.sum(arrays[-1], axis=-1)[: len(batch)])
+                policy = answer_logprobs(model, *arrays, chunk=self._chunk, learn=False)
+                lengths = mx.sum(_sides(arrays[-1]), axis=1)
+                scored = Pairs(*(each[: len(batch)] for each in (policy, reference, lengths)))
                 values = {"loss": pair_losses(scored, self._dpo), **pair_metrics(scored, self._dpo)}
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + cast(float, mx.sum(value).item())

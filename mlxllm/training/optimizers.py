@@ -164,6 +164,12 @@ def orthogonalise(x: mx.array) -> mx.array:
     return x
 
 
-def global_norm(gradients: Mapping[str, mx.array]) -> mx.array:
-    """Square root of the sum of all squares, float32 scalar."""
-    return mx.sqrt(mx.sum(mx.stack([mx.sum(mx.square(g.astype(mx.float32))) for g in gradients.values()])))
+def squared_norms(gradients: Mapping[str, mx.array]) -> Arrays:
+    """The sum of the squares of each, float32 scalars by name."""
+    return {name: mx.sum(mx.square(g.astype(mx.float32))) for name, g in gradients.items()}
+
+
+def state_of(state: Mapping[str, mx.array], names: Iterable[str]) -> Arrays:
+    """The moments of some parameters."""
+    wanted = set(names)
+    return {key: array for key, array in state.items() if key.partition(".")[2] in wanted}

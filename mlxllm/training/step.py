@@ -20,8 +20,9 @@ from mlxllm.training.optimizers import (
     Arrays,
     Constants,
     apply_updates,
-    global_norm,
     init_state,
+    squared_norms,
+    state_of,
     update_constants,
 )
 from mlxllm.training.schedules import learning_rate_scale
@@ -197,16 +198,40 @@ class TrainStep:
     ) -> tuple[Arrays, Arrays, tuple[Any, ...]]:
         count = mx.maximum(num_tokens, 1)
         loss = total / count
-        norm = global_norm(gradients) / count
+        # Every stream takes a share of the weights: an update reads and writes each number once, on one core.
+        shares = list(zip(self._streams, evenly(parameters, len(self._streams)), strict=True))
+        squares: Arrays = {}
+        for stream, names in shares:
+            with mx.stream(stream):
+                squares |= squared_norms({n: gradients[n] for n in names})
+        norm = mx.sqrt(mx.sum(mx.stack([squares[n] for n in parameters]))) / count
         finite = mx.isfinite(loss) & mx.isfinite(norm)
         shrink = mx.minimum(1.0, constants["max_grad_norm"] / (norm + 1e-6)) / count
-        # Gradients of matrices come transposed out of their products; one layout needs half as many kernels.
-        clipped = {n: mx.contiguous(g).astype(mx.float32) * shrink for n, g in gradients.items()}
-        new_parameters, new_optimizer = apply_updates(self._train, parameters, clipped, optimizer, constants)
-        kept = {n: mx.where(finite, p, parameters[n]) for n, p in new_parameters.items()}
-        kept_optimizer = {n: mx.where(finite, s, optimizer[n]) for n, s in new_optimizer.items()}
+        kept: Arrays = {}
+        kept_optimizer: Arrays = {}
+        for stream, names in shares:
+            with mx.stream(stream):
+                # Some gradients come transposed out of their products; one layout needs half as many kernels.
+                clipped = {n: mx.contiguous(gradients[n]).astype(mx.float32) * shrink for n in names}
+                mine, state = {n: parameters[n] for n in names}, state_of(optimizer, names)
+                updated, moments = apply_updates(self._train, mine, clipped, state, constants)
+                kept |= {n: mx.where(finite, p, parameters[n]) for n, p in updated.items()}
+                kept_optimizer |= {n: mx.where(finite, s, optimizer[n]) for n, s in moments.items()}
+        # The order of names is part of the contract: equal runs write equal files.
+        kept, kept_optimizer = {n: kept[n] for n in parameters}, {n: kept_optimizer[n] for n in optimizer}
         means = {n: o / count for n, o in others.items()}
         return kept, kept_optimizer, (loss, norm, num_tokens, finite, means)
+
+
+def evenly(arrays: Arrays, parts: int) -> list[list[str]]:
+    """The names in as many lists as asked for, about equally many numbers in each; the same for the same shapes."""
+    lists: list[list[str]] = [[] for _ in range(parts)]
+    sizes = [0] * parts
+    for name in sorted(arrays, key=lambda n: (-arrays[n].size, n)):
+        least = sizes.index(min(sizes))
+        lists[least].append(name)
+        sizes[least] += arrays[name].size
+    return lists
 
 
 def _added(a: Sums, b: Sums) -> Sums:

@@ -80,7 +80,7 @@ def test_neither_padding_nor_its_targets_change_anything(loss: str) -> None:
         used[number, : len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids) - 2] = True
     assert 0.2 < used.mean() < 0.7
     noise = np.random.default_rng(1).integers(0, VOCAB, used.shape)
-    masked = batch["answer_mask"] == 0
+    masked = batch["answer_of"] == 0
     changed = {
         **batch,
         "inputs": mx.where(mx.array(used), batch["inputs"], mx.array(noise)),
@@ -98,10 +98,9 @@ def test_the_prompt_is_read_but_not_learned() -> None:
     """It decides the answer's probability, and none of its own tokens is ever picked as a target."""
     model, pair = tiny_model(), tuned.pair([1, 2, 3, 4], [5, 6], [7])
     batch = arrays([pair])
-    assert batch["answer_at"][0, :, :2].tolist() == [[3, 4], [3, 0]]
-    assert batch["answers"][0, :, :2].tolist() == [[5, 6], [7, 0]]
-    assert batch["answer_mask"][0, :, :2].tolist() == [[1, 1], [1, 0]]
-    assert batch["answer_mask"].sum().item() == 3
+    assert batch["answer_at"].tolist() == [[3, 4, 3, 0, 0, 0, 0, 0]]
+    assert batch["answers"].tolist() == [[5, 6, 7, 0, 0, 0, 0, 0]]
+    assert batch["answer_of"].tolist() == [[1, 1, 2, 0, 0, 0, 0, 0]]
     other = arrays([tuned.pair([9, 2, 3, 4], [5, 6], [7])])
     scores = [answer_logprobs(model, *(b[key] for key in KEYS[:6]), chunk=64) for b in (batch, other)]
     assert max_difference(*scores) > 1e-2
@@ -143,7 +142,7 @@ def test_a_pair_of_just_the_longest_length_fits(length: int) -> None:
     pair = tuned.pair([1] * 10, [2] * (length - 10), [3])
     shapes = PairShapes([pair], 64)
     row = shapes.row(pair, np.zeros(2)) if length <= 65 else None
-    assert row is None or (row["inputs"].shape[0] <= 128 and row["answer_mask"][0].sum() == length - 10)
+    assert row is None or (row["inputs"].shape[0] <= 128 and (row["answer_of"] == 1).sum() == length - 10)
 
 
 # Shapes and compilation
@@ -168,7 +167,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def an_epoch(base: Path, tmp_path: Path, passes: int = 1) -> list[Event]:
-    """Through pairs of three buckets of lengths, more than once each."""
+    """Through pairs of four buckets of lengths, more than once each."""
     records = tmp_path / "pairs.jsonl"
     records.write_text(
         "".join(
@@ -189,9 +188,9 @@ def test_the_step_is_compiled_once_for_each_bucket(
     traced = counted(monkeypatch)
     events = an_epoch(base, tmp_path, passes)
     assert len(events) == 24 // passes
-    assert len(set(traced)) == len({shape[1] for shape in traced}) == 3
+    assert len(set(traced)) == len({shape[1] for shape in traced}) == 4
     # The first forward pass of an update and those that add to it are two functions.
-    assert len(traced) == 3 * passes
+    assert len(traced) == 4 * passes
     assert all(math.isfinite(e["loss"]) for e in events)
 
 
@@ -229,11 +228,10 @@ def test_a_step_reads_pairs_of_about_one_length() -> None:
     loader = dpo_rows([shapes.row(pair, np.zeros(2)) for pair in pairs], 4, seed=0)
     widths, answered = set(), 0
     for step in range(16):
-        inputs, *_, at, answers, mask, reference = loader.batch(step)
-        assert inputs.shape[0] == 4
-        assert at.shape[:2] == reference.shape == (4, 2)
-        widths.add((inputs.shape[1], answers.shape[2]))
-        answered += int(mask.sum())
+        inputs, *_, answers, of, reference = loader.batch(step)
+        assert (len(inputs), reference.shape) == (4, (4, 2))
+        widths.add((inputs.shape[1], answers.shape[1]))
+        answered += int((of > 0).sum())
     assert answered == sum(len(p.chosen_ids) + len(p.rejected_ids) for p in pairs)
     assert len(widths) == len({t for t, _ in widths}) <= 8
 

@@ -12,7 +12,7 @@ from mlxllm.config import TrainConfig
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer, build_model
 from mlxllm.training.objectives import next_token_loss
-from mlxllm.training.step import Batch, StepMetrics, TrainState, TrainStep, initial_state, install
+from mlxllm.training.step import Batch, StepMetrics, TrainState, TrainStep, evenly, initial_state, install
 from tests.model.tiny import VOCAB, tiny_config
 from tests.training import tiny
 
@@ -255,3 +255,13 @@ def test_training_learns_a_text(data: Path, tmp_path: Path) -> None:
     losses = [event["loss"] for event in listener.of("val")]
     assert losses[0] > 5.0
     assert losses[-1] < 1.7
+
+
+def test_streams_share_the_weights_evenly() -> None:
+    sizes = {"a": 100, "b": 1, "c": 60, "d": 41, "e": 0}
+    arrays = {name: mx.zeros((size,)) for name, size in sizes.items()}
+    parts = evenly(arrays, 2)
+    assert sorted(name for names in parts for name in names) == sorted(sizes)
+    assert [sum(sizes[name] for name in names) for names in parts] == [101, 101]
+    assert evenly(dict(reversed(arrays.items())), 2) == parts
+    assert evenly({"a": mx.zeros((3,))}, 2) == [["a"], []]
