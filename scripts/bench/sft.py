@@ -35,6 +35,7 @@ COMPARISON = Comparison(
     script="peers/mlx_lm_sft.py",
     records="sft/alpaca_en_demo.json",
     scale=20.0,
+    asks_reference=False,
     check=check,
 )
 

@@ -29,6 +29,8 @@ class Comparison:
     """The file by default, in $MLXLLM_TEST_DATA."""
     scale: float
     """What the peer multiplies the low-rank product with by default."""
+    asks_reference: bool
+    """Whether ours asks a reference before its first step, and says how fast its steps alone are."""
     check: Callable[[Side, Side, str], None]
     """(ours, peer, method): raises BenchError where the sides do not do the same work."""
 
@@ -90,6 +92,7 @@ def compare(comparison: Comparison, args: argparse.Namespace, temporary: Path) -
                     what=f"{what}: ours",
                 ),
                 *labels,
+                *(["steps_rate"] if comparison.asks_reference else []),
             )
             if peer is not None:
                 result = worker(
@@ -141,9 +144,11 @@ def outcome(
     for method, (ours, peer) in sides.items():
         faster = ours.median("rate") / peer.median("rate") if peer else None
         smaller = peer.median("peak_memory") / ours.median("peak_memory") if peer else None
+        steps = ours.median("steps_rate") / peer.median("rate") if peer and comparison.asks_reference else None
         methods[method] = {
             "ratio": faster,
             "ratio_memory": smaller,
+            "ratio_steps": steps,
             "parameters": ours.facts["parameters"],
             "ours": {**ours.samples, **ours.facts["details"]},
             "peer": {**peer.samples, **peer.facts["details"]} if peer else None,
@@ -162,6 +167,8 @@ def outcome(
                         side.shown("first_pass_seconds", "{:.1f} s"),
                     )
                 )
+        if comparison.asks_reference:
+            rows.append((method, "ours, steps alone", ours.shown("steps_rate"), ratio_text(steps), *[""] * 4))
     ours, peer = next(iter(sides.values()))
     about = machine() | {key: ours.facts[key] for key in ("mlx", "blas", "device", "lanes", "compiled")}
     if peer is not None:

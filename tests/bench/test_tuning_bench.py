@@ -76,15 +76,19 @@ def test_it_compares_with_the_peer(records: dict[str, Path], kind: str) -> None:
         ours, peer = numbers["ours"], numbers["peer"]
         assert numbers["ratio"] == pytest.approx(ours["rate"][0] / peer["rate"][0])
         assert numbers["ratio_memory"] == pytest.approx(peer["peak_memory"][0] / ours["peak_memory"][0])
+        alone = ours["steps_rate"][0] / peer["rate"][0] if kind == "dpo" else None
+        assert numbers["ratio_steps"] == (pytest.approx(alone) if alone else None)
         ratios.append(numbers["ratio"])
     assert result["ratio"] == min(ratios)
 
 
 def test_the_reference_is_paid_for_in_each_pass(records: dict[str, Path]) -> None:
-    result, _ = run("dpo.py", "--ours-only", "--method", "lora", "--records", records["dpo"], *TINY)
+    result, table = run("dpo.py", "--ours-only", "--method", "lora", "--records", records["dpo"], *TINY)
     ours = result["methods"]["lora"]["ours"]
     assert ours["reference_seconds"] > 0
     assert ours["rate"][0] == pytest.approx(4 / (ours["reference_seconds"] + sum(ours["step_seconds"])))
+    assert ours["steps_rate"][0] == pytest.approx(4 / sum(ours["step_seconds"]))
+    assert "steps alone" in table
 
 
 def test_without_records_it_says_how_to_give_some(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,7 @@ def align(model: Transformer, config: RunConfig, content: dict[str, Any]) -> dic
     timed = trainer.seconds[len(arrays) :]
     return {
         "rate": len(used) / (reference_seconds + sum(timed)),
+        "steps_rate": len(used) / sum(timed),
         "first_pass_seconds": sum(trainer.seconds[: len(arrays)]),
         "peak_memory": peak_memory,
         "losses": trainer.losses,
@@ -164,7 +165,7 @@ def align(model: Transformer, config: RunConfig, content: dict[str, Any]) -> dic
         "details": {
             "reference_seconds": reference_seconds,
             "step_seconds": timed,
-            "shapes": sorted({batch[0].shape[-1] for batch in arrays}),
+            "shapes": sorted({(batch[0].shape[-1], batch[4].shape[-1]) for batch in arrays}),
         },
     }
 
