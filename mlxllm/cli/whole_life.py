@@ -120,12 +120,12 @@ def _examine(life: Life, stage: str) -> "LoadedModel":
     """Score a stage's model on what none has seen, and ask it the prompts that are shown in the end."""
     from mlxllm.conversation import Message
     from mlxllm.evaluation.perplexity import Evaluator
-    from mlxllm.model.chat_format import chat_format_of
+    from mlxllm.conversation.choosing import chat_format_of
     from mlxllm.model.loading import load_model
 
     begun = time.monotonic()
     loaded, dataset = load_model(str(life.run(stage).path)), life.dataset
-    chat = None if stage == "base" else chat_format_of(loaded)
+    chat = None if stage == "base" else chat_format_of(loaded.tokenizer)
     scores = life.world.examine(loaded.model, loaded.tokenizer, chat)
     length = loaded.run_config.data.max_seq_len if loaded.run_config is not None else 256
     text = Evaluator(dataset.val, dataset.tokenizer.byte_lengths(), length)(loaded.model, _SCORED_BATCHES)["all"]
@@ -146,9 +146,9 @@ def _continuation(loaded: "LoadedModel", text: str) -> str:
 
 
 def _answer(loaded: "LoadedModel", messages: "Sequence[Message]") -> str:
-    from mlxllm.model.chat_format import chat_format_of
+    from mlxllm.conversation.choosing import chat_format_of
 
-    chat = chat_format_of(loaded)
+    chat = chat_format_of(loaded.tokenizer)
     return _generate(loaded, chat.generation_prompt(messages), chat.stop_ids)
 
 

@@ -30,15 +30,20 @@ def sft_recipe(records: Sequence[Path], base: RunConfig, prompt: str) -> RunConf
         data=DataConfig(
             records=tuple(str(path) for path in records), val_split=_HELD_OUT, max_seq_len=base.data.max_seq_len
         ),
-        train=_train(base.train, prompt, learning_rate=5e-3, muon_learning_rate=1e-2),
+        train=_train(base.train, prompt, learning_rate=5e-3, muon_learning_rate=1.2e-2),
         sample=SampleConfig(temperature=0.5, max_tokens=200),
     )
 
 
 def dpo_recipe(records: Sequence[Path], base: RunConfig, prompt: str) -> RunConfig:
-    """Preference optimisation of the model after `sft_recipe`; see there for the arguments."""
+    """Preference optimisation of the model after `sft_recipe`; see there for the arguments.
+
+    Some of the chosen answers' likelihood is learned as well (`sft_weight`): with the preference alone a small model
+    that moves this fast makes both answers unlikely, and what it writes instead makes no sense.
+    """
     recipe = sft_recipe(records, base, prompt)
-    return recipe.model_copy(update={"method": "dpo", "dpo": DpoConfig(beta=0.1)}).with_values(
+    preference = DpoConfig(beta=0.1, sft_weight=0.5)
+    return recipe.model_copy(update={"method": "dpo", "dpo": preference}).with_values(
         train={"learning_rate": 5e-4, "muon_learning_rate": 1e-3}
     )
 
