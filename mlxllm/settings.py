@@ -47,9 +47,16 @@ def build_config(
         _set(raw, key, value, origins, f"--set {text}")
     for key, value in (flags or {}).items():
         if value is not None:
-            _set(raw, key, value, origins, f"--{key.rsplit('.', 1)[-1].replace('_', '-')} {value}")
+            _set(raw, key, value, origins, f"{_option(key)} {value}")
     raw["preset"] = preset or ""
     return parse_config(raw, "", origins)
+
+
+def _option(key: str) -> str:
+    """The option that stands for a setting on the command line."""
+    section, _, name = key.partition(".")
+    of_adapters = section == "lora" and name not in ("rslora", "quantize")
+    return f"--{'lora-' if of_adapters else ''}{name.replace('_', '-')}"
 
 
 def parse_config(raw: Any, where: str, origins: Mapping[str, str] | None = None) -> RunConfig:

@@ -35,7 +35,7 @@ from mlxllm.cli.finetune_options import (
 )
 from mlxllm.cli.help import setting
 from mlxllm.cli.progress import TrainingView
-from mlxllm.cli.train import Device, Json, Minutes, check_length, check_model_settings, end
+from mlxllm.cli.train import Device, Json, Minutes, check_length, check_model_settings, end, warn_of_choice
 from mlxllm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # heavy modules are imported by the commands
@@ -149,6 +149,8 @@ def _tune(
     if "train.epochs" in flags and (max_steps is not None or minutes is not None):
         raise ConfigError("--epochs says how long to train, and so do --max-steps and --minutes; give one of them")
     check_model_settings(settings, model)
+    if named := [s for s in settings or () if s.startswith(("data.dataset", "data.records", "data.val_records"))]:
+        raise ConfigError(f"--set {named[0]} names what to learn from; give that with --data and --val-data")
     if method == "sft" and (others := [s for s in settings or () if s.startswith("dpo.")]):
         raise ConfigError(f"--set {others[0]} is about preferences, which sft knows nothing of; leave it out")
     adapters = any(key.startswith("lora.") for key in (*flags, *(settings or ())))
@@ -167,6 +169,7 @@ def _tune(
     deadline = begun + 60 * minutes if minutes is not None else None
     plan = plan_run(directory, resolved, model_name=model, adapter_name=adapter, deadline=deadline)
     _check(plan)
+    warn_of_choice(plan, view)
     _tell(plan.material, view)
     if dry_run:
         from mlxllm.cli.dry_run import show

@@ -84,7 +84,8 @@ class TrainingView:
         begin = f"goes on from step {event['step']:,}" if event["step"] else "begins"
         tokens = (event["max_steps"] - event["step"]) * event["tokens_per_step"]
         self.say(
-            f"run {event['name']} {begin}: {event['parameters']:,} parameters, {event['max_steps']:,} steps of "
+            f"run {event['name']} {begin}: {event['parameters']:,} parameters, {event['max_steps']:,} "
+            f"step{'' if event['max_steps'] == 1 else 's'} of "
             f"{event['tokens_per_step']:,} tokens ({part_of(tokens, event['dataset_tokens'], self.method)}), on the "
             f"{event['device'].upper()}"
         )

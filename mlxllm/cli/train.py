@@ -18,6 +18,7 @@ from mlxllm.errors import ConfigError
 if TYPE_CHECKING:  # heavy modules are imported by the commands
     from mlxllm.config import RunConfig
     from mlxllm.runs import RunDirectory
+    from mlxllm.training.plan import Plan
     from mlxllm.training.trainer import Outcome
 
 Json = Annotated[bool, typer.Option("--json", help="Print every event as one JSON object a line on stdout.")]
@@ -124,6 +125,7 @@ def train(
     from mlxllm.training.start import start
 
     view = TrainingView(json_lines=json_)
+    warn_of_choice(plan, view)
     end(directory, view, start(plan, view, Interrupts(view.interrupted)))
 
 
@@ -151,6 +153,12 @@ def resume(
     deadline = begun + 60 * minutes if minutes is not None else None
     interrupts = Interrupts(view.interrupted)
     end(directory, view, go_on(directory, view, interrupts, max_steps=max_steps, deadline=deadline))
+
+
+def warn_of_choice(plan: "Plan", view: TrainingView) -> None:
+    """Say so where training begins with an older checkpoint than the newest."""
+    if plan.base is not None and plan.base.note:
+        view.say(f"warning: {plan.base.note}")
 
 
 def check_model_settings(settings: Sequence[str] | None, model: str) -> None:

@@ -104,9 +104,7 @@ def _by_split(paths: Sequence[Path], name: str, remedy: str) -> RecordFiles:
         splits["train"] = tuple(path for path in paths if path not in (*splits["val"], *splits["test"]))
     if not splits["train"]:
         held = ", ".join(path.name for path in paths)
-        raise DataError(
-            f"{name!r} holds {held}, which are for validation and testing, and nothing to learn from; {remedy}"
-        )
+        raise DataError(f"{name!r} holds only {held}, for validation or testing, and nothing to learn from; {remedy}")
     return RecordFiles(**splits)
 
 

@@ -34,7 +34,7 @@ from mlxllm.model.hf_folder import (
 )
 from mlxllm.model.hf_weights import check_weights
 from mlxllm.model.module import set_parameters
-from mlxllm.model.naming import Which, find_adapter, find_model, is_run, lasting_name, read_run_config
+from mlxllm.model.naming import Which, choice_of, find_adapter, find_model, is_run, lasting_name, read_run_config
 from mlxllm.model.quantized_models import is_quantized
 from mlxllm.model.transformer import Transformer
 from mlxllm.model.weight_files import read_object, read_safetensors
@@ -60,7 +60,7 @@ class LoadedModel:
     """The stages that made it, the last one last: `base`, then `sft`, `dpo`."""
     weight_files: tuple[Path, ...]
     note: str = ""
-    """What is to be said about the choice of the checkpoint, in a sentence; usually nothing."""
+    """What is to be said about the choice of a checkpoint, in a sentence; usually nothing."""
     run_config: RunConfig | None = None
     """The whole config of its run; None for a folder."""
     adapter: Path | None = None
@@ -200,7 +200,7 @@ def _load_run(name: str, path: Path, which: Which, dtype: mx.Dtype | None) -> Lo
         checkpoint.step,
         history,
         files,
-        note=f"the checkpoint of step {checkpoint.step:,} is used: {over}" if (over := checkpoint.passed_over) else "",
+        note=choice_of(checkpoint, "the checkpoint of step"),
         run_config=run_config,
     )
 
@@ -215,7 +215,7 @@ def _check_vocabulary(name: str, config: ModelConfig, tokenizer: Tokenizer) -> N
 
 def _with_adapter(loaded: LoadedModel, name: str) -> LoadedModel:
     """The model with an adapter stacked on it; adapters that it has already are merged."""
-    folder = find_adapter(name)
+    folder, note = find_adapter(name)
     model = fused(loaded.model) if has_adapters(loaded.model) else loaded.model
     stored = read_adapter(folder, loaded.config)
     # The fingerprint reads all weights: only where there is one to compare with.
@@ -225,4 +225,4 @@ def _with_adapter(loaded: LoadedModel, name: str) -> LoadedModel:
     noted = folder / TRAINER_FILE
     history = history_in(read_object(noted)) if noted.is_file() else (*loaded.history, "sft")
     files = (stored.file, stored.file.with_name(ADAPTER_CONFIG_FILE), *loaded.weight_files)
-    return replace(loaded, model=model, history=history, weight_files=files, adapter=folder)
+    return replace(loaded, model=model, history=history, weight_files=files, adapter=folder, note=note or loaded.note)

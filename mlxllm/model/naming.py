@@ -13,6 +13,7 @@ from mlxllm.model.checkpoint_files import (
     CHECKPOINTS_DIRECTORY,
     MANIFEST_FILE,
     TRAINER_FILE,
+    Checkpoint,
     find_checkpoint,
     verify_checkpoint,
 )
@@ -48,8 +49,8 @@ def find_model(name: str) -> tuple[Path, Which | None]:
     return path, which
 
 
-def find_adapter(name: str) -> Path:
-    """The folder with the files of the adapter that a command line calls `name`.
+def find_adapter(name: str) -> tuple[Path, str]:
+    """The folder with the files of the adapter that a command line calls `name`, and what is to be said of the choice.
 
     Raises:
         ConfigError: there is no such thing, or it is a run that trained all weights.
@@ -68,14 +69,20 @@ def find_adapter(name: str) -> Path:
             f"{path} is a file; an adapter is a folder with {ADAPTER_FILE} and {ADAPTER_CONFIG_FILE}: give that"
         )
     if is_run(path):
-        path = find_checkpoint(path, "last" if which is None else which, hashed=(ADAPTER_FILE, TRAINER_FILE)).path
-        if not (path / ADAPTER_FILE).is_file():
+        checkpoint = find_checkpoint(path, "last" if which is None else which, hashed=(ADAPTER_FILE, TRAINER_FILE))
+        if not (checkpoint.path / ADAPTER_FILE).is_file():
             raise ConfigError(f"run {base!r} trained all weights, not an adapter; use it as --model {name}")
+        return checkpoint.path, choice_of(checkpoint, "the adapter of step")
     elif which is not None:
         raise ConfigError(f"{path} is not a run, so it has no checkpoint @{which}; leave @{which} out")
     elif (path / MANIFEST_FILE).is_file() and (reason := verify_checkpoint(path, (ADAPTER_FILE, TRAINER_FILE))):
         raise RunError(f"the adapter {path} cannot be used: {reason}; take another checkpoint")
-    return path
+    return path, ""
+
+
+def choice_of(checkpoint: Checkpoint, what: str) -> str:
+    """What is to be said where a newer checkpoint was passed over, in a sentence; else nothing."""
+    return f"{what} {checkpoint.step:,} is used: {checkpoint.passed_over}" if checkpoint.passed_over else ""
 
 
 def lasting_name(path: Path) -> str:

@@ -98,9 +98,12 @@ def save_checkpoint(
         fsync_directory(final.parent)
     except (OSError, RuntimeError) as error:  # MLX reports a failed write as RuntimeError
         shutil.rmtree(partial, ignore_errors=True)
+        run, why = RunDirectory(run_path), str(error).rstrip(".")
+        # Before there are settings the run has not begun, and nothing of it stays.
+        remedy = f"then `mlxllm resume {run.address}` goes on from the checkpoint before"
         raise RunError(
-            f"cannot write the checkpoint of step {trainer.step:,} to {final}: {error}; make room on the disk, then "
-            f"`mlxllm resume {RunDirectory(run_path).address}` goes on from the checkpoint before"
+            f"cannot write the checkpoint of step {trainer.step:,} to {final}: {why}; make room on the disk, "
+            f"{remedy if run.config.exists() else 'then start again'}"
         ) from error
     return final
 

@@ -99,7 +99,7 @@ def _from_any_folder(config: RunConfig) -> RunConfig:
     """Paths of data made absolute: a run is resumed from any folder."""
     data = config.data
     values: dict[str, object] = {
-        key: tuple(str(Path(r).expanduser().absolute()) if paths.is_path(r) else r for r in getattr(data, key))
+        key: tuple(str(Path(r).expanduser().absolute()) if r and paths.is_path(r) else r for r in getattr(data, key))
         for key in ("records", "val_records")
     }
     if data.dataset:

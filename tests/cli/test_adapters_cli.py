@@ -104,6 +104,26 @@ def test_a_run_that_adapters_sit_on_is_neither_renamed_nor_deleted_unasked(
     assert sorted(path.name for path in (mlxllm_home / "runs").iterdir()) == ["below", "whole"]
 
 
+def test_a_damaged_checkpoint_is_passed_over_aloud(
+    files: Path, mlxllm_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    data = ("--data", "talk.jsonl", *SHORT)
+    succeeded(call("sft", "--model", "base", *data, "--lora-rank", 2, "--run", "r"))
+    checkpoint = load_model("r").path
+    weights = bytearray((checkpoint / "adapters.safetensors").read_bytes())
+    weights[-5] ^= 1
+    (checkpoint / "adapters.safetensors").write_bytes(weights)
+    told = r"warning: the adapter of step 0 is used: \S+adapters.safetensors is damaged"
+    for more in (("--dry-run",), ("--lora-rank", 2, "--run", "s")):
+        assert re.search(told, succeeded(call("sft", "--model", "base", "--adapter", "r", *data, *more)).stderr)
+    said = succeeded(call("sample", "--model", "base", "--adapter", "r", "--prompt", "a", "--max-tokens", 1))
+    assert re.search(told, said.stderr)
+    (checkpoint / "trainable.safetensors").write_bytes(b"")
+    again = succeeded(call("sft", "--model", "r", *data, "--run", "t"))
+    assert "warning: the checkpoint of step 0 is used: " in again.stderr
+
+
 def test_fuse_refuses(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(files)
     said = sentence(call("fuse", "--model", "base", "--save-path", tmp_path / "new"), 2)

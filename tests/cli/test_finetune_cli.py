@@ -106,6 +106,14 @@ REFUSED: list[tuple[str, str, int, str]] = [
         2,
         r"cannot change the model that --model base br",
     ),
+    ("sft", "--model base --data talk.jsonl --set data.records=x", 2, r"give that with --data and --val-data"),
+    ("sft", "--model base --data=", 1, r"there is no file or folder ''; give files, a folder"),
+    (
+        "sft",
+        "--model base --data talk.jsonl --set train.gradient_checkpointing=true --lora-dropout 0.1",
+        2,
+        r"\(from --set train.gradient_checkpointing=true, --lora-dropout 0.1\)",
+    ),
     ("sft", "--model base --data talk.jsonl --beta 1", 2, r"`mlxllm sft` has no option --beta"),
     (
         "sft",

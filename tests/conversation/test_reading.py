@@ -187,7 +187,9 @@ def test_mlx_lm_folders(tmp_path):
     assert files.val == (tmp_path / "valid.jsonl",)
     assert files.test == (tmp_path / "test.jsonl",)
     (tmp_path / "train.jsonl").unlink()
-    with pytest.raises(DataError, match=r"holds test.jsonl, valid.jsonl, which .* nothing to learn from; name one of"):
+    with pytest.raises(
+        DataError, match=r"holds only test.jsonl, valid.jsonl, for .* nothing to learn from; name one of"
+    ):
         find_record_files([str(tmp_path)])
     (tmp_path / "mine.jsonl").write_text(LINES[0])
     files = find_record_files([str(tmp_path)])

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -215,6 +216,15 @@ def test_a_full_disk_ends_in_one_sentence(data: Path, tmp_path: Path, limit: int
     assert tiny.checkpoint_bytes(run, stable) == before
     succeeded(call("resume", run))
     assert find_checkpoint(run, "last").step == 40
+
+
+def test_a_full_disk_before_the_first_step_leaves_nothing(data: Path, tmp_path: Path) -> None:
+    base, run = tmp_path / "base", tmp_path / "run"
+    succeeded(call(*start(data, base, "--max-steps", 1)))
+    command = ["train", "--model", base, "--data", data, "--run", run, "--max-steps", 1]
+    told = sentence(run_cli(*command, largest_file=100_000), 1)
+    assert re.search(r"cannot write the checkpoint of step 0 .*; make room on the disk, then start again$", told)
+    assert not run.exists()
 
 
 def test_divergence_ends_with_4_and_keeps_the_checkpoint(data: Path, tmp_path: Path) -> None:
