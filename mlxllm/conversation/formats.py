@@ -23,6 +23,10 @@ class MalformedRecordError(Exception):
     """A record that is not what any format says; the file has to be mended."""
 
 
+class UnknownFormatError(MalformedRecordError):
+    """No format has the keys of a record."""
+
+
 class UnusableRecordError(Exception):
     """A well-formed record from which nothing can be learned; it is counted and left out."""
 
@@ -58,8 +62,8 @@ def parse_conversation(raw: Mapping[str, Any], where: str) -> Record:
     if "text" in raw:
         return Text(text_of(raw["text"], "text"), where)
     if not raw:
-        raise MalformedRecordError(f"the record has no keys; known formats are {KNOWN}")
-    raise MalformedRecordError(f"no known format has {shown_keys(raw)}; known are {KNOWN}")
+        raise UnknownFormatError(f"the record has no keys; known formats are {KNOWN}")
+    raise UnknownFormatError(f"no known format has {shown_keys(raw)}; known are {KNOWN}")
 
 
 def alpaca_prompt(raw: Mapping[str, Any]) -> tuple[Message, ...]:

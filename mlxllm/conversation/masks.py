@@ -175,6 +175,8 @@ def _why_nothing(record: Record, train_on: TrainOn) -> str:
         if train_on == "all" or any(message.role == "assistant" for message in record.messages):
             return "the answer is empty"
         return f"nobody answers: it has {', '.join(message.role for message in record.messages[:6])}"
+    if not any(message.trained for message in record.messages if message.role == "assistant"):
+        return "its answers have weight 0"
     return f"train-on {train_on}, and the record has {', '.join(message.role for message in record.messages[:6])}"
 
 

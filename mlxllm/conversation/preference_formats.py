@@ -6,6 +6,7 @@ from typing import Any
 
 from mlxllm.conversation.formats import (
     MalformedRecordError,
+    UnknownFormatError,
     UnusableRecordError,
     alpaca_prompt,
     parse_conversation,
@@ -48,8 +49,8 @@ def parse_preference(raw: Mapping[str, Any], where: str) -> Preference:
                 f"this is a conversation or a text ({shown_keys(raw)}), not a preference; `mlxllm sft` learns from those"
             )
         if not raw:
-            raise MalformedRecordError(f"the record has no keys; known preference formats are {KNOWN}")
-        raise MalformedRecordError(f"no known preference format has {shown_keys(raw)}; known are {KNOWN}")
+            raise UnknownFormatError(f"the record has no keys; known preference formats are {KNOWN}")
+        raise UnknownFormatError(f"no known preference format has {shown_keys(raw)}; known are {KNOWN}")
     chosen, rejected = raw["chosen"], raw["rejected"]
     if "conversations" in raw:
         prompt = (*system_message(raw), *parse_messages(raw["conversations"], "conversations"))
@@ -137,7 +138,8 @@ def _common_text(chosen: str, rejected: str) -> tuple[Messages, Messages, Messag
     prompt = chosen[:shared].rstrip()
     if not prompt or chosen == rejected:
         reason = "identical pair" if chosen == rejected else "the two sides answer different prompts"
-        raise UnusableRecordError(reason, "" if chosen == rejected else "they have no first word in common")
+        why = "they have no first word in common, and there is no 'prompt'"
+        raise UnusableRecordError(reason, "" if chosen == rejected else why)
     sides = [(Message("assistant", side[shared:].strip()),) for side in (chosen, rejected)]
     return (Message("user", prompt),), sides[0], sides[1]
 

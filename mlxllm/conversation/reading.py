@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlxllm.conversation.formats import MalformedRecordError, UnusableRecordError
+from mlxllm.conversation.formats import MalformedRecordError, UnknownFormatError, UnusableRecordError
 from mlxllm.conversation.report import NO_RECORDS, Report
 from mlxllm.data.sources.base import Problems
 from mlxllm.data.sources.decoding import MOST_LINE_BYTES, byte_lines, decoded
@@ -46,6 +46,11 @@ def parse_files(paths: list[Path], parse: Callable[[dict[str, Any], str], Parsed
                 yield parse({key: value for key, value in raw.items() if value is not None}, where)
             except UnusableRecordError as error:
                 report.drop(error.reason, where, error.detail)
+            except UnknownFormatError as error:
+                nulls = ", ".join(repr(key) for key, value in raw.items() if value is None)
+                if not nulls:
+                    raise DataError(f"{where}: {error}") from None
+                report.drop("null where something should be", where, nulls)
             except MalformedRecordError as error:
                 raise DataError(f"{where}: {error}") from None
         if empty:

@@ -210,6 +210,13 @@ def test_what_cannot_be_trained_on_is_counted():
     ]
 
 
+def test_answers_of_no_weight_are_told():
+    told = Report()
+    weightless = Conversation((Message("user", "Q"), Message("assistant", "A", trained=False)), where="f:1")
+    with pytest.raises(DataError, match=r"nothing to train on \(f:1: its answers have weight 0\)"):
+        list(examples([weightless], FORMAT, told))
+
+
 def test_no_record_left_is_an_error():
     report = Report(read=1)
     records = [Conversation((Message("user", "Q"),), where="f:3")]

@@ -175,8 +175,31 @@ def test_useless_records_are_counted(tmp_path):
         "used": 0,
         "dropped": {"the two sides answer different prompts": 1},
         "noted": {},
-        "examples": {"the two sides answer different prompts": [f"{path}:2: they have no first word in common"]},
+        "examples": {
+            "the two sides answer different prompts": [
+                f"{path}:2: they have no first word in common, and there is no 'prompt'"
+            ]
+        },
     }
+
+
+def test_null_is_nothing(tmp_path):
+    path = tmp_path / "nulls.jsonl"
+    rows = [
+        {"instruction": "P", "input": None, "output": "A"},
+        {"instruction": "P", "input": "", "output": None},
+        {"messages": None, "text": "words"},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    report = Report()
+    assert len(list(read_conversations([path], report))) == 2
+    assert report.sentences() == [f"1 record left out: null where something should be ({path}:2: 'output')"]
+    path.write_text(json.dumps({"instruction": "P"}))
+    with pytest.raises(DataError, match="no known format has the keys 'instruction'"):
+        list(read_conversations([path], Report()))
+    path.write_text(json.dumps({"prompt": "P", "chosen": None, "rejected": "R"}))
+    assert list(read_preferences([path], report)) == []
+    assert report.problems.dropped["null where something should be"] == 2
 
 
 def test_mlx_lm_folders(tmp_path):
