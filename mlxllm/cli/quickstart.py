@@ -136,7 +136,7 @@ def _run(
     from mlxllm.runtime import select_device  # MLX begins to load here
     from mlxllm.training.kernels import KernelsAhead
     from mlxllm.training.sizing import TextSize, choose, measured_flops
-    from mlxllm.training.stages import BASE_SHARE
+    from mlxllm.training.stages import BASE_SHARE, stage_kernels
 
     select_device(device)
     parts = 6 if answers else 4
@@ -157,7 +157,12 @@ def _run(
         text = TextSize(dataset.vocab_size, dataset.train.num_tokens)
         config = choose(text, flops, str(dataset.directory), recipe.prompt, seed)
         view.say(f"3/{parts}  pre-training; Ctrl-C stops after the current step and saves")
-        outcome = _train(directory, config, begun + for_base, view)
+        later = KernelsAhead(stage_kernels(config), ("sft", "dpo"), background=True) if answers else None
+        try:
+            outcome = _train(directory, config, begun + for_base, view)
+        finally:
+            if later is not None:
+                later.stop()
     except BaseException:
         if dataset is not None and not directory.config.exists():  # no run came of it that could need its data
             shutil.rmtree(dataset.directory, ignore_errors=True)

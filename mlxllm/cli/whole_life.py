@@ -119,8 +119,8 @@ def _train(life: Life, stage: str, config: RunConfig, before: str) -> "Outcome":
 def _examine(life: Life, stage: str) -> "LoadedModel":
     """Score a stage's model on what none has seen, and ask it the prompts that are shown in the end."""
     from mlxllm.conversation import Message
-    from mlxllm.evaluation.perplexity import Evaluator
     from mlxllm.conversation.choosing import chat_format_of
+    from mlxllm.evaluation.perplexity import Evaluator
     from mlxllm.model.loading import load_model
 
     begun = time.monotonic()

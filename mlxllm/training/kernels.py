@@ -12,22 +12,27 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
-from mlxllm.config import RunConfig
+from mlxllm.config import RunConfig, TrainConfig
+from mlxllm.conversation.preferences import Pair
 from mlxllm.evaluation.perplexity import Evaluator, SourceSpan
-from mlxllm.model.transformer import build_model
+from mlxllm.model.transformer import Transformer, build_model
 from mlxllm.runtime import compiler_available
-from mlxllm.training.objectives import next_token_loss
+from mlxllm.training.dpo import PairShapes, dpo_objective, reference_logprobs, stacked
+from mlxllm.training.objectives import next_token_loss, next_token_objective
 from mlxllm.training.optimizers import update_constants
 from mlxllm.training.step import TrainStep, initial_state
 
 PARTS = ("gradients", "update")
+"""Of pre-training; further parts are the names of methods."""
+_BACKGROUND = 19
+"""Niceness of what is compiled while something else is trained: it takes the time that training leaves."""
 _DESTINATION = "MLXLLM_KERNELS"
 
 
@@ -36,16 +41,18 @@ class KernelsAhead:
 
     Args:
         config: resolved; the shape of the model and the recipe decide the kernels, sizes of batches do not.
+        parts: of the step, one process each; `sft` and `dpo` are the whole step of that method.
+        background: whether training goes on meanwhile.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, parts: Sequence[str] = PARTS, background: bool = False) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
         worth_it = sys.platform.startswith("linux") and mx.default_device().type == mx.cpu
         if not worth_it or not compiler_available() or "MLX_DISABLE_COMPILE" in os.environ:
             return
-        for part in PARTS:
+        for part in parts:
             process = subprocess.Popen(
-                [sys.executable, "-m", __name__, part],
+                [*(("nice", "-n", str(_BACKGROUND)) if background else ()), sys.executable, "-m", __name__, part],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -75,6 +82,12 @@ def compile_part(config: RunConfig, part: str) -> None:
     train = train.model_copy(update={"batch_size": 2 * lanes, "grad_accum_steps": 1})
     length = min(config.data.max_seq_len, 64)
     model = build_model(config.model)
+    if part == "sft":
+        _compile_sft(model, train, length)
+        return
+    if part == "dpo":
+        _compile_dpo(model, config.with_values(train=train.model_dump()), length)
+        return
     step = TrainStep(model, train, next_token_loss, lanes=lanes)
     state = initial_state(model, train)
     if part == "gradients":
@@ -85,6 +98,22 @@ def compile_part(config: RunConfig, part: str) -> None:
     mx.eval(step.update(state, (gradients, mx.zeros(()), mx.ones(()), {}), update_constants(train, 1.0, 1)))
     split = _Zeros(lanes * 2 * length + 1)
     Evaluator(split, np.ones(config.model.vocab_size), length, batch_size=2, lanes=lanes)(model)
+
+
+def _compile_sft(model: Transformer, train: TrainConfig, length: int) -> None:
+    step = TrainStep(model, train, next_token_objective(train), lanes=max(1, train.lanes))
+    ids, mask = (mx.zeros((train.batch_size, length), dtype=kind) for kind in (mx.int32, mx.float32))
+    mx.eval(step.gradients(initial_state(model, train).parameters, (ids, ids, mask, ids)))
+
+
+def _compile_dpo(model: Transformer, config: RunConfig, length: int) -> None:
+    train, few = config.train, np.zeros(length // 4, dtype=np.uint32)
+    pairs = [Pair(few, few, few)] * train.batch_size
+    shapes = PairShapes(pairs, length)
+    reference = reference_logprobs(model, pairs, shapes, config)
+    rows = [shapes.row(pair, known) for pair, known in zip(pairs, reference, strict=True)]
+    step = TrainStep(model, train, dpo_objective(config), lanes=max(1, train.lanes))
+    mx.eval(step.gradients(initial_state(model, train).parameters, tuple(stacked(rows, len(rows)))))
 
 
 class _Zeros:

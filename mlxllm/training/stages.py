@@ -48,6 +48,11 @@ def dpo_recipe(records: Sequence[Path], base: RunConfig, prompt: str) -> RunConf
     )
 
 
+def stage_kernels(base: RunConfig) -> RunConfig:
+    """What `KernelsAhead` has to know to compile both stages' steps."""
+    return dpo_recipe([], base, "").model_copy(update={"model": base.model})
+
+
 def _train(base: TrainConfig, prompt: str, *, learning_rate: float, muon_learning_rate: float) -> TrainConfig:
     return base.model_copy(
         update={
