@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import mlx.core as mx
-from mlx.utils import tree_map
 
 from mlxllm.config import TrainConfig
 from mlxllm.model.module import set_parameters, trainable_parameters
@@ -180,11 +179,23 @@ class TrainStep:
         (total, num_tokens, others), gradients = results[0]
         sums: Sums = gradients, total, num_tokens, others
         for (more, count, more_others), lane_gradients in results[1:]:
-            sums = _added(sums, (lane_gradients, more, count, more_others))
+            sums = self._added(sums, (lane_gradients, more, count, more_others))
         return sums
 
     def _accumulate(self, parameters: Arrays, batch: Batch, *sums: Any) -> Sums:
-        return _added(cast(Sums, sums), self._gradients(parameters, batch))
+        return self._added(cast(Sums, sums), self._gradients(parameters, batch))
+
+    def _shares(self, arrays: Arrays) -> list[tuple[mx.Stream, list[str]]]:
+        """Every stream and the weights that it cares for, where each number is only read and written, on one core."""
+        return list(zip(self._streams, evenly(arrays, len(self._streams)), strict=True))
+
+    def _added(self, a: Sums, b: Sums) -> Sums:
+        gradients: Arrays = {}
+        for stream, names in self._shares(a[0]):
+            with mx.stream(stream):
+                gradients |= {n: a[0][n] + b[0][n] for n in names}
+        others = {n: o + b[3][n] for n, o in a[3].items()}
+        return {n: gradients[n] for n in a[0]}, a[1] + b[1], a[2] + b[2], others
 
     def _apply(
         self,
@@ -198,8 +209,7 @@ class TrainStep:
     ) -> tuple[Arrays, Arrays, tuple[Any, ...]]:
         count = mx.maximum(num_tokens, 1)
         loss = total / count
-        # Every stream takes a share of the weights: an update reads and writes each number once, on one core.
-        shares = list(zip(self._streams, evenly(parameters, len(self._streams)), strict=True))
+        shares = self._shares(parameters)
         squares: Arrays = {}
         for stream, names in shares:
             with mx.stream(stream):
@@ -232,7 +242,3 @@ def evenly(arrays: Arrays, parts: int) -> list[list[str]]:
         lists[least].append(name)
         sizes[least] += arrays[name].size
     return lists
-
-
-def _added(a: Sums, b: Sums) -> Sums:
-    return cast(Sums, tree_map(lambda x, y: x + y, a, b))
