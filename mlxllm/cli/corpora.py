@@ -70,11 +70,12 @@ def find_corpus(corpus: str, seconds: float, answers: bool = False) -> Corpus:
         # About as many stories as can be read once or twice in the time, on a laptop's CPU.
         count = int(min(200_000, max(3000, (60 if answers else 45) * seconds)))
         # The shorter the time, the smaller the world: with all its plots, minutes are enough for sentences only.
-        plots = 8 if seconds < 400 else 16 if seconds < 1200 else 0
+        fewest = 6 if answers else 8
+        plots = fewest if seconds < 400 else 16 if seconds < 1200 else 0
         asked = ",questions=1" if answers else ""
         source = f"stories:count={count},plots={plots}{asked}"
-        tokens = (95 if answers else 140) * count
-        return Corpus(source, "bpe", 2048, tokens, 0.02, "Once upon a time", lambda: StoryWorld(plots))
+        tokens, val_split = ((95 if answers else 140) * count), (0.01 if answers else 0.02)
+        return Corpus(source, "bpe", 2048, tokens, val_split, "Once upon a time", lambda: StoryWorld(plots))
     if corpus == "shakespeare":
         from mlxllm.data.sources.shakespeare import shakespeare_file
 

@@ -159,7 +159,8 @@ def _run(
         view.say(f"3/{parts}  pre-training; Ctrl-C stops after the current step and saves")
         later = KernelsAhead(stage_kernels(config), ("sft", "dpo"), background=True) if answers else None
         try:
-            outcome = _train(directory, config, begun + for_base, view)
+            milestones = 4 if answers else 6
+            outcome = _train(directory, config, begun + for_base, milestones, view)
         finally:
             if later is not None:
                 later.stop()
@@ -185,12 +186,12 @@ def _run(
     return _Result(directory, outcome, sample, val, None)
 
 
-def _train(run: "RunDirectory", config: "RunConfig", deadline: float, view: TrainingView) -> "Outcome":
+def _train(run: "RunDirectory", config: "RunConfig", deadline: float, milestones: int, view: TrainingView) -> "Outcome":
     from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.plan import plan_run
     from mlxllm.training.start import start
 
-    return start(plan_run(run, config, deadline=deadline, milestones=6), view, Interrupts(view.interrupted))
+    return start(plan_run(run, config, deadline=deadline, milestones=milestones), view, Interrupts(view.interrupted))
 
 
 def _new_run(run: str | None, corpus: str) -> tuple[str, Path]:

@@ -27,6 +27,7 @@ BITS = "bits_per_byte"
 _SHOWN_TOKENS = 150
 _FEWEST_RECORDS = 200
 _SCORED_BATCHES = 4
+_LEAVING_SECONDS = 4.0
 _EXAMINATIONS_LEFT = 1.5
 """After training: one examination, and the search for suggestions, which takes about half as long."""
 
@@ -55,7 +56,7 @@ class Life:
         from mlxllm.training.stages import SFT_SHARE
 
         share = SFT_SHARE if stage == "sft" else 1.0
-        return self.begun + share * self.seconds - _EXAMINATIONS_LEFT * self.examined
+        return self.begun + share * self.seconds - _EXAMINATIONS_LEFT * self.examined - _LEAVING_SECONDS
 
     def run(self, stage: str) -> RunDirectory:
         """The run of a stage: the base's name with the stage behind it."""

@@ -1,5 +1,6 @@
 """What a whole life is lived in: a corpus whose questions have known answers, so that it can be taught and examined."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -18,7 +19,7 @@ Ask = Callable[[Sequence[str]], str]
 
 _EXAM_QUESTIONS, _EXAM_STORIES = 100, 40
 _LESSONS_A_PAGE = 4
-_TRIED_WISHES, _TRIED_NAMES = 12, 12
+_TRIED_WISHES, _TRIED_ANIMALS, _TRIED_NAMES = 5, 4, 12
 
 
 @dataclass(frozen=True)
@@ -105,21 +106,47 @@ class StoryWorld:
 
     def suggestions(self, ask: Ask) -> list[str]:
         """A story, and two questions about it."""
-        from mlxllm.data.sources.stories.lessons import unseen_wishes
-        from mlxllm.data.sources.stories.scoring import asked_words_used, is_kind_ending
+        from mlxllm.data.sources.stories.scoring import asked_words_used
 
-        for exam in unseen_wishes(_TRIED_WISHES, plots=self._plots):
-            assert exam.wish is not None
-            story = ask([exam.wish.text])
-            kind = is_kind_ending(story)
-            if kind is None or not asked_words_used(exam.wish.words, story):
+        best: list[str] = []
+        for text, words in self._wishes():
+            story = ask([text])
+            if not asked_words_used(words, story):
                 continue
-            about, ending = "Who is the story about?", "Did the story end well?"
-            hero, ended = ask([exam.wish.text, about]), ask([exam.wish.text, about, ending])
-            named = [word.strip(".") for word in hero.split() if word[:1].isupper()][1:]
-            if named and named[0] in story.split("\n")[0] and ended.startswith("Yes" if kind else "No"):
-                return [exam.wish.text, about, ending]
-        return []
+            found = [text, *_answered_well(ask, text, story)]
+            if len(found) == 3:
+                return found
+            best = max(best, found, key=len)
+        return best
+
+    def _wishes(self) -> Iterable[tuple[str, tuple[str, ...]]]:
+        """Requests with the words that they ask for: such as were never made, then simple ones."""
+        from mlxllm.data.sources.stories.lessons import unseen_wishes
+        from mlxllm.data.sources.stories.people import SPECIES
+
+        wishes = [exam.wish for exam in unseen_wishes(_TRIED_WISHES, plots=self._plots) if exam.wish is not None]
+        animals = [species.noun for species in SPECIES[:_TRIED_ANIMALS]]
+        return [
+            *((wish.text, wish.words) for wish in wishes),
+            *((f"Tell me a story about a {noun}.", (noun,)) for noun in animals),
+            ("Tell me a story.", ()),
+        ]
+
+
+def _answered_well(ask: Ask, wish: str, story: str) -> list[str]:
+    """Questions about a story that the model has just told, as far as its answers can be seen to be right."""
+    from mlxllm.data.sources.stories.scoring import is_kind_ending
+
+    found = []
+    about, ending = "Who is the story about?", "Did the story end well?"
+    answer = ask([wish, about])
+    heroes = [word for word in re.findall(r"\b[A-Z][a-z]+\b", story.split("\n")[0]) if f"about {word}." in answer]
+    if heroes:
+        found.append(about)
+    kind = is_kind_ending(story)
+    if kind is not None and ask([wish, about, ending]).startswith("Yes" if kind else "No"):
+        found.append(ending)
+    return found
 
 
 class DocsWorld:
