@@ -174,12 +174,15 @@ def answer_logprobs(
         logprobs = token_logprobs(rows, weight, targets, chunk_tokens=chunk, head_is_trained=trained)
     else:
         logprobs = token_logprobs_only(rows, weight, targets, chunk_tokens=chunk)
-    return mx.sum(logprobs.reshape(P, -1, 1) * _sides(answer_of), axis=1)
+    return mx.sum(logprobs.reshape(P, 1, -1) * _sides(answer_of), axis=-1)
 
 
 def _sides(answer_of: mx.array) -> mx.array:
-    """(P, A) -> (P, A, 2) booleans: whether a token is of the chosen answer, of the rejected one."""
-    return answer_of[:, :, None] == mx.array([_CHOSEN, _REJECTED])
+    """(P, A) -> (P, 2, A) booleans: whether a token is of the chosen answer, of the rejected one.
+
+    Sums go over the last axis, where MLX has many partial sums: one after the other, float32 would lose a digit.
+    """
+    return answer_of[:, None, :] == mx.array([_CHOSEN, _REJECTED])[:, None]
 
 
 def dpo_objective(config: RunConfig) -> Objective:
@@ -197,7 +200,7 @@ def dpo_objective(config: RunConfig) -> Objective:
         reference: mx.array,
     ) -> tuple[mx.array, mx.array, Arrays]:
         policy = answer_logprobs(model, inputs, segments, positions, answer_at, answers, answer_of, chunk=chunk)
-        scored = Pairs(policy, reference, mx.sum(_sides(answer_of), axis=1))
+        scored = Pairs(policy, reference, mx.sum(_sides(answer_of), axis=-1))
         count = mx.array(inputs.shape[0], dtype=mx.float32)
         loss = mx.sum(pair_losses(scored, dpo))
         balance = model.balance_loss()
@@ -307,7 +310,7 @@ class DpoValidation:
             for batch in self._batches[:max_batches]:
                 *arrays, reference = stacked([self._rows[i] for i in batch], self._size)
                 policy = answer_logprobs(model, *arrays, chunk=self._chunk, learn=False)
-                lengths = mx.sum(_sides(arrays[-1]), axis=1)
+                lengths = mx.sum(_sides(arrays[-1]), axis=-1)
                 scored = Pairs(*(each[: len(batch)] for each in (policy, reference, lengths)))
                 values = {"loss": pair_losses(scored, self._dpo), **pair_metrics(scored, self._dpo)}
                 for name, value in values.items():

@@ -7,7 +7,7 @@ words are our tokens, so that it finds prompt and completion by itself.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from common import largest_difference
 from mlxllm.conversation.preferences import Pair
 from mlxllm.model.loading import load_model
 from mlxllm.runs import RunDirectory
-from mlxllm.training.dpo import DpoData, PairShapes, reference_logprobs
+from mlxllm.training.dpo import KEYS, DpoData, PairShapes, reference_logprobs
 from mlxllm.training.methods import make_task
 
 LOSSES: dict[str, dict[str, Any]] = {
@@ -28,7 +28,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "robust": {"beta": 0.1, "label_smoothing": 0.2},
 }
 PAIRS, BATCH, LONGEST = 16, 4, 256
-SHORT = 100
+SHORT = 60
 """Characters of an answer."""
 METRICS = ("loss", "logps/chosen", "logps/rejected", "rewards/chosen", "rewards/rejected", "rewards/margins")
 
@@ -64,7 +64,7 @@ def main(args: argparse.Namespace, folder: Path) -> tuple[list[Sequence[str]], d
 
 
 def first_pairs(path: Path) -> list[dict[str, Any]]:
-    """The first records whose answers differ and are short: float32 has no fourth digit behind the point of -1,000."""
+    """The first records whose answers differ and are short: of -300, float32 has four digits behind the point."""
     found = [
         record
         for record in common.read_records(path)
@@ -92,7 +92,10 @@ def our_side(
     policy = reference_logprobs(load_model(str(run)).model, pairs, shapes, plan.config)
     # The rows of the run, as its trainer read them.
     rows = make_task(plan.config, plan.material, RunDirectory(run), _nobody).rows
-    batches = [[as_ids(*row) for row in zip(*rows.batch(step)[:4], strict=True)] for step in range(args.steps)]
+    batches = [
+        [as_ids(dict(zip(KEYS, row, strict=True))) for row in zip(*rows.batch(step), strict=True)]
+        for step in range(args.steps)
+    ]
     numbers = {name: [event[name] for event in events] for name in METRICS}
     numbers |= {
         "reference log-probabilities of each pair": reference.reshape(-1).tolist(),
@@ -114,11 +117,11 @@ def _nobody() -> Any:
     raise common.ParityError("the run has lost the reference's log-probabilities")
 
 
-def as_ids(inputs: np.ndarray, at: np.ndarray, answers: np.ndarray, mask: np.ndarray) -> dict[str, list[int]]:
+def as_ids(row: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
     """A row of a batch as the ids of its prompt and its answers."""
-    first = int(at[0, 0])
-    chosen, rejected = (answers[side, : int(mask[side].sum())].tolist() for side in (0, 1))
-    return {"prompt": inputs[0, : first + 1].tolist(), "chosen": chosen, "rejected": rejected}
+    answers, of = row["answers"], row["answer_of"]
+    prompt = row["inputs"][: row["answer_at"][0] + 1]  # its last token predicts an answer's first
+    return {"prompt": prompt.tolist(), "chosen": answers[of == 1].tolist(), "rejected": answers[of == 2].tolist()}
 
 
 def of_pair(pair: Pair) -> dict[str, list[int]]:
