@@ -21,8 +21,11 @@ from mlxllm.cli.whole_life import TEMPERATURE, Life, go_on
 from mlxllm.errors import EXIT_SIGINT, ConfigError, RunError
 
 if TYPE_CHECKING:  # heavy modules are imported by the command
+    from collections.abc import Callable
+
     from mlxllm.config import RunConfig
     from mlxllm.runs import Event, RunDirectory
+    from mlxllm.training.kernels import KernelsAhead
     from mlxllm.training.trainer import Outcome
 
 DEFAULT_MINUTES = 6.0
@@ -136,7 +139,7 @@ def _run(
     from mlxllm.runtime import select_device  # MLX begins to load here
     from mlxllm.training.kernels import KernelsAhead
     from mlxllm.training.sizing import TextSize, choose, measured_flops
-    from mlxllm.training.stages import BASE_SHARE, stage_kernels
+    from mlxllm.training.stages import BASE_SHARE
 
     select_device(device)
     parts = 6 if answers else 4
@@ -157,10 +160,10 @@ def _run(
         text = TextSize(dataset.vocab_size, dataset.train.num_tokens)
         config = choose(text, flops, str(dataset.directory), recipe.prompt, seed)
         view.say(f"3/{parts}  pre-training; Ctrl-C stops after the current step and saves")
-        later = KernelsAhead(stage_kernels(config), ("sft", "dpo"), background=True) if answers else None
+        later = _Later(config, view) if answers else None
         try:
             milestones = 4 if answers else 6
-            outcome = _train(directory, config, begun + for_base, milestones, view)
+            outcome = _train(directory, config, begun + for_base, milestones, view if later is None else later, view)
         finally:
             if later is not None:
                 later.stop()
@@ -186,12 +189,41 @@ def _run(
     return _Result(directory, outcome, sample, val, None)
 
 
-def _train(run: "RunDirectory", config: "RunConfig", deadline: float, milestones: int, view: TrainingView) -> "Outcome":
+def _train(
+    run: "RunDirectory",
+    config: "RunConfig",
+    deadline: float,
+    milestones: int,
+    listener: "Callable[[Event], None]",
+    view: TrainingView,
+) -> "Outcome":
     from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.plan import plan_run
     from mlxllm.training.start import start
 
-    return start(plan_run(run, config, deadline=deadline, milestones=milestones), view, Interrupts(view.interrupted))
+    plan = plan_run(run, config, deadline=deadline, milestones=milestones)
+    return start(plan, listener, Interrupts(view.interrupted))
+
+
+class _Later:
+    """A listener that has the steps of the later stages compiled, once the first stage's speed has been measured."""
+
+    def __init__(self, config: "RunConfig", view: TrainingView) -> None:
+        self._config, self._view = config, view
+        self._ahead: KernelsAhead | None = None
+
+    def __call__(self, event: "Event") -> None:
+        from mlxllm.training.kernels import KernelsAhead
+        from mlxllm.training.stages import stage_kernels
+
+        if event["kind"] == "run_started":
+            self._ahead = KernelsAhead(stage_kernels(self._config), ("sft", "dpo"), background=True)
+        self._view(event)
+
+    def stop(self) -> None:
+        """Leave what is not finished."""
+        if self._ahead is not None:
+            self._ahead.stop()
 
 
 def _new_run(run: str | None, corpus: str) -> tuple[str, Path]:

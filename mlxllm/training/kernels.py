@@ -22,6 +22,7 @@ import numpy as np
 from mlxllm.config import RunConfig, TrainConfig
 from mlxllm.conversation.preferences import Pair
 from mlxllm.evaluation.perplexity import Evaluator, SourceSpan
+from mlxllm.model.kv_cache import make_cache
 from mlxllm.model.transformer import Transformer, build_model
 from mlxllm.runtime import compiler_available
 from mlxllm.training.dpo import PairShapes, dpo_objective, reference_logprobs, stacked
@@ -95,7 +96,11 @@ def compile_part(config: RunConfig, part: str) -> None:
         mx.eval(step.gradients(state.parameters, (ids, ids)))
         return
     gradients = {name: mx.zeros(p.shape) for name, p in state.parameters.items()}
-    mx.eval(step.update(state, (gradients, mx.zeros(()), mx.ones(()), {}), update_constants(train, 1.0, 1)))
+    after, metrics = step.update(state, (gradients, mx.zeros(()), mx.ones(()), {}), update_constants(train, 1.0, 1))
+    mx.eval(after.arrays(), metrics.arrays())
+    ids, cache = mx.zeros((1, length), dtype=mx.int32), make_cache(model.config)
+    for inputs in (ids, ids[:, :1]):  # a sample: its prompt, then token by token
+        mx.eval(model.logits(model.model(inputs, cache)[:, -1]))
     split = _Zeros(lanes * 2 * length + 1)
     Evaluator(split, np.ones(config.model.vocab_size), length, batch_size=2, lanes=lanes)(model)
 
