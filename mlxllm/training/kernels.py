@@ -32,6 +32,8 @@ from mlxllm.training.step import TrainStep, initial_state
 
 PARTS = ("gradients", "update")
 """Of pre-training; further parts are the names of methods."""
+_LONGEST = 512
+"""Tokens of a row: attention goes block by block, and how many blocks there are to be summed decides kernels, too."""
 _BACKGROUND = 19
 """Niceness of what is compiled while something else is trained: it takes the time that training leaves."""
 _DESTINATION = "MLXLLM_KERNELS"
@@ -78,10 +80,10 @@ class KernelsAhead:
 
 
 def compile_part(config: RunConfig, part: str) -> None:
-    """Run one part of a training step once, on a batch as small as possible."""
+    """Run one part of a training step once, on a small batch."""
     train, lanes = config.train, max(1, config.train.lanes)
     train = train.model_copy(update={"batch_size": 2 * lanes, "grad_accum_steps": 1})
-    length = min(config.data.max_seq_len, 64)
+    length = min(config.data.max_seq_len, _LONGEST)
     model = build_model(config.model)
     if part == "sft":
         _compile_sft(model, train, length)
