@@ -22,13 +22,18 @@ def measured_steps(trainer: "Trainer", deadline: float, milestones: int = 0) -> 
     return steps_within(trainer.config.train, cost, deadline - time.monotonic(), milestones)
 
 
-def measured_cost(trainer: "Trainer", steps: int = 4) -> Cost:
+def measured_cost(trainer: "Trainer", steps: int = 4, seconds: float = 1.5) -> Cost:
     """Time a few steps and a part of the validation on this machine, compiled before; changes nothing.
+
+    Small steps are timed for some `seconds`: a processor that was idle is faster for a moment than it stays.
 
     Steps are functions from state to state, so their results are simply thrown away.
     """
     _timed_step(trainer)
-    step = float(np.median([_timed_step(trainer) for _ in range(steps)]))
+    timed = [_timed_step(trainer) for _ in range(steps)]
+    while sum(timed) < seconds:
+        timed.append(_timed_step(trainer))
+    step = float(np.mean(timed) if len(timed) > steps else np.median(timed))
     validation = _timed_validation(trainer)
     begun = time.perf_counter()
     trainer.complete(trainer.config.train.sample_prompt, trainer.config.sample)
