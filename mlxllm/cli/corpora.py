@@ -70,8 +70,7 @@ def find_corpus(corpus: str, seconds: float, answers: bool = False) -> Corpus:
         # About as many stories as can be read once or twice in the time, on a laptop's CPU.
         count = int(min(200_000, max(3000, (60 if answers else 45) * seconds)))
         # The shorter the time, the smaller the world: with all its plots, minutes are enough for sentences only.
-        fewest = 6 if answers else 8
-        plots = fewest if seconds < 400 else 16 if seconds < 1200 else 0
+        plots = 8 if seconds < 400 else 16 if seconds < 1200 else 0
         asked = ",questions=1" if answers else ""
         source = f"stories:count={count},plots={plots}{asked}"
         tokens, val_split = ((95 if answers else 140) * count), (0.01 if answers else 0.02)

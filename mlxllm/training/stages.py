@@ -5,11 +5,11 @@ from pathlib import Path
 
 from mlxllm.config import DataConfig, DpoConfig, RunConfig, SampleConfig, TrainConfig
 
-BASE_SHARE, SFT_SHARE = 0.62, 0.87
+BASE_SHARE, SFT_SHARE = 0.52, 0.89
 """When pre-training and then `sft` are over, as shares of the time for all: a model has to read before it can answer,
 and answering takes more time to learn than to prefer one ending to another."""
 
-LESSONS_PER_SECOND = 40
+LESSONS_PER_SECOND = 50
 """Conversations for each second of `sft`: about what a laptop's CPU reads in it."""
 PAIRS_PER_SECOND = 12
 """The same of pairs and `dpo`."""
@@ -30,7 +30,7 @@ def sft_recipe(records: Sequence[Path], base: RunConfig, prompt: str) -> RunConf
         data=DataConfig(
             records=tuple(str(path) for path in records), val_split=_HELD_OUT, max_seq_len=base.data.max_seq_len
         ),
-        train=_train(base.train, prompt, learning_rate=5e-3, muon_learning_rate=1.2e-2),
+        train=_train(base.train, prompt, learning_rate=1e-2, muon_learning_rate=2e-2),
         sample=SampleConfig(temperature=0.5, max_tokens=200),
     )
 

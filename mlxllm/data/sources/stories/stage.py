@@ -22,7 +22,7 @@ from mlxllm.data.sources.stories.world import (
 T = TypeVar("T")
 
 # How much of each list a small world knows, and how much of what suits a plot it has at least.
-_FEW_SPECIES, _FEW_ELDERS, _FEW_THINGS, _FEW_PLACES, _FEW_FOODS = 8, 4, 12, 6, 6
+_FEW_SPECIES, _FEW_ELDERS, _FEW_THINGS, _FEW_PLACES, _FEW_FOODS = 12, 6, 20, 8, 8
 _FEWEST = 3
 
 
