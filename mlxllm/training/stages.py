@@ -5,13 +5,13 @@ from pathlib import Path
 
 from mlxllm.config import DataConfig, DpoConfig, RunConfig, SampleConfig, TrainConfig
 
-BASE_SHARE, SFT_SHARE = 0.52, 0.89
+BASE_SHARE, SFT_SHARE = 0.52, 0.92
 """When pre-training and then `sft` are over, as shares of the time for all: a model has to read before it can answer,
 and answering takes more time to learn than to prefer one ending to another."""
 
 LESSONS_PER_SECOND = 50
 """Conversations for each second of `sft`: about what a laptop's CPU reads in it."""
-PAIRS_PER_SECOND = 12
+PAIRS_PER_SECOND = 16
 """The same of pairs and `dpo`."""
 _HELD_OUT = 0.02
 
