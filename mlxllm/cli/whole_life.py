@@ -52,11 +52,12 @@ class Life:
     """Seconds that an examination takes."""
 
     def deadline(self, stage: str) -> float:
-        """`time.monotonic()` at which training has to be over, so that what comes after it has its time."""
-        from mlxllm.training.stages import SFT_SHARE
+        """`time.monotonic()` at which a stage that begins now has to be over, so that what comes after it has its time."""
+        from mlxllm.training.stages import LEAST_SHARE, SFT_SHARE
 
         share = SFT_SHARE if stage == "sft" else 1.0
-        return self.begun + share * self.seconds - _EXAMINATIONS_LEFT * self.examined - _LEAVING_SECONDS
+        over = self.begun + share * self.seconds - _EXAMINATIONS_LEFT * self.examined - _LEAVING_SECONDS
+        return max(over, time.monotonic() + LEAST_SHARE * self.seconds)
 
     def run(self, stage: str) -> RunDirectory:
         """The run of a stage: the base's name with the stage behind it."""
@@ -76,16 +77,18 @@ def go_on(life: Life) -> "tuple[RunDirectory, Outcome]":
     assert base.run_config is not None
     ask = world.prompts()[-1].text
     view.say("4/6  lessons: conversations to imitate")
-    seconds = life.deadline("sft") - time.monotonic()
-    lessons = _write(life, "sft", world.lessons(max(_FEWEST_RECORDS, int(seconds * LESSONS_PER_SECOND))))
-    outcome = _train(life, "sft", sft_recipe(lessons, base.run_config, ask), "base")
+    deadline = life.deadline("sft")
+    count = max(_FEWEST_RECORDS, int((deadline - time.monotonic()) * LESSONS_PER_SECOND))
+    recipe = sft_recipe(_write(life, "sft", world.lessons(count)), base.run_config, ask)
+    outcome = _train(life, "sft", recipe, "base", deadline)
     if outcome.status == "stopped":
         return life.run("sft"), outcome
     _examine(life, "sft")
     view.say(f"5/6  preferences: {world.preferred}")
-    seconds = life.deadline("dpo") - time.monotonic()
-    pairs = _write(life, "dpo", world.pairs(max(_FEWEST_RECORDS, int(seconds * PAIRS_PER_SECOND))))
-    outcome = _train(life, "dpo", dpo_recipe(pairs, base.run_config, ask), "sft")
+    deadline = life.deadline("dpo")
+    count = max(_FEWEST_RECORDS, int((deadline - time.monotonic()) * PAIRS_PER_SECOND))
+    recipe = dpo_recipe(_write(life, "dpo", world.pairs(count)), base.run_config, ask)
+    outcome = _train(life, "dpo", recipe, "sft", deadline)
     if outcome.status == "stopped":
         return life.run("dpo"), outcome
     last = _examine(life, "dpo")
@@ -104,15 +107,14 @@ def _write(life: Life, stage: str, records: Iterable[Record]) -> list[Path]:
     return [file]
 
 
-def _train(life: Life, stage: str, config: RunConfig, before: str) -> "Outcome":
+def _train(life: Life, stage: str, config: RunConfig, before: str, deadline: float) -> "Outcome":
     """One stage, from the model of the stage before."""
     from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.plan import plan_run
     from mlxllm.training.start import start
 
-    plan = plan_run(
-        life.run(stage), config, model_name=str(life.run(before).path), deadline=life.deadline(stage), milestones=2
-    )
+    model = str(life.run(before).path)
+    plan = plan_run(life.run(stage), config, model_name=model, deadline=deadline, milestones=2)
     life.view.say(f"     {plan.material.summary}")
     return start(plan, life.view, Interrupts(life.view.interrupted))
 

@@ -5,9 +5,12 @@ from pathlib import Path
 
 from mlxllm.config import DataConfig, DpoConfig, RunConfig, SampleConfig, TrainConfig
 
-BASE_SHARE, SFT_SHARE = 0.52, 0.92
+BASE_SHARE, SFT_SHARE = 0.52, 0.89
 """When pre-training and then `sft` are over, as shares of the time for all: a model has to read before it can answer,
 and answering takes more time to learn than to prefer one ending to another."""
+
+LEAST_SHARE = 0.06
+"""What a stage gets at least, though all of it takes longer then: a stage before it may have been slowed down."""
 
 LESSONS_PER_SECOND = 50
 """Conversations for each second of `sft`: about what a laptop's CPU reads in it."""
