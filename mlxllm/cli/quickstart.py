@@ -17,7 +17,7 @@ from mlxllm.cli.help import setting
 from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.terminal import fold, tell
 from mlxllm.cli.train import Device, check_length, exit_for, program
-from mlxllm.cli.whole_life import TEMPERATURE, Life, go_on
+from mlxllm.cli.whole_life import TEMPERATURE, Life, go_on, what_is_left
 from mlxllm.errors import EXIT_SIGINT, ConfigError, RunError
 
 if TYPE_CHECKING:  # heavy modules are imported by the command
@@ -33,6 +33,8 @@ DEFAULT_MINUTES = 6.0
 PRETRAINING_MINUTES = 3.0
 """For a base model only."""
 _LEAST_MINUTES = 0.5
+_ENOUGH_MINUTES = 3.0
+"""With less, a laptop's CPU makes a handful of steps in some stage."""
 _FINAL_TOKENS = 200
 _PARTING_SECONDS = 4.0
 """Kept for the last sample and for leaving."""
@@ -143,6 +145,11 @@ def _run(
 
     select_device(device)
     parts = 6 if answers else 4
+    if answers and seconds < 60 * _ENOUGH_MINUTES:
+        view.say(
+            f"{seconds / 60:g} minutes are short for a whole life: the later stages may do more harm than good; give "
+            f"--minutes {DEFAULT_MINUTES:g}, or --no-chat for a base model"
+        )
     view.say(f"1/{parts}  measuring this machine")
     guess = TextSize(recipe.vocab_size, recipe.tokens)
     for_base = BASE_SHARE * seconds if answers else seconds - _PARTING_SECONDS
@@ -178,7 +185,11 @@ def _run(
     if answers:
         assert recipe.world is not None
         life = Life(directory, dataset, recipe.world(), begun, seconds, view)
-        directory, outcome = go_on(life)
+        try:
+            directory, outcome = go_on(life)
+        except KeyboardInterrupt:
+            _say_what_is_left(life, view)
+            raise
         _next_steps_of_life(life, directory, outcome, view)
         said = life.answers.get("dpo", [""])[-1]
         return _Result(directory, outcome, said, val, life.scores)
@@ -283,10 +294,10 @@ def _next_steps(run: "RunDirectory", outcome: "Outcome", val: "Event | None", vi
 
 
 def _next_steps_of_life(life: Life, run: "RunDirectory", outcome: "Outcome", view: TrainingView) -> None:
-    me, name, base = program(), run.address, life.base.address
+    me, name = program(), run.address
     if outcome.status == "stopped":
-        view.say(f"Stopped and saved. Go on with:  {me} resume {name}")
-        view.say(f'The base model is there, as {life.base.name}:  {me} sample --model {base} --prompt "..."')
+        view.say("Stopped and saved.")
+        _say_what_is_left(life, view)
         return
     view.say(
         f"Its three stages are saved as {', '.join(life.run(stage).name for stage in life.scores)}. Talk to the last:"
@@ -295,6 +306,13 @@ def _next_steps_of_life(life: Life, run: "RunDirectory", outcome: "Outcome", vie
     view.say("Teach it what you prefer: /again, then /better or /worse in the chat, and")
     view.say(f"  {me} prefs export FILE && {me} dpo --model {name} --data FILE")
     _anywhere(me, view)
+
+
+def _say_what_is_left(life: Life, view: TrainingView) -> None:
+    if commands := what_is_left(life, program()):
+        view.say("To go on, one stage after the other:")
+        for command in commands:
+            view.say(f"  {command}")
 
 
 def _anywhere(me: str, view: TrainingView) -> None:

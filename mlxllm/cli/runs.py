@@ -179,10 +179,13 @@ def rm(
     """Delete a run with all its checkpoints. A run whose trainer is alive is refused."""
     found = find_run(run)
     _require_ended(found, "delete")
-    needing = f", without which {_names(users)} cannot be used" if (users := _users(found)) else ""
+    users = _users(found)
+    needing = f", without which {_names(users)} cannot be used" if users else ""
     confirm(f"delete run {found.name!r} in {found.path} ({view.file_size(folder_size(found.path))}){needing}", yes)
     with found.lock():
         say(delete(found.path, f"run {found.name!r}"))
+    if users and yes:  # who was asked knows it
+        say(f"{_names(users)} cannot be used any more: their adapters sat on it")
 
 
 @app.command()

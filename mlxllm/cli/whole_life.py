@@ -26,6 +26,11 @@ TEMPERATURE = 0.5
 BITS = "bits_per_byte"
 _SHOWN_TOKENS = 150
 _FEWEST_RECORDS = 200
+_SFT_OPTIONS = "--optimizer muon --learning-rate 0.01 --max-seq-len 256 --minutes 2"
+_DPO_OPTIONS = (
+    "--optimizer muon --learning-rate 5e-4 --set train.muon_learning_rate=1e-3 --sft-weight 0.5 --minutes 0.5"
+)
+"""What `training.stages` sets, as one types it."""
 _SCORED_BATCHES = 4
 _LEAVING_SECONDS = 4.0
 _EXAMINATIONS_LEFT = 1.5
@@ -63,6 +68,10 @@ class Life:
         """The run of a stage: the base's name with the stage behind it."""
         return self.base if stage == "base" else RunDirectory(self.base.path.with_name(f"{self.base.name}-{stage}"))
 
+    def records(self, stage: str) -> Path:
+        """What a stage learns from."""
+        return self.dataset.directory / f"{stage}.jsonl"
+
 
 def go_on(life: Life) -> "tuple[RunDirectory, Outcome]":
     """From the base model to one that answers, and answers as preferred; it is examined before and after each stage.
@@ -73,22 +82,18 @@ def go_on(life: Life) -> "tuple[RunDirectory, Outcome]":
     from mlxllm.training.stages import LESSONS_PER_SECOND, PAIRS_PER_SECOND, dpo_recipe, sft_recipe
 
     view, world = life.view, life.world
+    lessons = _write(life, "sft", world.lessons(_count(life, "sft", LESSONS_PER_SECOND)))
+    pairs = _write(life, "dpo", world.pairs(_count(life, "dpo", PAIRS_PER_SECOND)))
     base = _examine(life, "base")
     assert base.run_config is not None
     ask = world.prompts()[-1].text
     view.say("4/6  lessons: conversations to imitate")
-    deadline = life.deadline("sft")
-    count = max(_FEWEST_RECORDS, int((deadline - time.monotonic()) * LESSONS_PER_SECOND))
-    recipe = sft_recipe(_write(life, "sft", world.lessons(count)), base.run_config, ask)
-    outcome = _train(life, "sft", recipe, "base", deadline)
+    outcome = _train(life, "sft", sft_recipe([lessons], base.run_config, ask), "base")
     if outcome.status == "stopped":
         return life.run("sft"), outcome
     _examine(life, "sft")
     view.say(f"5/6  preferences: {world.preferred}")
-    deadline = life.deadline("dpo")
-    count = max(_FEWEST_RECORDS, int((deadline - time.monotonic()) * PAIRS_PER_SECOND))
-    recipe = dpo_recipe(_write(life, "dpo", world.pairs(count)), base.run_config, ask)
-    outcome = _train(life, "dpo", recipe, "sft", deadline)
+    outcome = _train(life, "dpo", dpo_recipe([pairs], base.run_config, ask), "sft")
     if outcome.status == "stopped":
         return life.run("dpo"), outcome
     last = _examine(life, "dpo")
@@ -99,22 +104,42 @@ def go_on(life: Life) -> "tuple[RunDirectory, Outcome]":
     return life.run("dpo"), outcome
 
 
-def _write(life: Life, stage: str, records: Iterable[Record]) -> list[Path]:
+def what_is_left(life: Life, me: str) -> list[str]:
+    """The commands by which a life that was stopped goes on, as far as there is anything to go on with."""
+    commands, before = [], "base"
+    for stage, recipe in (("sft", _SFT_OPTIONS), ("dpo", _DPO_OPTIONS)):
+        run, data = life.run(stage), life.records(stage)
+        if stage not in life.scores and data.exists():
+            begin = f"{me} {stage} --model {life.run(before).address} --data {data} --run {run.address} {recipe}"
+            commands.append(f"{me} resume {run.address}" if run.config.exists() else begin)
+        before = stage
+    return commands
+
+
+def _count(life: Life, stage: str, a_second: int) -> int:
+    """How many records a stage can read in its time."""
+    from mlxllm.training.stages import SFT_SHARE
+
+    begin = life.begun + SFT_SHARE * life.seconds if stage == "dpo" else time.monotonic()
+    return max(_FEWEST_RECORDS, int((life.deadline(stage) - begin) * a_second))
+
+
+def _write(life: Life, stage: str, records: Iterable[Record]) -> Path:
     """The records of a stage, beside the dataset: a resumed run finds them there, and anyone can read them."""
-    file = life.dataset.directory / f"{stage}.jsonl"
+    file = life.records(stage)
     with open(file, "w", encoding="utf-8", newline="\n") as out:
         out.writelines(json.dumps(record) + "\n" for record in records)
-    return [file]
+    return file
 
 
-def _train(life: Life, stage: str, config: RunConfig, before: str, deadline: float) -> "Outcome":
+def _train(life: Life, stage: str, config: RunConfig, before: str) -> "Outcome":
     """One stage, from the model of the stage before."""
     from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.plan import plan_run
     from mlxllm.training.start import start
 
     model = str(life.run(before).path)
-    plan = plan_run(life.run(stage), config, model_name=model, deadline=deadline, milestones=2)
+    plan = plan_run(life.run(stage), config, model_name=model, deadline=life.deadline(stage), milestones=2)
     life.view.say(f"     {plan.material.summary}")
     return start(plan, life.view, Interrupts(life.view.interrupted))
 

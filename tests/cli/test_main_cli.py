@@ -107,7 +107,7 @@ def test_help_of_train_shows_defaults_choices_and_presets_from_where_they_are_de
 
 def test_help_of_quickstart() -> None:
     shown = options(call("quickstart", "--help").stdout)
-    assert shown["--minutes"] == "M Time for the whole command, 0.5 or more. [default: 3]"
+    assert shown["--minutes"] == "M Time for the whole command, 0.5 or more. [default: 6, or 3 with pre-training only]"
     assert shown["--corpus"].startswith("NAME|PATH What to learn from: stories, shakespeare, pydocs, or")
     assert shown["--corpus"].endswith("[default: stories]")
     assert shown["--seed"].endswith(f"[default: {RunConfig().train.seed}]")

@@ -235,3 +235,28 @@ def test_a_whole_life(mlxllm_home: Path) -> None:
         check=True,
     )
     assert "tuned to answer (base, then sft, then dpo)" in answered.stderr
+
+
+def test_ctrl_c_in_the_lessons_says_how_to_live_on(mlxllm_home: Path) -> None:
+    command = [sys.executable, "-m", "mlxllm", "quickstart", "--minutes", "0.6", "--run", "short", "--device", "cpu"]
+    said = []
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "MLX_DISABLE_COMPILE": "1"}
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("4/6"):
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    left = [line.split(" mlxllm ", 1)[1].split() for line in said if " mlxllm " in line and "--learning-rate" in line]
+    (*_, last) = left
+    assert last[:3] == ["dpo", "--model", "short-sft"]
+    if len(left) == 2:  # the signal came before the run had begun
+        assert left[0][:3] == ["sft", "--model", "short"]
+        checked = subprocess.run(
+            [sys.executable, "-m", "mlxllm", *left[0], "--dry-run"], capture_output=True, text=True, check=False
+        )
+        assert checked.returncode == 0, checked.stderr
+    else:
+        assert any("resume short-sft" in line for line in said)
