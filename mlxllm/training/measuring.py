@@ -15,23 +15,27 @@ if TYPE_CHECKING:  # the trainer tells its rate
     from mlxllm.training.trainer import Trainer
 
 
+_TIMED, _LONGEST_TIMED = 0.015, 3.0
+"""The share of the time that timing steps may take, and the seconds at most."""
+
+
 def measured_steps(trainer: "Trainer", deadline: float, milestones: int = 0) -> int:
     """How many steps fit before `deadline` (of `time.monotonic()`), from a few that are timed and thrown away."""
     with blas_for_lanes(trainer.config.train.lanes):
-        cost = measured_cost(trainer)
+        cost = measured_cost(trainer, seconds=_TIMED * (deadline - time.monotonic()))
     return steps_within(trainer.config.train, cost, deadline - time.monotonic(), milestones)
 
 
-def measured_cost(trainer: "Trainer", steps: int = 4, seconds: float = 1.5) -> Cost:
+def measured_cost(trainer: "Trainer", steps: int = 4, seconds: float = 0.0) -> Cost:
     """Time a few steps and a part of the validation on this machine, compiled before; changes nothing.
 
-    Small steps are timed for some `seconds`: a processor that was idle is faster for a moment than it stays.
+    Small steps are timed for `seconds`: a processor that was idle is faster for a moment than it stays.
 
     Steps are functions from state to state, so their results are simply thrown away.
     """
     _timed_step(trainer)
     timed = [_timed_step(trainer) for _ in range(steps)]
-    while sum(timed) < seconds:
+    while sum(timed) < min(seconds, _LONGEST_TIMED):
         timed.append(_timed_step(trainer))
     step = float(np.mean(timed) if len(timed) > steps else np.median(timed))
     validation = _timed_validation(trainer)
