@@ -206,7 +206,7 @@ def test_a_whole_life(mlxllm_home: Path) -> None:
     """Pre-training, lessons, preferences, and an examination after each; what it says when it is too short is no matter."""
     begun = time.monotonic()
     result = subprocess.run(
-        [sys.executable, "-m", "mlxllm", "quickstart", "--minutes", "0.6", "--device", "cpu", "--json"],
+        [sys.executable, "-m", "mlxllm", "quickstart", "--minutes", "0.5", "--device", "cpu", "--json"],
         capture_output=True,
         text=True,
         timeout=300,
@@ -238,7 +238,7 @@ def test_a_whole_life(mlxllm_home: Path) -> None:
 
 
 def test_ctrl_c_in_the_lessons_says_how_to_live_on(mlxllm_home: Path) -> None:
-    command = [sys.executable, "-m", "mlxllm", "quickstart", "--minutes", "0.6", "--run", "short", "--device", "cpu"]
+    command = [sys.executable, "-m", "mlxllm", "quickstart", "--minutes", "0.5", "--run", "short", "--device", "cpu"]
     said = []
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, "MLX_DISABLE_COMPILE": "1"}
