@@ -17,7 +17,7 @@ from mlxllm.cli.help import setting
 from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.terminal import fold, tell
 from mlxllm.cli.train import Device, check_length, exit_for, program
-from mlxllm.cli.whole_life import TEMPERATURE, Life, go_on, what_is_left
+from mlxllm.cli.whole_life import TEMPERATURE, Life, continuation, go_on, what_is_left
 from mlxllm.errors import EXIT_SIGINT, ConfigError, RunError
 
 if TYPE_CHECKING:  # heavy modules are imported by the command
@@ -262,13 +262,9 @@ def _new_run(run: str | None, corpus: str) -> tuple[str, Path]:
 
 def _parting_words(model: str, prompt: str, view: TrainingView) -> str:
     """What the finished model writes."""
-    from mlxllm.config import SampleConfig
-    from mlxllm.inference.generate import generate
     from mlxllm.model.loading import load_model
 
-    loaded = load_model(model)
-    sample = SampleConfig(temperature=0.5, max_tokens=_FINAL_TOKENS)
-    text = "".join(t.text for t in generate(loaded.model, loaded.tokenizer, loaded.tokenizer.encode(prompt), sample))
+    text = continuation(load_model(model), prompt, _FINAL_TOKENS)
     view.say("4/4  what it writes now:")
     view.say()
     view.say_text(prompt + text, "    ")

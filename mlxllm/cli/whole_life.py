@@ -5,13 +5,14 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxllm.cli.chat import SUGGESTIONS
 from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.table import table_lines
-from mlxllm.cli.worlds import Record, World
+from mlxllm.cli.worlds import Prompt, Record, World
 from mlxllm.config import RunConfig, SampleConfig
 from mlxllm.runs import RunDirectory, write_json_atomic
 
@@ -56,6 +57,11 @@ class Life:
     examined: float = 0.0
     """Seconds that an examination takes."""
 
+    @cached_property
+    def prompts(self) -> Sequence[Prompt]:
+        """What every stage is asked."""
+        return self.world.prompts()
+
     def deadline(self, stage: str) -> float:
         """`time.monotonic()` at which a stage that begins now has to be over, so that what comes after it has its time."""
         from mlxllm.training.stages import LEAST_SHARE, SFT_SHARE
@@ -86,7 +92,7 @@ def go_on(life: Life) -> "tuple[RunDirectory, Outcome]":
     pairs = _write(life, "dpo", world.pairs(_count(life, "dpo", PAIRS_PER_SECOND)))
     base = _examine(life, "base")
     assert base.run_config is not None
-    ask = world.prompts()[-1].text
+    ask = life.prompts[-1].text
     view.say("4/6  lessons: conversations to imitate")
     outcome = _train(life, "sft", sft_recipe([lessons], base.run_config, ask), "base")
     if outcome.status == "stopped":
@@ -161,16 +167,16 @@ def _examine(life: Life, stage: str) -> "LoadedModel":
     told = ", ".join(f"{name} {100 * scores[key]:.0f} %" for key, name in life.world.metrics.items())
     life.view.say(f"     examined on what it has never seen: {told}")
     if chat is None:
-        life.answers[stage] = [_continuation(loaded, f"{p.text}\n") for p in life.world.prompts()]
+        life.answers[stage] = [continuation(loaded, f"{p.text}\n") for p in life.prompts]
     else:
-        life.answers[stage] = [_answer(loaded, [Message("user", p.text)]) for p in life.world.prompts()]
+        life.answers[stage] = [_answer(loaded, [Message("user", p.text)]) for p in life.prompts]
     life.examined = time.monotonic() - begun
     return loaded
 
 
-def _continuation(loaded: "LoadedModel", text: str) -> str:
-    """What a base model writes below a text: the page of a reading book goes on."""
-    return _generate(loaded, loaded.tokenizer.encode(text), (loaded.tokenizer.eot_id,))
+def continuation(loaded: "LoadedModel", text: str, max_tokens: int = _SHOWN_TOKENS) -> str:
+    """What a base model writes behind a text."""
+    return _generate(loaded, loaded.tokenizer.encode(text), (loaded.tokenizer.eot_id,), max_tokens)
 
 
 def _answer(loaded: "LoadedModel", messages: "Sequence[Message]") -> str:
@@ -180,10 +186,12 @@ def _answer(loaded: "LoadedModel", messages: "Sequence[Message]") -> str:
     return _generate(loaded, chat.generation_prompt(messages), chat.stop_ids)
 
 
-def _generate(loaded: "LoadedModel", ids: Sequence[int], stop_ids: Collection[int]) -> str:
+def _generate(
+    loaded: "LoadedModel", ids: Sequence[int], stop_ids: Collection[int], max_tokens: int = _SHOWN_TOKENS
+) -> str:
     from mlxllm.inference.generate import generate
 
-    sample = SampleConfig(temperature=TEMPERATURE, max_tokens=_SHOWN_TOKENS)
+    sample = SampleConfig(temperature=TEMPERATURE, max_tokens=max_tokens)
     return "".join(token.text for token in generate(loaded.model, loaded.tokenizer, ids, sample, stop_ids=stop_ids))
 
 
@@ -200,7 +208,7 @@ def _converse(loaded: "LoadedModel", turns: Sequence[str]) -> str:
 
 def _show_answers(life: Life) -> None:
     view = life.view
-    for number, prompt in enumerate(life.world.prompts()):
+    for number, prompt in enumerate(life.prompts):
         view.say()
         view.say_text(prompt.text, "  ")
         if prompt.expected:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,6 +11,7 @@ from mlxllm.config import SampleConfig
 
 if TYPE_CHECKING:  # heavy modules are imported where a model is examined
     from mlxllm.conversation import ChatFormat
+    from mlxllm.evaluation.story_exam import StoryExam
     from mlxllm.model.transformer import Transformer
     from mlxllm.tokenizer import Tokenizer
 
@@ -86,10 +88,15 @@ class StoryWorld:
 
     def examine(self, model: "Transformer", tokenizer: "Tokenizer", chat: "ChatFormat | None") -> dict[str, float]:
         """See `World`."""
+        scores = self._exam(model, tokenizer, chat)
+        return {key: getattr(scores, key) for key in self.metrics}
+
+    @cached_property
+    def _exam(self) -> "StoryExam":
+        """The same for every stage."""
         from mlxllm.evaluation.story_exam import StoryExam
 
-        scores = StoryExam(_EXAM_QUESTIONS, _EXAM_STORIES, plots=self._plots)(model, tokenizer, chat)
-        return {key: getattr(scores, key) for key in self.metrics}
+        return StoryExam(_EXAM_QUESTIONS, _EXAM_STORIES, plots=self._plots)
 
     def prompts(self) -> Sequence[Prompt]:
         """A question about an unseen story, and two requests that were never made in training."""
