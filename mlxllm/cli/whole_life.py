@@ -14,7 +14,7 @@ from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.table import table_lines
 from mlxllm.cli.worlds import Prompt, Record, World
 from mlxllm.config import RunConfig, SampleConfig
-from mlxllm.runs import RunDirectory, write_json_atomic
+from mlxllm.runs import RunDirectory, read_json, write_json_atomic
 
 if TYPE_CHECKING:  # heavy modules are imported by the command
     from mlxllm.conversation import Message
@@ -27,11 +27,6 @@ TEMPERATURE = 0.5
 BITS = "bits_per_byte"
 _SHOWN_TOKENS = 150
 _FEWEST_RECORDS = 200
-_SFT_OPTIONS = "--optimizer muon --learning-rate 0.01 --max-seq-len 256 --minutes 2"
-_DPO_OPTIONS = (
-    "--optimizer muon --learning-rate 5e-4 --set train.muon_learning_rate=1e-3 --sft-weight 0.5 --minutes 0.5"
-)
-"""What `training.stages` sets, as one types it."""
 _SCORED_BATCHES = 4
 _LEAVING_SECONDS = 4.0
 _EXAMINATIONS_LEFT = 1.5
@@ -112,14 +107,29 @@ def go_on(life: Life) -> "tuple[RunDirectory, Outcome]":
 
 def what_is_left(life: Life, me: str) -> list[str]:
     """The commands by which a life that was stopped goes on, as far as there is anything to go on with."""
+    from mlxllm.settings import parse_config
+    from mlxllm.training.stages import dpo_recipe, sft_recipe
+
+    base = parse_config(read_json(life.base.config), str(life.base.config))
     commands, before = [], "base"
-    for stage, recipe in (("sft", _SFT_OPTIONS), ("dpo", _DPO_OPTIONS)):
+    for stage, recipe, minutes in (("sft", sft_recipe, 2), ("dpo", dpo_recipe, 0.5)):
         run, data = life.run(stage), life.records(stage)
         if stage not in life.scores and data.exists():
-            begin = f"{me} {stage} --model {life.run(before).address} --data {data} --run {run.address} {recipe}"
-            commands.append(f"{me} resume {run.address}" if run.config.exists() else begin)
+            begin = f"{me} {stage} --model {life.run(before).address} --data {data} --run {run.address}"
+            options = f"{_as_options(recipe([data], base, ''))} --minutes {minutes:g}"
+            commands.append(f"{me} resume {run.address}" if run.config.exists() else f"{begin} {options}")
         before = stage
     return commands
+
+
+def _as_options(config: RunConfig) -> str:
+    """What a stage's recipe asks of the optimizer, as one types it."""
+    train = config.train
+    options = (
+        f"--optimizer {train.optimizer} --learning-rate {train.learning_rate:g} "
+        f"--set train.muon_learning_rate={train.muon_learning_rate:g} --max-seq-len {config.data.max_seq_len}"
+    )
+    return options if config.dpo is None else f"{options} --sft-weight {config.dpo.sft_weight:g}"
 
 
 def _count(life: Life, stage: str, a_second: int) -> int:
