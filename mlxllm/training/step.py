@@ -8,7 +8,7 @@ Shapes: B rows of one forward pass, A forward passes, T time.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import mlx.core as mx
 
@@ -123,10 +123,14 @@ class TrainStep:
         self._dtype = compute_dtype
         device = mx.default_device()
         self._streams = [mx.default_stream(device), *(mx.new_stream(device) for _ in range(lanes - 1))]
+        # A compiled function for each lane: within one, MLX takes the constants of one stream for the other's, too, and
+        # its kernels then read them number by number from the broadcast array, unvectorised.
         random = mx.random.state
-        self.gradients = mx.compile(self._gradients, inputs=random, outputs=random)
-        self._next = mx.compile(self._accumulate, inputs=random, outputs=random)
-        self._update = mx.compile(self._apply)
+        self._lanes = [mx.compile(self._lane_gradients, inputs=random, outputs=random) for _ in self._streams]
+        self._add = [mx.compile(_sum) for _ in self._streams]
+        self._square = [mx.compile(squared_norms) for _ in self._streams]
+        self._judge = mx.compile(_judge)
+        self._apply = [mx.compile(self._updated) for _ in self._streams]
 
     def use(self, train: TrainConfig) -> None:
         """Go on under another recipe that differs in the number of steps only: what is compiled stays."""
@@ -147,43 +151,60 @@ class TrainStep:
             part = tuple(a[i * rows : (i + 1) * rows] for a in batch)
             # Dropout depends on seed, step and pass alone: there is no generator state to save.
             mx.random.seed(((train.seed + 1) * 1_000_003 + state.step * passes + i) % 2**63)
-            if sums is None:
-                sums = self.gradients(state.parameters, part)
-            else:
-                sums = self._next(state.parameters, part, *sums)
+            computed = self.gradients(state.parameters, part)
+            sums = computed if sums is None else self._added(sums, computed)
             if passes > 1:
                 mx.eval(sums)  # one pass's activations at a time
         assert sums is not None
         constants = update_constants(train, learning_rate_scale(train, state.step), state.step + 1)
         return self.update(state, sums, constants)
 
-    def update(self, state: TrainState, sums: Sums, constants: Constants) -> tuple[TrainState, StepMetrics]:
-        """The state after an update by summed gradients; see `optimizers.update_constants`."""
-        parameters, optimizer, metrics = self._update(state.parameters, state.optimizer, *sums, constants)
-        return TrainState(parameters, optimizer, state.step + 1), StepMetrics(*metrics)
-
-    def _gradients(self, parameters: Arrays, batch: Batch) -> Sums:
-
-        def loss(parameters: Arrays, part: Batch) -> tuple[mx.array, mx.array, Arrays]:
-            install(self._model, {n: p.astype(self._dtype) for n, p in parameters.items()})
-            total, count, *others = self._objective(self._model, *part)
-            return total, count, others[0] if others else {}
-
-        lanes = len(self._streams)
-        rows = self._train.batch_size // lanes
-        results = []
-        for i, stream in enumerate(self._streams):
+    def gradients(self, parameters: Arrays, batch: Batch) -> Sums:
+        """Of the objective's sum over B rows, each lane's share of them on its own stream."""
+        rows = self._train.batch_size // len(self._streams)
+        results: list[Sums] = []
+        for i, (stream, lane) in enumerate(zip(self._streams, self._lanes, strict=True)):
             with mx.stream(stream):
-                part = tuple(a[i * rows : (i + 1) * rows] for a in batch) if lanes > 1 else batch
-                results.append(mx.value_and_grad(loss)(parameters, part))
-        (total, num_tokens, others), gradients = results[0]
-        sums: Sums = gradients, total, num_tokens, others
-        for (more, count, more_others), lane_gradients in results[1:]:
-            sums = self._added(sums, (lane_gradients, more, count, more_others))
+                results.append(lane(parameters, tuple(a[i * rows : (i + 1) * rows] for a in batch)))
+        sums = results[0]
+        for more in results[1:]:
+            sums = self._added(sums, more)
         return sums
 
-    def _accumulate(self, parameters: Arrays, batch: Batch, *sums: Any) -> Sums:
-        return self._added(cast(Sums, sums), self._gradients(parameters, batch))
+    def update(self, state: TrainState, sums: Sums, constants: Constants) -> tuple[TrainState, StepMetrics]:
+        """The state after an update by summed gradients; see `optimizers.update_constants`."""
+        gradients, total, num_tokens, others = sums
+        shares = self._shares(state.parameters)
+        squares: Arrays = {}
+        for i, (stream, names) in enumerate(shares):
+            with mx.stream(stream):
+                squares |= self._square[i]({n: gradients[n] for n in names})
+        # The order of names is part of the contract: equal runs write equal files.
+        squares = {n: squares[n] for n in state.parameters}
+        metrics, shrink = self._judge(squares, total, num_tokens, others, constants["max_grad_norm"])
+        parameters: Arrays = {}
+        optimizer: Arrays = {}
+        for i, (stream, names) in enumerate(shares):
+            mine = ({n: state.parameters[n] for n in names}, state_of(state.optimizer, names))
+            with mx.stream(stream):
+                updated, moments = self._apply[i](
+                    *mine, {n: gradients[n] for n in names}, metrics["finite"], shrink, constants
+                )
+            parameters |= updated
+            optimizer |= moments
+        parameters = {n: parameters[n] for n in state.parameters}
+        optimizer = {n: optimizer[n] for n in state.optimizer}
+        return TrainState(parameters, optimizer, state.step + 1), StepMetrics(**metrics)
+
+    def _lane_gradients(self, parameters: Arrays, batch: Batch) -> Sums:
+
+        def loss(parameters: Arrays) -> tuple[mx.array, mx.array, Arrays]:
+            install(self._model, {n: p.astype(self._dtype) for n, p in parameters.items()})
+            total, count, *others = self._objective(self._model, *batch)
+            return total, count, others[0] if others else {}
+
+        (total, num_tokens, others), gradients = mx.value_and_grad(loss)(parameters)
+        return gradients, total, num_tokens, others
 
     def _shares(self, arrays: Arrays) -> list[tuple[mx.Stream, list[str]]]:
         """Every stream and the weights that it cares for, where each number is only read and written, on one core."""
@@ -191,46 +212,45 @@ class TrainStep:
 
     def _added(self, a: Sums, b: Sums) -> Sums:
         gradients: Arrays = {}
-        for stream, names in self._shares(a[0]):
+        for i, (stream, names) in enumerate(self._shares(a[0])):
             with mx.stream(stream):
-                gradients |= {n: a[0][n] + b[0][n] for n in names}
-        others = {n: o + b[3][n] for n, o in a[3].items()}
-        return {n: gradients[n] for n in a[0]}, a[1] + b[1], a[2] + b[2], others
+                gradients |= self._add[i]({n: a[0][n] for n in names}, {n: b[0][n] for n in names})
+        return {n: gradients[n] for n in a[0]}, a[1] + b[1], a[2] + b[2], _sum(a[3], b[3])
 
-    def _apply(
+    def _updated(
         self,
         parameters: Arrays,
         optimizer: Arrays,
         gradients: Arrays,
-        total: mx.array,
-        num_tokens: mx.array,
-        others: Arrays,
+        finite: mx.array,
+        shrink: mx.array,
         constants: Constants,
-    ) -> tuple[Arrays, Arrays, tuple[Any, ...]]:
-        count = mx.maximum(num_tokens, 1)
-        loss = total / count
-        shares = self._shares(parameters)
-        squares: Arrays = {}
-        for stream, names in shares:
-            with mx.stream(stream):
-                squares |= squared_norms({n: gradients[n] for n in names})
-        norm = mx.sqrt(mx.sum(mx.stack([squares[n] for n in parameters]))) / count
-        finite = mx.isfinite(loss) & mx.isfinite(norm)
-        shrink = mx.minimum(1.0, constants["max_grad_norm"] / (norm + 1e-6)) / count
-        kept: Arrays = {}
-        kept_optimizer: Arrays = {}
-        for stream, names in shares:
-            with mx.stream(stream):
-                # Some gradients come transposed out of their products; one layout needs half as many kernels.
-                clipped = {n: mx.contiguous(gradients[n]).astype(mx.float32) * shrink for n in names}
-                mine, state = {n: parameters[n] for n in names}, state_of(optimizer, names)
-                updated, moments = apply_updates(self._train, mine, clipped, state, constants)
-                kept |= {n: mx.where(finite, p, parameters[n]) for n, p in updated.items()}
-                kept_optimizer |= {n: mx.where(finite, s, optimizer[n]) for n, s in moments.items()}
-        # The order of names is part of the contract: equal runs write equal files.
-        kept, kept_optimizer = {n: kept[n] for n in parameters}, {n: kept_optimizer[n] for n in optimizer}
-        means = {n: o / count for n, o in others.items()}
-        return kept, kept_optimizer, (loss, norm, num_tokens, finite, means)
+    ) -> tuple[Arrays, Arrays]:
+        # Some gradients come transposed out of their products; one layout needs half as many kernels.
+        clipped = {n: mx.contiguous(g).astype(mx.float32) * shrink for n, g in gradients.items()}
+        updated, moments = apply_updates(self._train, parameters, clipped, optimizer, constants)
+        return (
+            {n: mx.where(finite, p, parameters[n]) for n, p in updated.items()},
+            {n: mx.where(finite, m, optimizer[n]) for n, m in moments.items()},
+        )
+
+
+def _sum(a: Arrays, b: Arrays) -> Arrays:
+    return {n: a[n] + b[n] for n in a}
+
+
+def _judge(
+    squares: Arrays, total: mx.array, num_tokens: mx.array, others: Arrays, max_grad_norm: mx.array
+) -> tuple[dict[str, Any], mx.array]:
+    """The fields of `StepMetrics`, and what the summed gradients are multiplied by: clipped, and averaged."""
+    count = mx.maximum(num_tokens, 1)
+    loss = total / count
+    norm = mx.sqrt(mx.sum(mx.stack(list(squares.values())))) / count
+    finite = mx.isfinite(loss) & mx.isfinite(norm)
+    shrink = mx.minimum(1.0, max_grad_norm / (norm + 1e-6)) / count
+    means = {n: o / count for n, o in others.items()}
+    metrics = {"loss": loss, "grad_norm": norm, "num_tokens": num_tokens, "finite": finite, "means": means}
+    return metrics, shrink
 
 
 def evenly(arrays: Arrays, parts: int) -> list[list[str]]:
