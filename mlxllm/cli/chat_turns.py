@@ -59,7 +59,7 @@ class TurnsChat(Chat):
         logit_bias: Mapping[int, float] | None = None,
     ) -> None:
         """Begin with nothing said."""
-        self._turns = Turns(chat_format_of(loaded.tokenizer), loaded.tokenizer)
+        self._turns = Turns(chat_format_of(loaded.tokenizer, loaded.tokenizer_directory), loaded.tokenizer)
         super().__init__(session, loaded.tokenizer, sample, stop, logit_bias, self._turns)
         self._loaded = loaded
         self._store = PreferenceStore()

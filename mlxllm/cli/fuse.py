@@ -40,7 +40,7 @@ def fuse(
         )
     merged = len(adapters(loaded.model))
     plain = fused(loaded.model)
-    save_hf_folder(plain, loaded.tokenizer, loaded.history, path)
+    save_hf_folder(plain, loaded.tokenizer, loaded.history, path, words=loaded.tokenizer_directory)
     weights = named_parameters(plain).values()
     count, size = sum(w.size for w in weights), sum(w.nbytes for w in weights)
     if json_:

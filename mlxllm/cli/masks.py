@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlxllm import paths
@@ -47,13 +48,13 @@ def inspect_masks(wanted: Wanted, json_: bool) -> None:
     if wanted.max_seq_len is not None and wanted.max_seq_len < 2:
         raise ConfigError(f"--max-seq-len is {wanted.max_seq_len}; it should be greater than 1")
     check_choice("--train-on", "data.train_on", wanted.train_on)
-    words = _words(wanted)
+    words, directory = _words(wanted)
     from mlxllm.conversation.choosing import chat_format_of
     from mlxllm.presets import TUNING_PRESETS
 
     pairs = wanted.pairs or _holds_pairs(wanted.file)
     length = wanted.max_seq_len or TUNING_PRESETS["dpo" if pairs else "sft"]().data.max_seq_len
-    chat_format = chat_format_of(words)
+    chat_format = chat_format_of(words, directory)
     told = {"file": wanted.file, "max_seq_len": length}
     if pairs:
         if wanted.train_on is not None:
@@ -63,7 +64,7 @@ def inspect_masks(wanted: Wanted, json_: bool) -> None:
         _conversations(wanted, chat_format, words, length, told, json_)
 
 
-def _words(wanted: Wanted) -> "Tokenizer":
+def _words(wanted: Wanted) -> "tuple[Tokenizer, Path]":
     if (wanted.tokenizer is None) == (wanted.model is None):
         raise ConfigError("a mask is one of tokens: say whose, with --tokenizer T or with --model M")
     if wanted.model is not None:
@@ -72,7 +73,8 @@ def _words(wanted: Wanted) -> "Tokenizer":
         return load_model_tokenizer(wanted.model)
     from mlxllm.tokenizer import load_tokenizer
 
-    return load_tokenizer(paths.existing("tokenizers", str(wanted.tokenizer)))
+    directory = paths.existing("tokenizers", str(wanted.tokenizer))
+    return load_tokenizer(directory), directory
 
 
 def _holds_pairs(name: str) -> bool:

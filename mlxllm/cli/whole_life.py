@@ -169,7 +169,7 @@ def _examine(life: Life, stage: str) -> "LoadedModel":
 
     begun = time.monotonic()
     loaded, dataset = load_model(str(life.run(stage).path)), life.dataset
-    chat = None if stage == "base" else chat_format_of(loaded.tokenizer)
+    chat = None if stage == "base" else chat_format_of(loaded.tokenizer, loaded.tokenizer_directory)
     scores = life.world.examine(loaded.model, loaded.tokenizer, chat)
     length = loaded.run_config.data.max_seq_len if loaded.run_config is not None else 256
     text = Evaluator(dataset.val, dataset.tokenizer.byte_lengths(), length)(loaded.model, _SCORED_BATCHES)["all"]
@@ -192,7 +192,7 @@ def continuation(loaded: "LoadedModel", text: str, max_tokens: int = _SHOWN_TOKE
 def _answer(loaded: "LoadedModel", messages: "Sequence[Message]") -> str:
     from mlxllm.conversation.choosing import chat_format_of
 
-    chat = chat_format_of(loaded.tokenizer)
+    chat = chat_format_of(loaded.tokenizer, loaded.tokenizer_directory)
     return _generate(loaded, chat.generation_prompt(messages), chat.stop_ids)
 
 

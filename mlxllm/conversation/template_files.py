@@ -51,6 +51,31 @@ def load_chat_template(
     return ChatTemplate(source, variables={**tokens, **(variables or {})}, now=now, name=name)
 
 
+def template_with(tokenizer_directory: Path) -> ChatTemplate | None:
+    """The template that belongs to a tokenizer: beside its files, or in the model or run whose `tokenizer/` it is.
+
+    Raises:
+        ModelError: see `load_chat_template`.
+    """
+    folders = [tokenizer_directory]
+    if tokenizer_directory.name == "tokenizer":
+        folders.insert(0, tokenizer_directory.parent)
+    return next((found for folder in folders if (found := load_chat_template(folder)) is not None), None)
+
+
+def carry_template(tokenizer_directory: Path, folder: Path) -> None:
+    """Write the template that belongs to a tokenizer, if any, into another model's or run's folder.
+
+    Raises:
+        ModelError: see `load_chat_template`.
+        OSError: it cannot be written.
+    """
+    template = template_with(tokenizer_directory)
+    if template is not None:
+        (folder / "chat_template.jinja").write_text(template.source, encoding="utf-8", newline="")
+        (folder / "tokenizer_config.json").write_text(json.dumps(template.variables), encoding="utf-8")
+
+
 def _default(value: Any) -> Any:
     """Some folders have a list of named templates."""
     if not isinstance(value, list):

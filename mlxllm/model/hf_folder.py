@@ -125,7 +125,9 @@ def tokenizer_directory(folder: Path) -> Path:
     return own if own.is_dir() else folder
 
 
-def save_hf_folder(model: Transformer, tokenizer: Tokenizer, history: tuple[str, ...], path: Path) -> None:
+def save_hf_folder(
+    model: Transformer, tokenizer: Tokenizer, history: tuple[str, ...], path: Path, *, words: Path | None = None
+) -> None:
     """Write a plain model so that `load_model` finds it, and mlx-lm and transformers its weights.
 
     Args:
@@ -133,6 +135,7 @@ def save_hf_folder(model: Transformer, tokenizer: Tokenizer, history: tuple[str,
         tokenizer: goes along.
         history: the stages that made the model.
         path: must not exist; it appears when it is whole.
+        words: where the tokenizer lies; the chat template that belongs to it goes along.
 
     Raises:
         ModelError: no Hugging Face architecture has this config (the message names the fields), or `path` is there.
@@ -155,6 +158,10 @@ def save_hf_folder(model: Transformer, tokenizer: Tokenizer, history: tuple[str,
         mx.save_safetensors(str(partial / MODEL_FILE), weights, {"format": "mlx"})
         (partial / CONFIG_FILE).write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
         tokenizer.save(partial / TOKENIZER_DIRECTORY)
+        if words is not None:
+            from mlxllm.conversation.template_files import carry_template  # brings Jinja, which loading has no use for
+
+            carry_template(words, partial)
         for file in (partial / MODEL_FILE, partial / CONFIG_FILE):
             with open(file, "rb") as written:
                 fsync_file(written.fileno())

@@ -113,8 +113,8 @@ def load_model(name: str, *, adapter: str | None = None, dtype: mx.Dtype | None 
     return _with_adapter(loaded, adapter) if adapter is not None else loaded
 
 
-def load_model_tokenizer(name: str) -> Tokenizer:
-    """The tokenizer of the model that a command line calls `name`; no weights are read.
+def load_model_tokenizer(name: str) -> tuple[Tokenizer, Path]:
+    """The tokenizer of the model that a command line calls `name`, and where it lies; no weights are read.
 
     Raises:
         ConfigError: there is no such model.
@@ -122,9 +122,9 @@ def load_model_tokenizer(name: str) -> Tokenizer:
     """
     path, _ = find_model(name)
     if is_run(path):
-        return load_tokenizer(path / TOKENIZER_DIRECTORY)
+        return load_tokenizer(path / TOKENIZER_DIRECTORY), path / TOKENIZER_DIRECTORY
     read_hf_config(path)
-    return folder_tokenizer(path)
+    return folder_tokenizer(path), tokenizer_directory(path)
 
 
 def load_plain(name: str, *, adapter: str | None = None, dtype: mx.Dtype | None = None) -> LoadedModel:

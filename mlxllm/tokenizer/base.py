@@ -12,6 +12,7 @@ spells.
 """
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ _LONE_SURROGATE = (
     "the {}text holds the lone surrogate U+{:04X}{}, which is half of a character and cannot be written as "
     "UTF-8; decode its source with errors='replace'"
 )
+
+_SPECIAL = re.compile(f"({'|'.join(map(re.escape, SPECIAL_TOKENS))})")
 
 TokenArray = npt.NDArray[np.uint32]
 
@@ -81,6 +84,18 @@ class Tokenizer(ABC):
             DataError: `text` holds a lone surrogate.
         """
         ids: list[int] = self.encode_to_array([text])[0].tolist()
+        return ids
+
+    def encode_with_specials(self, text: str) -> list[int]:
+        """The ids of a rendered chat template: what spells a special token becomes its id.
+
+        Raises:
+            DataError: `text` holds a lone surrogate.
+        """
+        ids: list[int] = []
+        for part in filter(None, _SPECIAL.split(text)):
+            special = self.special_ids.get(part)
+            ids.extend(self.encode(part) if special is None else [special])
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:

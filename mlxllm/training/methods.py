@@ -88,7 +88,7 @@ def open_material(
         config = with_vocabulary(config, dataset)
         return config, Material(dataset, TokenizerFiles(dataset.tokenizer, dataset.tokenizer_directory))
     assert words is not None, "fine-tuning begins with a model"
-    chat_format = chat_format_of(words.tokenizer)
+    chat_format = chat_format_of(words.tokenizer, words.directory)
     data: sft.SftData | dpo.DpoData
     if config.method == "sft":
         data = sft.open_sft_data(config, chat_format)
@@ -117,7 +117,7 @@ def make_task(config: RunConfig, material: Material, run: RunDirectory, referenc
     if isinstance(data, TokenDataset):
         return pretrain_task(config, data)
     a_step = config.train.batch_size * config.train.grad_accum_steps
-    chat_format = chat_format_of(words.tokenizer)
+    chat_format = chat_format_of(words.tokenizer, words.directory)
     shared: dict[str, Any] = {
         "method": config.method,
         "stage": config.method,

@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlxllm.config import RunConfig
+from mlxllm.conversation.template_files import carry_template
 from mlxllm.errors import DataError, RunError
 from mlxllm.model.adapters import adapt
 from mlxllm.model.checkpoint_files import checkpoint_path
@@ -271,8 +272,9 @@ def _tokenizer(run: RunDirectory) -> Path:
 
 
 def _copy_tokenizer(source: Path, run: RunDirectory) -> None:
-    """A run carries its tokenizer, so that the model can be used when the dataset is gone."""
+    """A run carries its tokenizer and its model's chat template, so that the model can be used when the dataset is gone."""
     target = _tokenizer(run)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
+    carry_template(source, run.path)
     fsync_directory(run.path)

@@ -288,6 +288,6 @@ def test_quantised_folders_that_cannot_be_used(tmp_path: Path) -> None:
 def test_the_tokenizer_alone(tmp_path: Path) -> None:
     save(tmp_path / "model")
     (tmp_path / "model/model.safetensors").unlink()
-    assert load_model_tokenizer(str(tmp_path / "model")).fingerprint == ByteTokenizer().fingerprint
+    assert load_model_tokenizer(str(tmp_path / "model"))[0].fingerprint == ByteTokenizer().fingerprint
     with pytest.raises(ConfigError, match="there is no run 'nowhere'"):
         load_model_tokenizer("nowhere")
