@@ -273,7 +273,7 @@ class DpoConfig(Section):
     beta: float = Field(0.1, gt=0)
     """Strength of the pull to the reference."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    """Assumed share of wrongly labelled pairs."""
+    """sigmoid and robust: assumed share of wrongly labelled pairs."""
     gamma: float = Field(0.5, ge=0)
     """simpo: by how much the chosen answer's mean, times beta, is to be ahead."""
     sft_weight: float = Field(0.0, ge=0)

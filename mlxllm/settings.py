@@ -15,6 +15,9 @@ from mlxllm.config import RunConfig
 from mlxllm.errors import ConfigError
 from mlxllm.presets import preset_config
 
+OF_LOSSES = {"label_smoothing": ("sigmoid", "robust"), "gamma": ("simpo",)}
+"""Settings of `dpo` that only some losses look at."""
+
 Values = dict[str, Any]
 """Nested plain values, by section and key."""
 
@@ -49,7 +52,29 @@ def build_config(
         if value is not None:
             _set(raw, key, value, origins, f"{_option(key)} {value}")
     raw["preset"] = preset or ""
-    return parse_config(raw, "", origins)
+    config = parse_config(raw, "", origins)
+    _check_effect(config, origins)
+    return config
+
+
+def _check_effect(config: RunConfig, origins: Mapping[str, str]) -> None:
+    """Refuse what was set and means nothing to the chosen loss; a file may have it at its default, as --dry-run prints it.
+
+    Raises:
+        ConfigError: the message has the losses that it means something to.
+    """
+    if config.dpo is None:
+        return
+    for name, losses in OF_LOSSES.items():
+        origin = origins.get(f"dpo.{name}")
+        default = type(config.dpo).model_fields[name].default
+        if origin is None or config.dpo.loss in losses:
+            continue
+        if origin.startswith("--") or getattr(config.dpo, name) != default:
+            raise ConfigError(
+                f"dpo.{name} (from {origin}) is for the loss {' or '.join(losses)} and means nothing to "
+                f"{config.dpo.loss}; leave it out, or choose --loss {losses[0]}"
+            )
 
 
 def _option(key: str) -> str:

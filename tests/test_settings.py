@@ -191,6 +191,16 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     assert "cannot read" in refused(config_file=tmp_path / "binary.toml")
 
 
+def test_what_means_nothing_to_the_loss(tmp_path: Path) -> None:
+    """All settings at their defaults are what --dry-run prints: such a file can be used with another loss."""
+    file = toml(tmp_path, "[dpo]\ngamma = 0.5\nlabel_smoothing = 0.0\n")
+    for loss in ("sigmoid", "ipo", "hinge", "robust", "simpo", "orpo"):
+        assert build_config(preset="dpo", config_file=file, flags={"dpo.loss": loss})
+    file = toml(tmp_path, "[dpo]\ngamma = 0.7\n")
+    assert "dpo.gamma (from " in refused(preset="dpo", config_file=file)
+    assert build_config(preset="dpo", config_file=file, flags={"dpo.loss": "simpo"})
+
+
 def test_the_origin_of_a_wrong_value_is_the_layer_that_won(tmp_path: Path) -> None:
     file = toml(tmp_path, "[train]\nseed = 1\nbatch_size = -3\n")
     message = refused(config_file=file, settings=["train.seed=-1"], flags={"train.batch_size": 4})

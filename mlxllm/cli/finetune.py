@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # heavy modules are imported by the commands
     from mlxllm.training.methods import Material
     from mlxllm.training.plan import Plan
 
+_OF_SFT = ("data.train_on", "train.label_smoothing", "train.z_loss")
+
 
 def sft(
     model: Model,
@@ -153,6 +155,10 @@ def _tune(
         raise ConfigError(f"--set {named[0]} names what to learn from; give that with --data and --val-data")
     if method == "sft" and (others := [s for s in settings or () if s.startswith("dpo.")]):
         raise ConfigError(f"--set {others[0]} is about preferences, which sft knows nothing of; leave it out")
+    if method == "dpo" and (others := [s for s in settings or () if s.startswith(_OF_SFT)]):
+        raise ConfigError(f"--set {others[0]} is about single answers, and dpo compares pairs; leave it out")
+    if val_data and any(s.startswith("data.val_split") for s in (*flags, *(settings or ()))):
+        raise ConfigError("--val-split and --val-data both say what is held out; give one of them")
     adapters = any(key.startswith("lora.") for key in (*flags, *(settings or ())))
     preset = None if config is not None else f"{method}-lora" if adapters else method
     resolved = build_config(preset=preset, config_file=config, settings=settings or (), flags=flags)
@@ -169,6 +175,7 @@ def _tune(
     deadline = begun + 60 * minutes if minutes is not None else None
     plan = plan_run(directory, resolved, model_name=model, adapter_name=adapter, deadline=deadline)
     _check(plan)
+    _warn_of_rank(plan, view)
     warn_of_choice(plan, view)
     _tell(plan.material, view)
     if dry_run:
@@ -202,11 +209,33 @@ def _check(plan: "Plan") -> None:
         target_paths(config.model, config.lora)
         for path, shape in adaptable(base.model).items() if config.lora.quantize is not None else ():
             format_for(str(config.lora.quantize), shape[-1], path)
+    if config.data.val_split and plan.material.val_report is not None:
+        raise DataError(
+            f"--val-split {config.data.val_split:g} is for records that come without validation, and a folder in --data "
+            f"brings its own; leave --val-split out"
+        )
     if config.data.val_split and not isinstance(data, TokenDataset) and not data.val:
         used = data.report.used
         raise DataError(
             f"a share of {config.data.val_split:g} of {used:,} {'record' if used == 1 else 'records'} holds none out; give "
             f"more records, name some with --val-data, or leave --val-split out"
+        )
+
+
+def _warn_of_rank(plan: "Plan", view: TrainingView) -> None:
+    """Say so where adapters are larger than they could ever need to be."""
+    from mlxllm.model.adapters import adaptable, target_paths
+
+    config, base = plan.config, plan.base
+    if base is None or config.lora is None:
+        return
+    shapes = adaptable(base.model)
+    narrow = min(target_paths(config.model, config.lora), key=lambda path: min(shapes[path][-2:]))
+    if config.lora.rank > (most := min(shapes[narrow][-2:])):
+        out, width = shapes[narrow][-2:]
+        view.say(
+            f"warning: lora.rank is {config.lora.rank:,}, and {narrow} is {out:,} x {width:,}, whose changes have a rank of "
+            f"{most:,} at most; more costs memory and time, and brings nothing"
         )
 
 

@@ -99,6 +99,34 @@ REFUSED: list[tuple[str, str, int, str]] = [
     ("sft", "--model base --data talk.jsonl --minutes 1 --max-steps 9", 2, r"--minutes and --max-steps both say"),
     ("sft", "--model base --data talk.jsonl --max-seq-len 1", 2, r"--max-seq-len is 1; it should be greater than 1"),
     ("sft", "--model base --data talk.jsonl --set dpo.beta=1", 2, r"--set dpo.beta=1 is about preferences, which sft"),
+    (
+        "dpo",
+        "--model base --data pairs.jsonl --loss ipo --label-smoothing 0.1",
+        2,
+        r"dpo.label_smoothing \(from --label-smoothing 0.1\) is for the loss sigmoid or robust and means nothing to ipo; ",
+    ),
+    ("dpo", "--model base --data pairs.jsonl --loss hinge --label-smoothing 0", 2, r"means nothing to hinge; leave it"),
+    (
+        "dpo",
+        "--model base --data pairs.jsonl --gamma 0.5",
+        2,
+        r"gamma \(from --gamma 0.5\) is for the loss simpo and m",
+    ),
+    ("dpo", "--model base --data pairs.jsonl --loss orpo --set dpo.gamma=1", 2, r"dpo.gamma=1\) .*nothing to orpo; "),
+    ("dpo", "--model base --data pairs.jsonl --set data.train_on=all", 2, r"train_on=all is about single answers, and"),
+    ("dpo", "--model base --data pairs.jsonl --set train.label_smoothing=0.1", 2, r"is about single answers, and dpo"),
+    (
+        "sft",
+        "--model base --data talk.jsonl --val-data talk.jsonl --val-split 0.5",
+        2,
+        r"--val-split and --val-data both say what is held out; give one of them",
+    ),
+    (
+        "sft",
+        "--model base --data parts --val-split 0.5",
+        1,
+        r"a folder in --data brings its own; leave --val-split out",
+    ),
     ("sft", "--model base --data talk.jsonl --set lora.rnk=1", 2, r"'lora.rnk' .*did you mean lora.rank"),
     (
         "sft",
@@ -246,6 +274,17 @@ def test_the_options_of_adapters_are_the_settings_of_the_run(files: Path, monkey
     heads = 64  # 4 heads of 16
     assert told["trained_parameters"] == 3 * (64 + heads) + heads + 3 * (96 + 64) + 64
     assert told["trained_parameters"] < told["parameters"] / 20
+
+
+def test_a_rank_that_no_matrix_needs_is_told(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    command = ("sft", "--model", "base", "--data", "talk.jsonl", "--dry-run", "--lora-rank")
+    told = (
+        "warning: lora.rank is 33, and model.layers.0.self_attn.k_proj is 32 x 64, whose changes have a rank of 32 at"
+    )
+    assert told in succeeded(call(*command, 33)).stderr
+    assert "warning" not in succeeded(call(*command, 32)).stderr
+    assert "warning" not in succeeded(call(*command, 33, "--lora-targets", "q_proj,up_proj")).stderr
 
 
 def test_a_dry_run_tells_records_and_costs(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,8 @@ def finetuning_files(folder: Path) -> Path:
         "ties.jsonl": _lines([{"prompt": "a", "chosen": "same", "rejected": "same"}]),
     }
     contents |= {"folder/train.jsonl": _lines(TALK), "folder/valid.jsonl": "\n"}
+    contents |= {"parts/train.jsonl": _lines(TALK), "parts/valid.jsonl": _lines(TALK[:2])}
+    (folder / "parts").mkdir()
     (folder / "folder").mkdir()
     for name, content in contents.items():
         (folder / name).write_text(content)
