@@ -32,6 +32,7 @@ ADAPTER_CONFIG_FILE = "adapter_config.json"
 PEFT_FILE = "adapter_model.safetensors"
 
 _PEFT_NAME = re.compile(r"base_model\.model\.(.+)\.(lora_A|lora_B|lora_magnitude_vector)(?:\.default)?(?:\.weight)?")
+_BLOCK = re.compile(r"model\.layers\.(\d+)\.")
 _PEFT_LEAVES = {"lora_A": "lora_a", "lora_B": "lora_b", "lora_magnitude_vector": "m"}
 
 
@@ -52,6 +53,10 @@ class StoredAdapter:
     """An adapter that had been merged into that model before, if any."""
     expected: tuple[str, ...] = ()
     """The matrices that must be among the arrays, where the files name them."""
+    blocks: range | None = None
+    """The blocks that must have adapters, and no others, where the files say it."""
+    base_quantize: str = ""
+    """How the base was packed for training (`affine4` ...), where mlxllm wrote the files."""
 
 
 def save_adapter(
@@ -61,6 +66,7 @@ def save_adapter(
     base_name: str | None = None,
     base_adapter: str = "",
     base_fingerprint: str | None = None,
+    base_quantize: str | None = None,
 ) -> None:
     """Write the adapters of `model` so that mlx-lm loads them, and `load_adapter`.
 
@@ -72,6 +78,7 @@ def save_adapter(
         base_name: what the base is called.
         base_adapter: what the adapter is called that was merged into it before.
         base_fingerprint: of the base's weights, so that the adapter is not put on another model by mistake.
+        base_quantize: in what format the base was packed, where it was not as its files are.
 
     Raises:
         UserError: the folder cannot be written.
@@ -100,6 +107,7 @@ def save_adapter(
         "model": base_name,
         **({"base_adapter": base_adapter} if base_adapter else {}),
         "base_fingerprint": base_fingerprint,
+        **({"base_quantize": base_quantize} if base_quantize else {}),
     }
     temporary = folder / f".{os.getpid()}.{ADAPTER_FILE}"
     try:
@@ -166,7 +174,7 @@ def read_adapter(folder: Path, config: ModelConfig) -> StoredAdapter:
     tensors = read_safetensors(files[0])
     if files[0].name == ADAPTER_FILE:
         return _from_mlx_lm(files[0], settings, tensors, config)
-    return _from_peft(files[0], settings, tensors)
+    return _from_peft(files[0], settings, tensors, config)
 
 
 def _from_mlx_lm(
@@ -189,20 +197,32 @@ def _from_mlx_lm(
         if leaf not in ("lora_a", "lora_b", "m"):
             raise ModelError(f"{file} holds {name}, which is no array of an adapter (lora_a, lora_b or m)")
         arrays.setdefault(name_of_mlx_lm(layer), {})[leaf] = array
-    keys, blocks = parameters.get("keys"), settings.get("num_layers", -1)
-    expected: tuple[str, ...] = ()
-    if isinstance(keys, list) and isinstance(blocks, int):
-        last = config.num_hidden_layers
-        first = max(0, last - blocks) if blocks > 0 else 0
-        expected = tuple(name_of_mlx_lm(f"model.layers.{i}.{key}") for i in range(first, last) for key in keys)
-    base, merged, fingerprint = (
+    keys, last = parameters.get("keys"), settings.get("num_layers", -1)
+    if isinstance(last, bool) or not isinstance(last, int):
+        raise ModelError(
+            f"{where} has num_layers = {last!r}; it says how many of the last blocks have adapters, -1 all"
+        )
+    if last > (all_ := config.num_hidden_layers):
+        raise ModelError(
+            f"{where} says that the last {last:,} blocks have adapters, and this model has {all_:,}; it was made for "
+            f"another model"
+        )
+    blocks = range(all_ - last if last > 0 else 0, all_)
+    expected = [
+        name_of_mlx_lm(f"model.layers.{i}.{k}") for i in blocks for k in (keys if isinstance(keys, list) else ())
+    ]
+    base, merged, fingerprint, quantize = (
         value if isinstance(value := settings.get(key), str) else None
-        for key in ("model", "base_adapter", "base_fingerprint")
+        for key in ("model", "base_adapter", "base_fingerprint", "base_quantize")
     )
-    return StoredAdapter(file, spec, arrays, base, fingerprint, merged or "", expected)
+    return StoredAdapter(
+        file, spec, arrays, base, fingerprint, merged or "", tuple(expected), blocks, base_quantize=quantize or ""
+    )
 
 
-def _from_peft(file: Path, settings: Mapping[str, Any], tensors: Mapping[str, mx.array]) -> StoredAdapter:
+def _from_peft(
+    file: Path, settings: Mapping[str, Any], tensors: Mapping[str, mx.array], config: ModelConfig
+) -> StoredAdapter:
     where = file.with_name(ADAPTER_CONFIG_FILE)
     if settings.get("peft_type") != "LORA":
         raise ModelError(
@@ -225,7 +245,12 @@ def _from_peft(file: Path, settings: Mapping[str, Any], tensors: Mapping[str, mx
         # PEFT has matrices as (out, in).
         arrays.setdefault(match[1], {})[_PEFT_LEAVES[match[2]]] = array.T if array.ndim == 2 else array
     base = settings.get("base_model_name_or_path")
-    return StoredAdapter(file, spec, arrays, base if isinstance(base, str) else None, None)
+    chosen, targets = ("layers_to_transform", "exclude_modules"), settings.get("target_modules")
+    # Names of single matrices may be of some blocks only; plain ones mean all blocks.
+    plain = isinstance(targets, list) and all(isinstance(name, str) and "." not in name for name in targets)
+    everywhere = plain and not any(settings.get(key) for key in chosen)
+    blocks = range(config.num_hidden_layers) if everywhere else None
+    return StoredAdapter(file, spec, arrays, base if isinstance(base, str) else None, None, blocks=blocks)
 
 
 def _number(where: Path, settings: Mapping[str, Any], key: str) -> float:
@@ -271,3 +296,11 @@ def _check_shapes(model: Transformer, stored: StoredAdapter) -> None:
             )
     if missing := [path for path in stored.expected if path not in stored.arrays]:
         raise ModelError(f"{file} lacks the adapter of {missing[0]}, which {ADAPTER_CONFIG_FILE} beside it names")
+    if stored.blocks is not None:
+        found = {int(match[1]) for path in stored.arrays if (match := _BLOCK.match(path))}
+        if odd := sorted(found ^ set(stored.blocks)):
+            raise ModelError(
+                f"{file} has {'an' if odd[0] in found else 'no'} adapter on block {odd[0]}, and by {ADAPTER_CONFIG_FILE} "
+                f"beside it those of a model with {model.config.num_hidden_layers:,} blocks are on {stored.blocks[0]} to "
+                f"{stored.blocks[-1]}; it was made for another model"
+            )

@@ -271,6 +271,7 @@ class Trainer:
                 base_name=config.base_model,
                 base_adapter=config.base_adapter,
                 base_fingerprint=config.base_fingerprint or None,
+                base_quantize=config.lora.quantize if config.lora is not None else None,
             )
 
         return save_checkpoint(self.run.path, self.state, self.progress, write_adapter)

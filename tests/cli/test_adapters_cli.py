@@ -66,6 +66,8 @@ def test_what_is_trained_can_be_stacked_and_fused(
     again = succeeded(call("fuse", "--model", "base", "--adapter", "r", "--save-path", tmp_path / "stacked"))
     assert again.stdout == ""
     assert "chat --model" in again.stderr.splitlines()[-1]
+    told = "warning: the adapter r was trained on a base held in affine4, and here it is on plain weights"
+    assert (told in again.stderr) == quantised
     assert max_difference(load_model(str(tmp_path / "stacked")).model(ids), stacked.model(ids)) < 1e-4
 
 

@@ -151,6 +151,7 @@ def refused(folder: Path, model: Transformer | None = None, **options: Any) -> s
     [
         ({"hidden_size": 16}, "made for another model"),
         ({"num_hidden_layers": 1}, "has an adapter on model.layers.1."),
+        ({"num_hidden_layers": 3}, "lacks the adapter of model.layers.2."),
         ({"mlp_gated": False}, "has an adapter on model.layers.1.mlp.gate_proj"),
         (MIXTRAL, "has an adapter on model.layers.1.mlp."),
         ({"intermediate_size": 48}, "of shape (40, 4) where this model and rank 4 need (48, 4)"),
@@ -211,6 +212,15 @@ Q = "model.layers.1.self_attn.q_proj"
         (change_config(lambda c: c["lora_parameters"].update(dropout=2)), ["a dropout of 2"]),
         (change_config(lambda c: c["lora_parameters"].update(rank=8)), ["rank 8 need (40, 8)"]),
         (change_config(lambda c: c.update(num_layers=2)), ["lacks the adapter of model.layers.0."]),
+        (
+            change_config(lambda c: c.update(num_layers=3)),
+            ["the last 3 blocks have adapters, and this model has 2; it was"],
+        ),
+        (change_config(lambda c: c.update(num_layers="all")), ["num_layers = 'all'", "-1 all"]),
+        (
+            change_config(lambda c: (c.update(num_layers=-1), c["lora_parameters"].pop("keys"))),
+            ["no adapter on block 0"],
+        ),
         (change_config(lambda c: c.update(fine_tune_type="dora")), ["lacks", ".m;"]),
         (change_arrays(lambda a: a.pop(f"{Q}.lora_b")), [f"lacks {Q}.lora_b", "not whole"]),
         (change_arrays(lambda a: [a.pop(f"{Q}.{n}") for n in ("lora_a", "lora_b")]), [f"lacks the adapter of {Q}"]),
@@ -225,6 +235,33 @@ def test_damaged_files_are_one_sentence(folder: Path, damage: Callable[[Path], N
     message = refused(folder)
     assert all(part in message for part in parts), message
     assert str(folder) in message
+
+
+def test_adapters_of_a_model_with_other_blocks(tmp_path: Path) -> None:
+    """Where the files do not name matrices, the blocks tell: mlx-lm counts from the last, -1 and PEFT mean all."""
+    model = adapted(LoraConfig(rank=4))
+    save_adapter(model, tmp_path)
+    change_config(lambda c: c["lora_parameters"].pop("keys"))(tmp_path)
+    deeper, all_blocks = tiny_model(num_hidden_layers=4), change_config(lambda c: c.update(num_layers=-1))
+    message = refused(tmp_path, deeper)
+    assert (
+        "adapter on block 0, and by adapter_config.json beside it those of a model with 4 blocks are on 2 to" in message
+    )
+    all_blocks(tmp_path)
+    assert "has no adapter on block 2, and by" in refused(tmp_path, deeper)
+    load_adapter(tiny_model(), tmp_path)
+
+    arrays = mx.load(str(tmp_path / "adapters.safetensors"))
+    leaves = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight"}
+    named = {f"base_model.model.{n.rpartition('.')[0]}.{leaves[n.rpartition('.')[2]]}": a.T for n, a in arrays.items()}
+    (tmp_path / "adapters.safetensors").unlink()
+    mx.save_safetensors(str(tmp_path / "adapter_model.safetensors"), named)
+    settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": list(LORA_TARGETS)}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    assert "has no adapter on block 2" in refused(tmp_path, deeper)
+    load_adapter(tiny_model(), tmp_path)
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings | {"layers_to_transform": [0, 1]}))
+    load_adapter(deeper, tmp_path)
 
 
 @pytest.mark.parametrize(
