@@ -21,7 +21,10 @@ def fuse(
     device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
 ) -> None:
-    """Merge adapters into plain weights: a folder that sample, chat, sft and dpo take as --model, and mlx-lm loads.
+    """Merge adapters into plain weights: a folder that sample, chat, sft and dpo take as --model.
+
+    It has config.json and model.safetensors, from which mlx-lm and transformers load the model; the tokenizer in it is
+    mlxllm's own, which they cannot read: give them token ids, not text.
 
     A quantised base (QLoRA) is unpacked on the way, so that nothing that was trained is rounded away.
     """
