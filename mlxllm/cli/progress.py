@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TextIO
 
+from mlxllm.cli.run_view import after, rewards
 from mlxllm.cli.terminal import columns, fold, tell
 from mlxllm.runs import Event
 
@@ -104,8 +105,8 @@ class TrainingView:
         eta = (self._max_steps - event["step"]) * (self._seconds_a_step or 0.0)
         rate = event["tokens"] and event["tok_per_sec"]
         text = (
-            f"step {event['step']:,}/{self._max_steps:,}  loss {loss}{self._val}{_rewards(event)}  {rate:,.0f} tok/s  "
-            f"{event['footprint'] / 2**30:.2f} GiB  {_clock(eta)} left"
+            f"step {event['step']:,}/{self._max_steps:,}  loss {loss}{self._val}{after(rewards(event), '  ')}  "
+            f"{rate:,.0f} tok/s  {event['footprint'] / 2**30:.2f} GiB  {_clock(eta)} left"
         )
         if self._live:
             tell(f"\r\x1b[2K{text[: columns(self._stream) - 1]}", self._stream, end="")
@@ -129,7 +130,7 @@ class TrainingView:
             return
         per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
         said = "not finite" if loss is None else f"{loss:.4f}"
-        self.say(f"  validation at step {event['step']:,}: loss {said}{per_byte}{_rewards(event)}")
+        self.say(f"  validation at step {event['step']:,}: loss {said}{per_byte}{after(rewards(event), '  ')}")
 
     def _on_sample(self, event: Event) -> None:
         self._last_step_at = time.monotonic()
@@ -165,14 +166,6 @@ class TrainingView:
         if self._line_open:
             tell("", self._stream)
             self._line_open = False
-
-
-def _rewards(event: Event) -> str:
-    """How well preferences are told apart, where that is what is learned."""
-    accuracy, margin = event.get("rewards/accuracies"), event.get("rewards/margins")
-    if accuracy is None or margin is None:
-        return ""
-    return f"  pairs right {100 * accuracy:.0f} %, margin {margin:.2f}"
 
 
 def part_of(tokens: int, dataset_tokens: int, method: str = "pretrain") -> str:

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import typer
 
@@ -56,7 +57,7 @@ def details(run: RunSummary, checkpoints: Sequence[int]) -> list[tuple[str, str]
         ("folder", run.path),
         ("status", run.status),
         ("step", _steps(run)),
-        ("train loss", _number(run.train_loss, ".4f")),
+        ("train loss", _number(run.train_loss, ".4f") + after(rewards(run.rewards or {}))),
         ("val loss", _validation(val)),
         ("best val loss", _validation(best)),
         ("tokens", f"{run.tokens:,}" if run.tokens is not None else "-"),
@@ -101,7 +102,20 @@ def _validation(val: Mapping[str, float | None]) -> str:
         return "-"
     bits = val.get("bits_per_byte")
     more = f" ({bits:.4f} bits a byte)" if bits is not None else ""
-    return f"{loss:.4f}{more} at step {val.get('step') or 0:,.0f}"
+    return f"{loss:.4f}{more}{after(rewards(val))} at step {val.get('step') or 0:,.0f}"
+
+
+def rewards(numbers: Mapping[str, Any]) -> str:
+    """How well preferences are told apart, where that is what is learned; else nothing."""
+    accuracy, margin = numbers.get("rewards/accuracies"), numbers.get("rewards/margins")
+    if accuracy is None or margin is None:
+        return ""
+    return f"pairs right {100 * accuracy:.0f} %, margin {margin:.2f}"
+
+
+def after(words: str, gap: str = ", ") -> str:
+    """Words behind others, if there are any."""
+    return f"{gap}{words}" if words else ""
 
 
 def _steps(run: RunSummary) -> str:

@@ -83,7 +83,9 @@ def classify_exit(returncode: int | None, log_tail: str, state: RunState | None,
 
     # What the trainer itself wrote comes first: a crash on the way out does not undo a finished run.
     if status == "finished":
-        return ExitReport("finished", f"training finished{at}{told}", f"mlxllm sample --model {name} --prompt ...")
+        tuned = state is not None and state.about.get("method") in ("sft", "dpo")
+        use = f"chat --model {name}" if tuned else f"sample --model {name} --prompt ..."
+        return ExitReport("finished", f"training finished{at}{told}", f"mlxllm {use}")
     if status == "stopped" or code in (-signal.SIGINT, -signal.SIGTERM):
         return ExitReport("stopped", f"stopped as asked{at}", resume)
     if code == -signal.SIGHUP:

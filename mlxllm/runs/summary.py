@@ -120,9 +120,11 @@ class RunSummary:
     step: int = 0
     max_steps: int | None = None
     train_loss: float | None = None
-    """Nats a token, of the last update."""
+    """Of the last update: nats a token, or of a pair with preferences."""
+    rewards: Mapping[str, float | None] | None = None
+    """With preferences: the `rewards/...` of the last update."""
     val: Mapping[str, float | None] | None = None
-    """`step`, `loss` (nats a token) and `bits_per_byte` of the last validation."""
+    """`step`, `loss`, `bits_per_byte`, and with preferences `rewards/...`, of the last validation."""
     best_val: Mapping[str, float | None] | None = None
     tokens: int | None = None
     """Tokens trained on."""
@@ -178,6 +180,7 @@ def summarise(run: RunDirectory) -> RunSummary:
         step=step,
         max_steps=max_steps,
         train_loss=_number(train.get("loss")),
+        rewards={key: value for key, value in train.items() if key.startswith("rewards/")} or None,
         val=val or None,
         best_val=best or None,
         tokens=int(tokens) if tokens is not None else None,

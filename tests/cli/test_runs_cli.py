@@ -144,6 +144,22 @@ def test_a_damaged_run_does_not_hide_the_others(finished: RunDirectory, mlxllm_h
     ok("rm", "broken", "--yes")
 
 
+def test_show_preferences(mlxllm_home: Path) -> None:
+    run = RunDirectory.create(mlxllm_home / "runs" / "aligned")
+    with run.lock(), Recorder(run, step=0, max_steps=2, about={"method": "dpo"}) as recorder:
+        recorder.write("train", 2, loss=0.6, **{"rewards/accuracies": 0.75, "rewards/margins": 0.25})
+        recorder.write("val", 2, loss=0.65, bits_per_byte=None, **{"rewards/accuracies": 0.5, "rewards/margins": 0.125})
+        recorder.finish("finished")
+    lines = dict(line.split("  ", 1) for line in ok("show", "aligned").stdout.splitlines())
+    fields = {key.strip(): value.strip() for key, value in lines.items()}
+    assert fields["train loss"] == "0.6000, pairs right 75 %, margin 0.25"
+    assert fields["val loss"] == fields["best val loss"] == "0.6500, pairs right 50 %, margin 0.12 at step 2"
+    assert fields["next"] == "mlxllm chat --model aligned"
+    shown = ok_json("show", "aligned")
+    assert shown["val"]["rewards/accuracies"] == 0.5
+    assert shown["rewards"] == {"rewards/accuracies": 0.75, "rewards/margins": 0.25}
+
+
 def test_show(finished: RunDirectory) -> None:
     lines = dict(line.split("  ", 1) for line in ok("show", "done").stdout.splitlines())
     fields = {key.strip(): value.strip() for key, value in lines.items()}
