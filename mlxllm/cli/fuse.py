@@ -51,5 +51,6 @@ def fuse(
         print(json.dumps({"model": model, **told, "history": list(loaded.history)}))
         return
     use = "sample" if loaded.kind == "base" else "chat"
-    sampling.say(f"{merged:,} adapters merged into {count:,} weights ({size / 2**20:,.1f} MiB): {path}")
+    what = "1 adapter" if merged == 1 else f"{merged:,} adapters"
+    sampling.say(f"{what} merged into {count:,} weights ({size / 2**20:,.1f} MiB): {path}")
     sampling.say(f"try it: {program()} {use} --model {path if path.is_absolute() else f'./{path}'}")

@@ -143,7 +143,7 @@ def _conversations(
             (
                 "packing",
                 f"{counted(rows.texts, 'sequence')} in {counted(len(rows.inputs), 'row')} of {length:,} tokens, "
-                f"{100 * rows.padding:.1f} % padding; {rows.trained_tokens:,} tokens to learn",
+                f"{100 * rows.padding:.1f} % padding; {counted(rows.trained_tokens, 'token')} to learn",
             ),
         ],
     )
@@ -154,6 +154,7 @@ def _pairs(
 ) -> None:
     from mlxllm.conversation import pairs
     from mlxllm.conversation.opening import open_preferences
+    from mlxllm.conversation.report import counted
 
     opened = open_preferences([wanted.file])
     found = list(pairs(opened.train, chat_format, opened.report, max_seq_len=length + 1))
@@ -168,7 +169,9 @@ def _pairs(
     _print_legend()
     for pair in shown:
         sides = {"prompt": pair.prompt_ids, "chosen": pair.chosen_ids, "rejected": pair.rejected_ids}
-        print(f"\n--- {pair.where}: " + ", ".join(f"{name} {len(ids):,} tokens" for name, ids in sides.items()))
+        print(
+            f"\n--- {pair.where}: " + ", ".join(f"{name} {counted(len(ids), 'token')}" for name, ids in sides.items())
+        )
         for name, ids in sides.items():
             print(f"{name}:")
             _print(ids.tolist(), [name != "prompt"] * len(ids), words, wanted.tokens)
@@ -178,12 +181,14 @@ def _pairs(
 
 def _turns(example: "Example", length: int) -> str:
     """Tokens and trained tokens of each turn, as far as they fit."""
+    from mlxllm.conversation.report import counted
+
     told = []
     for turn in example.turns:
         end = min(turn.end, length + 1)
         if end > turn.start:
             trained = int(example.loss_mask[turn.start : end].sum())
-            told.append(f"{turn.role} {end - turn.start:,} tokens, {trained:,} trained")
+            told.append(f"{turn.role} {counted(end - turn.start, 'token')}, {trained:,} trained")
     return "; ".join(told)
 
 

@@ -100,7 +100,7 @@ def import_(
             known.add(stored.content)
             new.append(stored)
     if not report.read:
-        raise DataError(f"there are no records in {', '.join(files)}")
+        raise DataError(report.nothing_left("preferences"))
     if not report.used:
         raise DataError(f"none of {report.read:,} records in {', '.join(files)} can be stored: {report.reasons()}")
     store.add(*new)

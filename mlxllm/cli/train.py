@@ -195,8 +195,9 @@ def end(run: "RunDirectory", view: TrainingView, outcome: "Outcome") -> None:
     if outcome.status == "stopped":
         view.say(f"saved; go on with: {program()} resume {run.address}")
     elif view.nothing_to_do:
+        steps = "its only step" if view.last_step == 1 else f"all of its {view.last_step:,} steps"
         view.say(
-            f"run {run.name} is finished, with all of its {view.last_step:,} steps; train it for longer with "
+            f"run {run.name} is finished, with {steps}; train it for longer with "
             f"`{program()} resume {run.address} --minutes 10`, or with --max-steps and a number above that"
         )
     else:

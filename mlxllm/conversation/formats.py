@@ -105,7 +105,7 @@ def parse_messages(value: Any, key: str) -> tuple[Message, ...]:
         except ValueError:
             raise MalformedRecordError(f"{key!r} is a text, and should be a list of messages") from None
     if not isinstance(value, list):
-        raise MalformedRecordError(f"{key!r} is a {type(value).__name__}, and should be a list of messages")
+        raise MalformedRecordError(f"{key!r} is {kind_of(value)}, and should be a list of messages")
     return tuple(_message(item, f"{key}[{number}]") for number, item in enumerate(value))
 
 
@@ -132,7 +132,7 @@ def text_of(value: Any, key: str) -> str:
     if isinstance(value, list):
         value = "".join(_part(part, key) for part in value)
     if not isinstance(value, str):
-        raise MalformedRecordError(f"{key!r} is a {type(value).__name__}, and should be a text")
+        raise MalformedRecordError(f"{key!r} is {kind_of(value)}, and should be a text")
     if not value.isascii():
         try:
             value.encode()
@@ -143,6 +143,20 @@ def text_of(value: Any, key: str) -> str:
     return value
 
 
+def kind_of(value: Any) -> str:
+    """What a value of a record is, for a message: "a number", "a list"."""
+    kinds: dict[type, str] = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    return kinds.get(type(value), f"of the type {type(value).__name__}")
+
+
 def shown_keys(raw: Mapping[str, Any]) -> str:
     """The keys of a record, for a message."""
     keys = ", ".join(repr(key) for key in list(raw)[:8])
@@ -151,7 +165,7 @@ def shown_keys(raw: Mapping[str, Any]) -> str:
 
 def _message(item: Any, place: str) -> Message:
     if not isinstance(item, dict):
-        raise MalformedRecordError(f"{place} is a {type(item).__name__}, and should be an object with role and content")
+        raise MalformedRecordError(f"{place} is {kind_of(item)}, and should be an object with role and content")
     speaker = item.get("role", item.get("from"))
     if speaker is None:
         raise MalformedRecordError(

@@ -7,10 +7,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlxllm.conversation.formats import MalformedRecordError, UnknownFormatError, UnusableRecordError
+from mlxllm.conversation.formats import MalformedRecordError, UnknownFormatError, UnusableRecordError, kind_of
 from mlxllm.conversation.report import NO_RECORDS, Report
 from mlxllm.data.sources.base import Problems
-from mlxllm.data.sources.decoding import MOST_LINE_BYTES, byte_lines, decoded
+from mlxllm.data.sources.decoding import DAMAGED, MOST_LINE_BYTES, byte_lines, decoded
 from mlxllm.data.sources.files import DamagedFileError, read_chunks
 from mlxllm.errors import DataError
 
@@ -42,7 +42,7 @@ def parse_files(paths: list[Path], parse: Callable[[dict[str, Any], str], Parsed
             report.read += 1
             try:
                 if not isinstance(raw, dict):
-                    raise MalformedRecordError(f"it is {_kind(raw)}, and a record is a JSON object with keys")
+                    raise MalformedRecordError(f"it is {kind_of(raw)}, and a record is a JSON object with keys")
                 yield parse({key: value for key, value in raw.items() if value is not None}, where)
             except UnusableRecordError as error:
                 report.drop(error.reason, where, error.detail)
@@ -53,7 +53,7 @@ def parse_files(paths: list[Path], parse: Callable[[dict[str, Any], str], Parsed
                 report.drop("null where something should be", where, nulls)
             except MalformedRecordError as error:
                 raise DataError(f"{where}: {error}") from None
-        if empty:
+        if empty and not any(place.startswith(f"{path}: ") for place in report.problems.examples.get(DAMAGED, ())):
             report.note(NO_RECORDS, str(path))
 
 
@@ -68,7 +68,7 @@ def raw_records(path: Path, problems: Problems) -> Iterator[RawRecord]:
         if head.startswith(_PARQUET_MAGIC):
             yield from _parquet_rows(path)
         elif head.startswith(_UTF16_MARKS) or not _is_lines(head):
-            yield from _json_values(path, problems)
+            yield from _json_values(path)
         else:
             yield from _json_lines(path, problems)
     except OSError as error:
@@ -126,14 +126,19 @@ def _json_lines(path: Path, problems: Problems) -> Iterator[RawRecord]:
             raise DataError(f"{where}: the JSON of this line is nested too deep") from None
 
 
-def _json_values(path: Path, problems: Problems) -> Iterator[RawRecord]:
+def _json_values(path: Path) -> Iterator[RawRecord]:
     """A list of records, one record over several lines, or several of them behind each other."""
+    found = Problems()
     try:
-        text = "".join(decoded(path, problems)).replace("\r\n", "\n")
+        text = "".join(decoded(path, found)).replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: byte {error.start:,} is not {error.encoding} ({error.reason}); save the file as UTF-8"
         ) from None
+    if found.mended:  # what is left of a list has no end
+        raise DataError(
+            f"{found.examples[DAMAGED][0].rpartition('; ')[0]}; the file is damaged, fetch or write it again"
+        )
     reader = _Reader(text, path)
     while reader.more():
         if reader.take("["):
@@ -237,8 +242,3 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     return value
-
-
-def _kind(value: Any) -> str:
-    names = {list: "a JSON list", str: "a JSON string", bool: "a JSON boolean", type(None): "null"}
-    return names.get(type(value), f"a JSON {type(value).__name__}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlxllm.data.sources.base import Problems
+from mlxllm.data.sources.decoding import DAMAGED
 
 NO_RECORDS = "file without records"
 """The note about a file in which nothing stands."""
@@ -60,6 +61,10 @@ class Report:
 
     def nothing_left(self, things: str) -> str:
         """The message when there is no record to learn from; `things` are what was wanted, in the plural."""
+        damaged = self.problems.examples.get(DAMAGED, ())
+        if damaged and not self.read:
+            places = ", ".join(place.rpartition("; ")[0] for place in damaged)  # without how much was used: nothing
+            return f"no record can be read, for the file is damaged ({places}); fetch or write it again"
         if read := max(self.read, self.dropped):
             return f"none of {counted(read, 'record')} can be learned from: {self.reasons()}"
         files = self.problems.examples.get(NO_RECORDS, ())
@@ -70,6 +75,8 @@ class Report:
         where = f" ({places})" if places else ""
         if reason == NO_RECORDS:
             return f"{counted(count, 'file')} without records{where}"
+        if reason == DAMAGED:
+            return f"{counted(count, 'file')} damaged{where}"
         return f"{counted(count, 'record')} {verb}: {reason}{where}"
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mlxllm.conversation.formats import kind_of
 from mlxllm.conversation.template import ChatTemplate
 from mlxllm.errors import ModelError
 
@@ -45,7 +46,7 @@ def load_chat_template(
     if source is None:
         return None
     if not isinstance(source, str):
-        raise ModelError(f"{place} is damaged: its chat template is a {type(source).__name__}, and should be a text")
+        raise ModelError(f"{place} is damaged: its chat template is {kind_of(source)}, and should be a text")
     tokens = {name: token for name in _TOKENS if (token := _spelling(config.get(name))) is not None}
     name = f"the chat template of {folder.name}"
     return ChatTemplate(source, variables={**tokens, **(variables or {})}, now=now, name=name)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mlxllm.config import RunConfig
+from mlxllm.conversation.report import counted
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, DataError, RunError
 from mlxllm.estimate import estimate
@@ -66,7 +67,7 @@ def check_extension(run: RunDirectory, max_steps: int, option: str) -> None:
     reached = max((c.step for c in list_checkpoints(run.path)), default=0)
     if max_steps <= reached:
         raise ConfigError(
-            f"run {run.name!r} has {reached:,} steps already, and {option} would end it at step {max_steps:,}; "
+            f"run {run.name!r} has {counted(reached, 'step')} already, and {option} would end it at step {max_steps:,}; "
             f"that is no extension, use more"
         )
 

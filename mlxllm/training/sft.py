@@ -51,7 +51,7 @@ class SftData:
         held = f"; {val.texts:,} held out" if val is not None else ""
         return (
             f"{counted(rows.texts, 'conversation')} in {counted(len(rows.inputs), 'row')} of {rows.inputs.shape[1]:,} "
-            f"tokens, {100 * rows.padding:.1f} % padding; {rows.trained_tokens:,} tokens to learn{held}"
+            f"tokens, {100 * rows.padding:.1f} % padding; {counted(rows.trained_tokens, 'token')} to learn{held}"
         )
 
 

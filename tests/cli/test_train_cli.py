@@ -90,6 +90,8 @@ def test_a_finished_run_says_how_to_extend_it(data: Path, mlxllm_home: Path) -> 
     assert "resume mine --minutes 10`, or with --max-steps" in told
     events = json_lines(succeeded(call("resume", "mine", "--json")).stdout)
     assert [e["kind"] for e in events] == ["run_started", "val", "checkpoint_saved", "run_finished"]
+    succeeded(call("train", *SHORT, "--data", data, "--max-steps", 1, "--run", "one"))
+    assert "run one is finished, with its only step; train" in succeeded(call("resume", "one")).stderr
 
 
 def test_plain_output_has_no_control_codes(data: Path, tmp_path: Path) -> None:

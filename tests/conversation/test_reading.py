@@ -110,8 +110,8 @@ BAD = {
         ":1: the line is not JSON (Expecting value at character 1); it begins 'Once",
     ),
     "unknown keys": (LINES[0] + '\n\n{"question": "x"}', ":3: no known format has the keys 'question'; known are"),
-    "not an object": (LINES[0] + "\n5\n", ":2: it is a JSON int, and a record is a JSON object"),
-    "a list of texts": ('["a", "b"]', ":1: it is a JSON string, and a record is a JSON object"),
+    "not an object": (LINES[0] + "\n5\n", ":2: it is a number, and a record is a JSON object"),
+    "a list of texts": ('["a", "b"]', ":1: it is a text, and a record is a JSON object"),
     "an open list": (
         "[\n" + LINES[0] + ",\n" + LINES[1],
         ":3: the file is not JSON from here on (',' or ']' is missing)",
@@ -151,7 +151,27 @@ def test_damaged_files(tmp_path):
     path.write_bytes(gzip.compress(many.encode())[:-2000])
     report = Report()
     assert 0 < len(list(read_conversations([path], report))) < 3000
-    assert "damaged file" in report.problems.mended
+    assert any(
+        sentence.startswith(f"1 file damaged ({path}: gzip data ends early; ") for sentence in report.sentences()
+    )
+    whole = gzip.compress(many.encode())
+    for damaged, what in (
+        (whole[:2] + b"nonsense", "corrupt"),
+        (whole[:20], "ends early"),
+        (whole[:10] + b"\xff" * 9, "corrupt"),
+    ):
+        path.write_bytes(damaged)
+        report = Report()
+        assert list(read_conversations([path], report)) == []
+        said = report.nothing_left("conversations")
+        assert said.startswith(f"no record can be read, for the file is damaged ({path}: gzip data ")
+        assert f"{what}" in said
+        assert "without records" not in " ".join(report.sentences())
+    path.write_bytes(gzip.compress(json.dumps([{"text": f"{i * 7919}"} for i in range(999)]).encode())[:-99])
+    with pytest.raises(
+        DataError, match=r"bad.parquet: gzip data ends early; the file is damaged, fetch or write it again"
+    ):
+        read(path)
     path.write_bytes(b"")
     report = Report()
     assert list(read_conversations([path], report)) == []

@@ -48,7 +48,7 @@ def test_named_templates(tmp_path):
     [
         ({"tokenizer_config": "{"}, "cannot read"),
         ({"tokenizer_config": "[]"}, "is damaged: it holds a JSON list"),
-        ({"tokenizer_config": {"chat_template": 5}}, "its chat template is a int, and should be a text"),
+        ({"tokenizer_config": {"chat_template": 5}}, "its chat template is a number, and should be a text"),
         ({"chat_template": "{% if %}"}, "is not a Jinja template: line 1"),
         ({"chat_template": "{{ ''.__class__.__mro__ }}"}, "is stopped: it reaches for '__class__' of a str"),
         (

@@ -9,6 +9,8 @@ from mlxllm.data.sources.files import DamagedFileError, read_chunks
 
 BLOCK_CHARS = 1 << 18
 """A line longer than this is handed on in parts."""
+DAMAGED = "damaged file"
+"""The note about a file whose compressed data is cut off or corrupt."""
 MOST_LINE_BYTES = 128 << 20
 """Of a line of records only this much is kept in memory."""
 _UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -45,7 +47,7 @@ def decoded(path: Path, problems: Problems) -> Iterator[str]:
                 yield text
     except DamagedFileError as error:
         # What came before the damage is whole, except for a character that it cut in two.
-        problems.mend("damaged file", str(path), f"{error}; used up to byte {position:,} of the unpacked text")
+        problems.mend(DAMAGED, str(path), f"{error}; used up to byte {position:,} of the unpacked text")
         return
     if decoder is not None:
         pending = len(decoder.getstate()[0])
@@ -105,7 +107,7 @@ def byte_lines(path: Path, problems: Problems) -> Iterator[tuple[int, bytes]]:
                 number += 1
             _grown(line, rest)
     except DamagedFileError as error:
-        problems.mend("damaged file", str(path), f"{error}; used up to line {number - 1:,}")
+        problems.mend(DAMAGED, str(path), f"{error}; used up to line {number - 1:,}")
         if line:
             problems.drop("cut-off line", f"{path}:{number}")
         return
