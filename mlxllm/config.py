@@ -150,7 +150,7 @@ class DataConfig(Section):
     val_split: float = Field(0.0, ge=0, lt=1)
     """Fine-tuning: the share of `records` that is held out where `val_records` names none."""
     train_on: Literal["assistant", "last", "all", "completion"] = "assistant"
-    """sft: which tokens are learned: every answer, the last one, all tokens, or all behind the prompt."""
+    """sft: which tokens are learned: every answer, the last one, all tokens, or the answers behind the prompt."""
 
 
 class TrainConfig(Section):

@@ -45,7 +45,8 @@ TrainOn = Annotated[
     setting(
         "data.train_on",
         "NAME",
-        "Which tokens are learned: every answer, the last one, all tokens, or all behind the prompt.",
+        "Which tokens are learned: every answer, the last one, all tokens, or the answers behind the prompt with all that "
+        "the template closes them with.",
     ),
 ]
 Epochs = Annotated[float | None, setting("train.epochs", "X", "How many times to go through the records.")]

@@ -19,8 +19,9 @@ from mlxllm.conversation.template import TemplateRefusalError
 from mlxllm.errors import ConfigError, DataError
 
 TrainOn = Literal["assistant", "last", "all", "completion"]
-"""`assistant`: every answer. `last`: the last answer. `all`: every token. `completion`: all that follows the
-prompt, which ends before the last answer, or where a record with `prompt` and `completion` says."""
+"""`assistant`: every answer. `last`: the last answer. `all`: every token. `completion`: every
+answer behind the prompt with all that the template closes it with; the prompt ends before the last answer, or where a
+record with `prompt` and `completion` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +133,16 @@ def _trained(record: Conversation, sequences: list[Pieces], train_on: TrainOn) -
         learned = [message.trained for message in record.messages]
         return [[piece.answer and learned[piece.message] for piece in pieces] for pieces in sequences]
     boundary = last if record.prompt_messages is None else record.prompt_messages
-    if len(sequences) > 1:  # one answer a sequence: what follows its prompt is the answer
-        return [_from_answer(pieces, boundary) for pieces in sequences]
-    return [_from_answer(sequences[0], boundary)]
+    return [_completions(pieces, boundary) for pieces in sequences]
 
 
-def _from_answer(pieces: Pieces, boundary: int) -> list[bool]:
-    """Everything from the first answer on that is not part of the prompt."""
-    begun = False
+def _completions(pieces: Pieces, boundary: int) -> list[bool]:
+    """Every answer behind the prompt and what the template closes it with; neither headers nor what others say."""
+    answer = -1
     trained = []
     for piece in pieces:
-        begun = begun or (piece.answer and piece.message >= boundary >= 0)
-        trained.append(begun)
+        answer = piece.message if piece.answer else answer
+        trained.append(piece.message == answer >= boundary >= 0)
     return trained
 
 

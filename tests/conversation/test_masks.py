@@ -20,7 +20,7 @@ from mlxllm.conversation import (
     fingerprint_of,
 )
 from mlxllm.errors import ConfigError, DataError
-from mlxllm.tokenizer import SPECIAL_TOKENS, Tokenizer, train_tokenizer
+from mlxllm.tokenizer import Tokenizer, train_tokenizer
 from tests.conversation.strategies import any_messages, plain, spelled, turns
 
 BYTES = train_tokenizer("byte", [])
@@ -87,9 +87,16 @@ def test_train_on(train_on, text):
 def test_a_completion_begins_where_the_record_says():
     record = Conversation(TALK.messages, prompt_messages=2)
     (example,) = encode_record(record, FORMAT, "completion")
-    assert trained(example) == "A1<|end|><|user|>Q2<|end|><|assistant|>A2<|end|>"
+    assert trained(example) == "A1<|end|>A2<|end|>", "neither the user's turn nor a header"
     (example,) = encode_record(record, FORMAT, "last")
     assert trained(example) == "A2<|end|>"
+
+
+def test_a_turn_behind_the_last_answer_is_not_part_of_the_completion():
+    trailing = (*TALK.messages, Message("user", "Thanks"))
+    for prompt_messages in (None, 2):
+        (example,) = encode_record(Conversation(trailing, prompt_messages=prompt_messages), FORMAT, "completion")
+        assert trained(example) == ("A2<|end|>" if prompt_messages is None else "A1<|end|>A2<|end|>")
 
 
 def test_turns_of_weight_zero_are_read_and_not_learned():
@@ -161,30 +168,10 @@ def test_last_and_completion_of_a_dialogue(messages):
         assert (completion.loss_mask == last.loss_mask).all()
 
 
-class WithSpecials:
-    """Our own tokenizer as a loaded tokenizer.json would behave."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self.fingerprint, self.special_ids = tokenizer.fingerprint, tokenizer.special_ids
-        self.encode, self.decode = tokenizer.encode, tokenizer.decode
-
-    def encode_with_specials(self, text: str) -> list[int]:
-        ids: list[int] = []
-        while text:
-            found = [(text.find(token), token) for token in SPECIAL_TOKENS if token in text]
-            at, token = min(found, default=(len(text), ""))
-            ids += self._tokenizer.encode(text[:at])
-            if token:
-                ids.append(self.special_ids[token])
-            text = text[at + len(token) :]
-        return ids
-
-
 @given(turns(plain.filter(lambda text: "<|" not in text)))
 def test_our_template_as_exports_carry_it_gives_the_same(own_tokenizer, messages):
     own = OwnFormat(own_tokenizer)
-    exported = TemplateFormat(ChatTemplate(OWN_TEMPLATE), WithSpecials(own_tokenizer), stop_ids=own.stop_ids)
+    exported = TemplateFormat(ChatTemplate(OWN_TEMPLATE), own_tokenizer, stop_ids=own.stop_ids)
     assert exported.stop_ids == own.stop_ids
     assert exported.generation_prompt(messages) == own.generation_prompt(messages)
     ours = encode_record(Conversation(tuple(messages)), own)

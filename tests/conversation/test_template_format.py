@@ -78,6 +78,9 @@ def test_a_completion_is_all_that_the_template_writes(byte_level_tokenizer):
     assert trained(example, byte_level_tokenizer) == "A2<|end|>\n</s>"
     answer = chat_format.completion(TALK[:3], TALK[3:])
     assert byte_level_tokenizer.decode(answer) == "A2<|end|>\n</s>"
+    behind = Conversation((*TALK, Message("user", "Thanks")))
+    (example,) = encode_record(behind, chat_format, "completion")
+    assert trained(example, byte_level_tokenizer) == "A2<|end|>", "not the turn that comes after it"
     (whole,) = encode_record(Conversation(TALK), chat_format, "all")
     assert whole.trained_tokens == len(whole.token_ids) - 1
 
