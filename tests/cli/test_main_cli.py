@@ -76,7 +76,7 @@ def test_help_pages_fit_the_terminal_and_name_no_types(width: int, monkeypatch: 
         page = process.stdout
         assert max(map(len, page.splitlines())) <= min(width, 100), words
         assert [
-            odd for odd in ("╭", "<int", "<float", "<str", "<path", "{", "range", "default: (") if odd in page
+            odd for odd in ("╭", "<int", "<float", "<str", "<path", "{", "}", "range", "default: (") if odd in page
         ] == []
         assert "--help" in page
 
