@@ -70,7 +70,8 @@ class OwnFormat(ChatFormat):
         pieces = []
         for number, message in enumerate(messages):
             if tools or message.extra.get("tool_calls"):
-                raise UnusableRecordError("tools, which our own models have no tokens for")
+                what = "the record offers tools" if tools else f"messages[{number}] calls a tool"
+                raise UnusableRecordError("tools, which our own models have no tokens for", what)
             ids = [*self._tokenizer.encode(message.content), self._end]
             pieces.append(Piece([self._headers[message.role]], message.role, message=number))
             pieces.append(Piece(ids, message.role, message.role == "assistant", number))

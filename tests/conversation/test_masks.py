@@ -193,7 +193,7 @@ def test_what_cannot_be_trained_on_is_counted():
     assert report.sentences() == [
         "3 records left out: nothing to train on (f:2: the answer is empty; f:3: nobody answers: it has user; "
         "f:5: the text is empty)",
-        "1 record left out: tools, which our own models have no tokens for (f:4)",
+        "1 record left out: tools, which our own models have no tokens for (f:4: the record offers tools)",
     ]
 
 
