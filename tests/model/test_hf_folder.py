@@ -144,7 +144,7 @@ MISMATCHES: dict[str, tuple[Callable[[Path], Any], type[UserError], str]] = {
     "other blocks": (
         lambda a: save_adapter(adapted(tiny_model(num_hidden_layers=3), LoraConfig(rank=4)), a),
         ModelError,
-        r"has an adapter on model.layers.2.*was it made for another one",
+        r"says that the last 3 blocks have adapters, and this model has 2; it was made for",
     ),
     "cut off": (
         lambda a: (a / "adapters.safetensors").write_bytes((a / "adapters.safetensors").read_bytes()[:-100]),
