@@ -3,7 +3,7 @@
 import glob
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,6 +34,8 @@ _FEWEST_TOKENS = {"train": 33, "val": 2}
 _BEGINNING = re.compile(r"\S+(?:[ \t]+\S+){0,3}")
 _BEGINNING_CHARS = 40
 _CHAR_VOCABULARY = 330
+_TOKENIZER_CHARS = 3_000_000
+"""Of a longer text the beginning says which pieces are frequent."""
 _COUNTED_CHARS = 4_000_000
 """The length of a longer text is guessed from the size of its files."""
 
@@ -68,7 +70,7 @@ def find_corpus(corpus: str, seconds: float, answers: bool = False) -> Corpus:
     """
     if corpus == "stories":
         # About as many stories as can be read once or twice in the time, on a laptop's CPU.
-        count = int(min(200_000, max(3000, (60 if answers else 45) * seconds)))
+        count = int(min(200_000, max(3000, 45 * seconds)))
         # The shorter the time, the smaller the world: with all its plots, minutes are enough for sentences only.
         plots = 8 if seconds < 400 else 16 if seconds < 1200 else 0
         asked = ",questions=1" if answers else ""
@@ -135,7 +137,9 @@ def make_dataset(name: str, corpus: str, recipe: Corpus, view: TrainingView) -> 
     if not source.single_text and sum(1 for _ in islice(source.documents(), FEW_DOCUMENTS)) < FEW_DOCUMENTS:
         source = ByPosition(source)
     texts = training_texts([source], recipe.val_split)
-    vocab_size = recipe.vocab_size if recipe.tokenizer == "bpe" else None
+    vocab_size = None
+    if recipe.tokenizer == "bpe":
+        vocab_size, texts = recipe.vocab_size, _first(texts, _TOKENIZER_CHARS)
     tokenizer = train_tokenizer(recipe.tokenizer, texts, vocab_size=vocab_size)
     manifest = build_dataset(directory, [(source, 1.0)], tokenizer, val_split=recipe.val_split)
     for split, fewest in _FEWEST_TOKENS.items():
@@ -153,6 +157,15 @@ def make_dataset(name: str, corpus: str, recipe: Corpus, view: TrainingView) -> 
         f"{manifest.train.tokens:,} tokens to learn from, {manifest.val.tokens:,} held out"
     )
     return TokenDataset.open(directory)
+
+
+def _first(texts: Iterable[str], chars: int) -> Iterator[str]:
+    """The first of them, until there are so many characters."""
+    for text in texts:
+        yield text
+        chars -= len(text)
+        if chars <= 0:
+            return
 
 
 def _texts(number: int) -> str:

@@ -141,7 +141,7 @@ def _run(
     from mlxllm.runtime import select_device  # MLX begins to load here
     from mlxllm.training.kernels import KernelsAhead
     from mlxllm.training.sizing import TextSize, choose, measured_flops
-    from mlxllm.training.stages import BASE_SHARE
+    from mlxllm.training.stages import BASE_SHARE, SIZING_SHARE
 
     select_device(device)
     parts = 6 if answers else 4
@@ -153,7 +153,7 @@ def _run(
     view.say(f"1/{parts}  measuring this machine")
     guess = TextSize(recipe.vocab_size, recipe.tokens)
     for_base = BASE_SHARE * seconds if answers else seconds - _PARTING_SECONDS
-    flops = measured_flops(guess) * for_base
+    flops = measured_flops(guess) * (SIZING_SHARE * seconds if answers else for_base)
     ahead = KernelsAhead(choose(guess, flops, name, recipe.prompt, seed))
     directory = RunDirectory(path)
     dataset = None

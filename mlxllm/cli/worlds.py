@@ -19,8 +19,8 @@ Record = Mapping[str, object]
 Ask = Callable[[Sequence[str]], str]
 """The answer to the last of the user's turns; the model's own answers stand between them."""
 
-_EXAM_QUESTIONS, _EXAM_STORIES = 100, 40
-_LESSONS_A_PAGE = 4
+_EXAM_QUESTIONS, _EXAM_STORIES = 100, 80
+_LESSONS_A_PAGE, _SHORT_PAGES_A_LESSON = 4, 2
 _TRIED_WISHES, _TRIED_ANIMALS, _TRIED_NAMES = 5, 4, 12
 
 
@@ -72,11 +72,17 @@ class StoryWorld:
         self._plots = plots
 
     def lessons(self, count: int) -> Iterable[Record]:
-        """See `World`; between the conversations stand pages of the reading book, so that it is not forgotten."""
-        from mlxllm.data.sources.stories.lessons import FIRST_STORY, lessons, page
+        """See `World`; between the conversations stand pages of the reading book, so that it is not forgotten.
 
+        Most of them are the short ones: where only one word answers, looking for it is soon learned, and in the rows they
+        fill what long conversations leave empty.
+        """
+        from mlxllm.data.sources.stories.lessons import FIRST_STORY, lessons, page, short_pages
+
+        short = short_pages(FIRST_STORY["sft"], plots=self._plots)
         for number, lesson in enumerate(lessons(count, plots=self._plots)):
             yield lesson.record()
+            yield from ({"text": text} for text in islice(short, _SHORT_PAGES_A_LESSON))
             if number % _LESSONS_A_PAGE == 0:
                 yield {"text": page(0, FIRST_STORY["sft"] + number, self._plots)}
 

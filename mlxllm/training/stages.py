@@ -5,16 +5,19 @@ from pathlib import Path
 
 from mlxllm.config import DataConfig, DpoConfig, RunConfig, SampleConfig, TrainConfig
 
-BASE_SHARE, SFT_SHARE = 0.52, 0.89
+BASE_SHARE, SFT_SHARE = 0.4, 0.92
 """When pre-training and then `sft` are over, as shares of the time for all: a model has to read before it can answer,
-and answering takes more time to learn than to prefer one ending to another."""
+answering takes longer to learn, and preferring one ending to another is learned in seconds."""
+
+SIZING_SHARE = 0.5
+"""The share of the time whose operations the model has to be small enough for; see `sizing.choose`."""
 
 LEAST_SHARE = 0.06
 """What a stage gets at least, though all of it takes longer then: a stage before it may have been slowed down."""
 
-LESSONS_PER_SECOND = 50
+LESSONS_PER_SECOND = 25
 """Conversations for each second of `sft`: about what a laptop's CPU reads in it."""
-PAIRS_PER_SECOND = 16
+PAIRS_PER_SECOND = 10
 """The same of pairs and `dpo`."""
 _HELD_OUT = 0.02
 
@@ -41,11 +44,11 @@ def sft_recipe(records: Sequence[Path], base: RunConfig, prompt: str) -> RunConf
 def dpo_recipe(records: Sequence[Path], base: RunConfig, prompt: str) -> RunConfig:
     """Preference optimisation of the model after `sft_recipe`; see there for the arguments.
 
-    Some of the chosen answers' likelihood is learned as well (`sft_weight`): with the preference alone a small model
-    that moves this fast makes both answers unlikely, and what it writes instead makes no sense.
+    The chosen answers' likelihood is learned as well (`sft_weight`): with the preference alone a small model that moves
+    this fast makes both answers unlikely, and what it writes instead makes no sense.
     """
     recipe = sft_recipe(records, base, prompt)
-    preference = DpoConfig(beta=0.1, sft_weight=0.5)
+    preference = DpoConfig(beta=0.3, sft_weight=1.0)
     return recipe.model_copy(update={"method": "dpo", "dpo": preference}).with_values(
         train={"learning_rate": 5e-4, "muon_learning_rate": 1e-3}
     )

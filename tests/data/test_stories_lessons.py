@@ -19,6 +19,7 @@ from mlxllm.data.sources.stories.lessons import (
     lessons,
     page,
     pairs,
+    short_pages,
     synopsis,
     unseen_pairs,
     unseen_questions,
@@ -154,6 +155,22 @@ def test_a_page_answers_its_questions_and_keeps_its_title() -> None:
             assert title.startswith(("Tell me", "Please tell me", "Can you", "I want", "Write"))
             assert len(told) < len(story.text)
     assert all(number > 80 for number in kinds.values()), kinds
+
+
+def test_short_pages_are_a_few_sentences_with_a_question_or_a_request() -> None:
+    pages = list(islice(short_pages(500, 7, PLOTS), 200))
+    assert pages == list(islice(short_pages(500, 7, PLOTS), 200))
+    assert sum(len(text.split()) for text in pages) < 45 * len(pages)
+    known = {q.text: q for index in range(500, 710) for q in questions(in_world(7, index, PLOTS))}
+    asked = 0
+    for text, first, *more in (short.split("\n") for short in pages):
+        if first in known:
+            asked += 1
+            assert all(question in known for question in more[1::2])
+        else:
+            assert not more, "a request, and what fulfils it"
+            assert text.startswith(("Tell me", "Please tell me", "Can you", "I want", "Write"))
+    assert 80 < asked < 160
 
 
 def test_a_synopsis_has_every_word_that_is_asked_for() -> None:

@@ -8,6 +8,7 @@ are kept apart as well: an eighth of all sets of asked-for words occurs in exami
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count as count_from
 from typing import Literal
 
 from mlxllm.data.sources.stories import SIMPLEST_PLOTS, Ending, Story, tell
@@ -106,13 +107,8 @@ def page(seed: int, index: int, plots: int = 0) -> str:
     here: it is plain text for pre-training, a line each.
     """
     rng, story = Rng(seed, index, 6), in_world(seed, index, plots)
-    if rng.chance(_EXCERPTS):
-        if rng.chance(_SYNOPSES) and (told := synopsis(story, rng)) is not None:
-            return told
-        if (found := excerpt(story, rng)) is not None:
-            return "\n".join(
-                [found[0], *(line for question in found[1] for line in (question.text, question.sentence))]
-            )
+    if rng.chance(_EXCERPTS) and (short := _short_page(story, rng)) is not None:
+        return short
     lines = [story.text]
     request = wish(story, rng)
     if request is not None and rng.chance(_TITLED):
@@ -124,6 +120,23 @@ def page(seed: int, index: int, plots: int = 0) -> str:
             del lines[-2:]
             break
     return "\n".join(lines)
+
+
+def short_pages(first: int, seed: int = 0, plots: int = 0) -> Iterator[str]:
+    """The short ones of such pages without end, of the stories from number `first` on."""
+    for index in count_from(first):
+        rng = Rng(seed, index, 7)
+        if (short := _short_page(in_world(seed, index, plots), rng)) is not None:
+            yield short
+
+
+def _short_page(story: Story, rng: Rng) -> str | None:
+    if rng.chance(_SYNOPSES) and (told := synopsis(story, rng)) is not None:
+        return told
+    found = excerpt(story, rng)
+    if found is None:
+        return None
+    return "\n".join([found[0], *(line for question in found[1] for line in (question.text, question.sentence))])
 
 
 def synopsis(story: Story, rng: Rng) -> str | None:
