@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # heavy modules are imported by the command
 TEMPERATURE = 0.5
 """Of what a small model writes: at 1 it loses the thread."""
 BITS = "bits_per_byte"
-_SHOWN_TOKENS = 150
+_SHOWN_TOKENS = 230
 _FEWEST_RECORDS = 200
 _SCORED_BATCHES = 4
 _LEAVING_SECONDS = 4.0
