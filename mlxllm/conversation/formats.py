@@ -37,11 +37,12 @@ class UnusableRecordError(Exception):
 
 
 def parse_conversation(raw: Mapping[str, Any], where: str) -> Record:
-    """The conversation or text of a raw record.
+    """The conversation or text of a raw record; a null is as if its key were not there.
 
     Raises:
         MalformedRecordError: no format has these keys, or a value is of the wrong kind.
     """
+    raw = {key: value for key, value in raw.items() if value is not None}
     if "chosen" in raw and "rejected" in raw and not ("instruction" in raw and "output" in raw):
         raise MalformedRecordError(
             f"this is a preference ({shown_keys(raw)}), not a conversation; `mlxllm dpo` learns from those"
@@ -90,6 +91,8 @@ def parse_side(value: Any, key: str, role: Role) -> tuple[Message, ...]:
     """A text, one message or a list of messages; a text is what `role` says."""
     if isinstance(value, str):
         return (Message(role, text_of(value, key)),)
+    if not isinstance(value, dict | list):
+        raise MalformedRecordError(f"{key!r} is {kind_of(value)}, and should be a text or a list of messages")
     return parse_messages([value] if isinstance(value, dict) else value, key)
 
 

@@ -127,22 +127,21 @@ def _trained(record: Conversation, sequences: list[Pieces], train_on: TrainOn) -
         return [[True] * len(pieces) for pieces in sequences]
     answers = [piece.message for pieces in sequences for piece in pieces if piece.answer]
     last = max(answers, default=-1)
-    if train_on == "last":
-        return [[piece.answer and piece.message == last for piece in pieces] for pieces in sequences]
-    if train_on == "assistant":
-        learned = [message.trained for message in record.messages]
-        return [[piece.answer and learned[piece.message] for piece in pieces] for pieces in sequences]
-    boundary = last if record.prompt_messages is None else record.prompt_messages
-    return [_completions(pieces, boundary) for pieces in sequences]
+    learned = [message.trained for message in record.messages]
+    if train_on == "completion":
+        boundary = last if record.prompt_messages is None else record.prompt_messages
+        return [_completions(pieces, boundary, learned) for pieces in sequences]
+    first = last if train_on == "last" else 0
+    return [[p.answer and p.message >= first and learned[p.message] for p in pieces] for pieces in sequences]
 
 
-def _completions(pieces: Pieces, boundary: int) -> list[bool]:
+def _completions(pieces: Pieces, boundary: int, learned: list[bool]) -> list[bool]:
     """Every answer behind the prompt and what the template closes it with; neither headers nor what others say."""
     answer = -1
     trained = []
     for piece in pieces:
         answer = piece.message if piece.answer else answer
-        trained.append(piece.message == answer >= boundary >= 0)
+        trained.append(piece.message == answer >= boundary >= 0 and learned[answer])
     return trained
 
 

@@ -33,16 +33,21 @@ _SCORES = (
     ("chosen-rating", "rejected-rating"),
 )
 
+_PROMPTS = frozenset(("question", "input", "query", "messages", "context", "system"))
+"""Keys under which other sets have what was asked."""
+
 Messages = tuple[Message, ...]
 
 
 def parse_preference(raw: Mapping[str, Any], where: str) -> Preference:
-    """The preference of a raw record.
+    """The preference of a raw record; a null is as if its key were not there, but for `prompt`.
 
     Raises:
         MalformedRecordError: no format has these keys, or a value is of the wrong kind.
-        UnusableRecordError: the two sides do not answer the same prompt.
+        UnusableRecordError: the two sides do not answer the same prompt, or there is none.
     """
+    no_prompt = raw.get("prompt", "") is None
+    raw = {key: value for key, value in raw.items() if value is not None}
     if "chosen" not in raw or "rejected" not in raw:
         if _is_conversation(raw, where):
             raise MalformedRecordError(
@@ -59,11 +64,18 @@ def parse_preference(raw: Mapping[str, Any], where: str) -> Preference:
         prompt = alpaca_prompt(raw)
         sides = _answers(chosen, rejected)
     elif "prompt" in raw and not _begins_with_prompt(chosen):
-        prompt = (*system_message(raw), *parse_side(raw["prompt"], "prompt", "user"))
+        prompt = (*system_message(raw), *_prompt(raw["prompt"]))
         sides = _answers(chosen, rejected)
     elif isinstance(chosen, str) and isinstance(rejected, str):
         both = text_of(chosen, "chosen"), text_of(rejected, "rejected")
-        prompt, *sides = _transcripts(*both) if all(map(_is_transcript, both)) else _common_text(*both)
+        if all(map(_is_transcript, both)):
+            prompt, *sides = _transcripts(*both)
+        elif no_prompt:
+            raise UnusableRecordError("null where something should be", "'prompt'")
+        elif _PROMPTS & raw.keys():  # the words that both sides begin with are not what was asked
+            raise UnknownFormatError(f"no known preference format has {shown_keys(raw)}; known are {KNOWN}")
+        else:
+            prompt, *sides = _common_text(*both)
     else:
         prompt, *sides = _common_turns(parse_messages(chosen, "chosen"), parse_messages(rejected, "rejected"))
     return Preference(prompt, sides[0], sides[1], parse_tools(raw), _is_tied(raw), where)
@@ -77,6 +89,16 @@ def _is_conversation(raw: Mapping[str, Any], where: str) -> bool:
     except UnusableRecordError:
         pass
     return True
+
+
+def _prompt(value: Any) -> Messages:
+    """What was asked; nothing where it is an empty text."""
+    if isinstance(value, str):
+        if not value.strip():
+            return ()
+        if _is_transcript(value) and value.rstrip().endswith("Assistant:"):
+            return _split_transcript(value)[0]
+    return parse_side(value, "prompt", "user")
 
 
 def _answers(chosen: Any, rejected: Any) -> list[Messages]:

@@ -43,7 +43,7 @@ def parse_files(paths: list[Path], parse: Callable[[dict[str, Any], str], Parsed
             try:
                 if not isinstance(raw, dict):
                     raise MalformedRecordError(f"it is {kind_of(raw)}, and a record is a JSON object with keys")
-                yield parse({key: value for key, value in raw.items() if value is not None}, where)
+                yield parse(raw, where)
             except UnusableRecordError as error:
                 report.drop(error.reason, where, error.detail)
             except UnknownFormatError as error:
@@ -218,7 +218,7 @@ def _parquet_rows(path: Path) -> Iterator[RawRecord]:
         with pyarrow.parquet.ParquetFile(path) as file:
             batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE))
             for number, row in enumerate(chain.from_iterable(batches)):
-                yield f"{path}: row {number}", _without_nulls(row)
+                yield f"{path}: row {number}", {key: _without_nulls(value) for key, value in row.items()}
     except pyarrow.ArrowException as error:
         what = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{path} is damaged: {what}; fetch or write it again") from None
@@ -236,7 +236,7 @@ def _list_key(value: Any) -> str | None:
 
 
 def _without_nulls(value: Any) -> Any:
-    """A column or field that a row does not have is null in parquet, to any depth; templates take that for a value."""
+    """A field that a value does not have is null in parquet, to any depth; templates take that for a value."""
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):

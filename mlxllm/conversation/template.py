@@ -49,7 +49,7 @@ class ChatTemplate:
         """
         self.source = source
         self.variables: dict[str, Any] = dict(variables or {})
-        self._name = name
+        self.name = name
         self._now = now or datetime.now()
         self._uses_date = "strftime_now" in source
         if len(source) > MOST_SOURCE:
@@ -119,11 +119,11 @@ class ChatTemplate:
                 raise self._unsafe(error) from None
             except JinjaError as error:
                 raise TemplateRefusalError(
-                    f"{self._name} does not take this conversation: {_first_line(error)}"
+                    f"{self.name} does not take this conversation: {_first_line(error)}"
                 ) from None
             except Exception as error:  # a template is a program of somebody else: it may raise anything
                 raise TemplateRefusalError(
-                    f"{self._name} fails on this conversation: {type(error).__name__}: {_first_line(error)}"
+                    f"{self.name} fails on this conversation: {type(error).__name__}: {_first_line(error)}"
                 ) from None
 
     def _wants_parts(self) -> bool:
@@ -141,7 +141,7 @@ class ChatTemplate:
 
     def _unsafe(self, error: Exception) -> ModelError:
         what = _first_line(error) or "it needs too much memory"
-        return ModelError(f"{self._name} is stopped: {what}; use the template of a model that you trust")
+        return ModelError(f"{self.name} is stopped: {what}; use the template of a model that you trust")
 
     def _strftime_now(self, format: str) -> str:
         if len(format) > _MOST_DATE_FORMAT:

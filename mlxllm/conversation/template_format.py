@@ -16,7 +16,7 @@ from typing import Protocol
 from mlxllm.conversation.chat_format import ChatFormat, Piece, Pieces, Tools
 from mlxllm.conversation.records import Conversation, Message
 from mlxllm.conversation.template import ChatTemplate, TemplateRefusalError
-from mlxllm.errors import DataError
+from mlxllm.errors import DataError, ModelError
 
 
 class ChatTokenizer(Protocol):
@@ -60,13 +60,16 @@ class TemplateFormat(ChatFormat):
         stop_ids: Sequence[int] = (),
         text_prefix: Sequence[int] = (),
     ) -> None:
-        """Look once at how the template ends an answer.
+        """Look once at how the template shows what is said, asks for an answer and ends one.
 
         Args:
             template: the template, with its variables.
             tokenizer: the tokenizer that the template was written for.
             stop_ids: ids that end a text, as the model's configuration names them (`eos_token_id`).
             text_prefix: ids that a plain text begins with (`<s>`), for models that were trained so.
+
+        Raises:
+            ModelError: the template shows nothing of what is said.
         """
         self._template, self._tokenizer = template, tokenizer
         self._special = frozenset(tokenizer.special_ids.values())
@@ -76,6 +79,7 @@ class TemplateFormat(ChatFormat):
         self._eos = list(stop_ids[:1])
         self._stop_ids = tuple(stop_ids)
         self._stop_ids = tuple(dict.fromkeys([*stop_ids, *self._probed_end()]))
+        self._learns_header = self._probed_header()
 
     @property
     def fingerprint(self) -> str:
@@ -121,6 +125,8 @@ class TemplateFormat(ChatFormat):
     def notes(self, messages: Sequence[Message]) -> list[tuple[str, str]]:
         """Texts that spell a special token, which becomes one, and texts that the template leaves out or changes."""
         found = []
+        if self._learns_header and any(message.role == "assistant" for message in messages):
+            found.append(("the template asks for an answer without its header, which is learned with it", ""))
         for message in messages:
             if spelled := self._special_text.search(message.content):
                 found.append(("a text spells a special token, and becomes one", repr(spelled[0])))
@@ -255,6 +261,22 @@ class TemplateFormat(ChatFormat):
             if said[found - 1] in self._stop_ids:
                 break
         return found
+
+    def _probed_header(self) -> bool:
+        """Whether the template writes a header before an answer that it does not ask for it with."""
+        messages = [Message("user", "Hello"), Message("assistant", "Good day")]
+        try:
+            asking = self._template.render(messages[:1], add_generation_prompt=True)
+            answered = self._template.render(messages)
+        except TemplateRefusalError:
+            return False
+        if "Hello" not in answered:
+            raise ModelError(
+                f"{self._template.name} does not show what a user says; give the model's own template, or take it out of the "
+                f"folder to use the reserved tokens"
+            )
+        header, found, _ = answered[len(asking) :].partition("Good day")
+        return answered.startswith(asking) and bool(found and header.strip())
 
     def _probed_end(self) -> list[int]:
         """The special token that the template writes behind an answer, if it takes the simplest conversation."""

@@ -194,6 +194,14 @@ PREFERENCES = {
         },
         Preference((user("P"), assistant("a"), user("Q?")), (assistant("C\nmore"),), (assistant("R"),)),
     ),
+    "transcripts with the prompt split off": (
+        {"prompt": "\n\nHuman: P\n\nAssistant: a\n\nHuman: Q?\n\nAssistant:", "chosen": " C", "rejected": " R"},
+        Preference((user("P"), assistant("a"), user("Q?")), (assistant(" C"),), (assistant(" R"),)),
+    ),
+    "an empty prompt": (
+        {"prompt": " ", "chosen": "C", "rejected": "R"},
+        Preference((), (assistant("C"),), (assistant("R"),)),
+    ),
 }
 
 
@@ -230,7 +238,7 @@ MESSAGE = {"role": "user", "content": "x"}
         ({"messages": [{"role": "user", "content": "\ud83d"}]}, "half of a surrogate pair at character 0"),
         ({"text": ["a", 5], "x": 1}, "'int'"),
         ({"text": 5}, "'text' is a number, and should be a text"),
-        ({"prompt": 5, "completion": "x"}, "'prompt' is a number, and should be a list of messages"),
+        ({"prompt": 5, "completion": "x"}, "'prompt' is a number, and should be a text or a list of messages"),
         ({"instruction": "x", "output": "y", "history": ["a"]}, "'history' is not a list of [question, answer] pairs"),
         ({"messages": [MESSAGE], "tools": "{"}, "'tools' is a text that is not JSON"),
         ({"messages": [MESSAGE], "tools": [1]}, "'tools' is not a list of objects"),
@@ -259,6 +267,11 @@ def test_pictures_cannot_be_learned_from():
         ({"prompt": "P", "chosen": 5, "rejected": "R"}, "'chosen' is a number"),
         ({"chosen": "Yes.", "rejected": "No."}, "they have no first word in common"),
         ({"chosen": "Same.", "rejected": "Same."}, "identical pair"),
+        *(
+            ({key: "Who?", "chosen": "The C.", "rejected": "The R."}, f"no known preference format has the keys '{key}'")
+            for key in ("question", "input", "query", "context", "system")
+        ),
+        ({"prompt": None, "chosen": "The C.", "rejected": "The R."}, "null where something should be 'prompt'"),
         ({"chosen": "\n\nHuman: P\n\nAssistant: C", "rejected": "\n\nHuman: Q\n\nAssistant: R"}, "different prompts"),
         (
             {"chosen": "\n\nHuman: P\n\nAssistant: C\n\nHuman: Q", "rejected": "\n\nHuman: P\n\nAssistant: C"},

@@ -104,6 +104,11 @@ def test_turns_of_weight_zero_are_read_and_not_learned():
     messages[2] = Message("assistant", "A1", trained=False)
     (example,) = encode_record(Conversation(tuple(messages)), FORMAT)
     assert trained(example) == "A2<|end|>"
+    messages[4] = Message("assistant", "A2", trained=False)
+    weightless = Conversation(tuple(messages))
+    for train_on in ("assistant", "last", "completion"):
+        (example,) = encode_record(weightless, FORMAT, train_on)
+        assert not example.trained_tokens
 
 
 def test_a_text_is_learned_from_its_second_token_to_its_end():

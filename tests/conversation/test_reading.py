@@ -310,6 +310,16 @@ def test_the_hub_from_its_cache(tmp_path, monkeypatch):
         find_record_files(["owner/pairs:train"])
 
 
+def test_a_null_in_parquet_costs_one_record_and_not_the_file(tmp_path):
+    rows = [{"prompt": "P", "completion": "C"}, {"prompt": "Q", "completion": None}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    report = Report()
+    assert len(list(read_conversations([tmp_path / "a.parquet"], report))) == 1
+    (sentence,) = report.sentences()
+    assert sentence.startswith("1 record left out: null where something should be")
+    assert "'completion'" in sentence
+
+
 def test_nulls_are_absent_in_parquet_and_values_in_arguments(tmp_path):
     call = {"function": {"name": "f", "arguments": {"a": None}}}
     messages = [

@@ -18,6 +18,7 @@ from mlxllm.conversation import (
     examples,
 )
 from mlxllm.conversation.chat_format import Pieces
+from mlxllm.errors import ModelError
 from tests.conversation import templates
 from tests.conversation.hf import HubTokenizer
 from tests.conversation.strategies import nasty, spelled, turns
@@ -252,3 +253,16 @@ def test_fingerprints(byte_level_tokenizer, sentence_piece_tokenizer):
     assert ChatTemplate(dated, now=first).fingerprint != ChatTemplate(dated, now=second).fingerprint
     assert ChatTemplate("x", now=first).fingerprint == ChatTemplate("x", now=second).fingerprint
     assert ChatTemplate("x", variables={"a": 1}).fingerprint != ChatTemplate("x", variables={"a": 2}).fingerprint
+
+
+def test_a_template_that_shows_nothing_is_refused_at_once(byte_level_tokenizer):
+    with pytest.raises(ModelError, match="does not show what a user says"):
+        TemplateFormat(ChatTemplate("{{ bos_token }}"), byte_level_tokenizer)
+
+
+def test_a_header_that_is_learned_is_told(byte_level_tokenizer):
+    source = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    for template, noted in ((source, True), (source + "{% if add_generation_prompt %}[assistant]{% endif %}", False)):
+        report = Report()
+        list(examples([Conversation(TALK)], TemplateFormat(ChatTemplate(template), byte_level_tokenizer), report))
+        assert ("without its header" in " ".join(report.sentences())) == noted
