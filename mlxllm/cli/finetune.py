@@ -42,6 +42,9 @@ if TYPE_CHECKING:  # heavy modules are imported by the commands
     from mlxllm.training.methods import Material
     from mlxllm.training.plan import Plan
 
+_FEW_STEPS = 10
+_SMALL_MODEL_RATES = {"sft": 1e-3, "dpo": 1e-4}
+"""Learning rates (of AdamW) at which models of a few million weights change within some dozen updates."""
 _OF_SFT = ("data.train_on", "train.label_smoothing", "train.z_loss")
 
 
@@ -178,6 +181,8 @@ def _tune(
     _warn_of_rank(plan, view)
     warn_of_choice(plan, view)
     _tell(plan.material, view)
+    if max_steps is None and minutes is None:
+        _warn_of_few_steps(plan, view)
     if dry_run:
         from mlxllm.cli.dry_run import show
 
@@ -237,6 +242,19 @@ def _warn_of_rank(plan: "Plan", view: TrainingView) -> None:
             f"warning: lora.rank is {config.lora.rank:,}, and {narrow} is {out:,} x {width:,}, whose changes have a rank of "
             f"{most:,} at most; more costs memory and time, and brings nothing"
         )
+
+
+def _warn_of_few_steps(plan: "Plan", view: TrainingView) -> None:
+    """Say so where the records are so few that their epochs are over before anything has changed."""
+    train = plan.config.train
+    if train.max_steps >= _FEW_STEPS:
+        return
+    updates = "1 update changes" if train.max_steps == 1 else f"{train.max_steps} updates change"
+    rate = _SMALL_MODEL_RATES[plan.config.method]
+    view.say(
+        f"warning: {updates} next to nothing; with so few records give --epochs 20 or more, and to a small model "
+        f"--learning-rate {rate:g}, too"
+    )
 
 
 def _tell(material: "Material", view: TrainingView) -> None:

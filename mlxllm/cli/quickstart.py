@@ -300,7 +300,7 @@ def _next_steps_of_life(life: Life, run: "RunDirectory", outcome: "Outcome", vie
     )
     view.say(f"  {me} chat --model {name} --temp {TEMPERATURE:g}")
     view.say("Teach it what you prefer: /again, then /better or /worse in the chat, and")
-    view.say(f"  {me} prefs export FILE && {me} dpo --model {name} --data FILE")
+    view.say(f"  {me} prefs export FILE && {me} dpo --model {name} --data FILE --epochs 20 --learning-rate 1e-4")
     _anywhere(me, view)
 
 

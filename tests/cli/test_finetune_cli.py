@@ -283,8 +283,21 @@ def test_a_rank_that_no_matrix_needs_is_told(files: Path, monkeypatch: pytest.Mo
         "warning: lora.rank is 33, and model.layers.0.self_attn.k_proj is 32 x 64, whose changes have a rank of 32 at"
     )
     assert told in succeeded(call(*command, 33)).stderr
-    assert "warning" not in succeeded(call(*command, 32)).stderr
-    assert "warning" not in succeeded(call(*command, 33, "--lora-targets", "q_proj,up_proj")).stderr
+    assert "lora.rank" not in succeeded(call(*command, 32)).stderr
+    assert "lora.rank" not in succeeded(call(*command, 33, "--lora-targets", "q_proj,up_proj")).stderr
+
+
+@pytest.mark.parametrize(("method", "data", "rate"), [("sft", "talk.jsonl", "0.001"), ("dpo", "pairs.jsonl", "0.0001")])
+def test_a_handful_of_records_is_told_to_change_little(
+    files: Path, monkeypatch: pytest.MonkeyPatch, method: str, data: str, rate: str
+) -> None:
+    monkeypatch.chdir(files)
+    command = (method, "--model", "base", "--data", data, "--max-seq-len", 64, "--dry-run")
+    told = succeeded(call(*command)).stderr
+    assert re.search(r"warning: (1 update changes|\d updates change) next to nothing; .* --epochs 20", told)
+    assert f"--learning-rate {rate}" in told
+    assert "next to nothing" not in succeeded(call(*command, "--epochs", 40)).stderr
+    assert "next to nothing" not in succeeded(call(*command, "--max-steps", 2)).stderr
 
 
 def test_a_dry_run_tells_records_and_costs(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

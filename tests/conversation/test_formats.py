@@ -268,7 +268,10 @@ def test_pictures_cannot_be_learned_from():
         ({"chosen": "Yes.", "rejected": "No."}, "they have no first word in common"),
         ({"chosen": "Same.", "rejected": "Same."}, "identical pair"),
         *(
-            ({key: "Who?", "chosen": "The C.", "rejected": "The R."}, f"no known preference format has the keys '{key}'")
+            (
+                {key: "Who?", "chosen": "The C.", "rejected": "The R."},
+                f"no known preference format has the keys '{key}'",
+            )
             for key in ("question", "input", "query", "context", "system")
         ),
         ({"prompt": None, "chosen": "The C.", "rejected": "The R."}, "null where something should be 'prompt'"),
