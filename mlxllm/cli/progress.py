@@ -82,11 +82,11 @@ class TrainingView:
         self.nothing_to_do = event["step"] >= event["max_steps"]
         if self.nothing_to_do:
             return
-        begin = f"goes on from step {event['step']:,}" if event["step"] else "begins"
-        tokens = (event["max_steps"] - event["step"]) * event["tokens_per_step"]
+        begin = f"goes on from step {event['step']:,} to {event['max_steps']:,}" if event["step"] else "begins"
+        steps = event["max_steps"] - event["step"]
+        tokens = steps * event["tokens_per_step"]
         self.say(
-            f"run {event['name']} {begin}: {event['parameters']:,} parameters, {event['max_steps']:,} "
-            f"step{'' if event['max_steps'] == 1 else 's'} of "
+            f"run {event['name']} {begin}: {event['parameters']:,} parameters, {steps:,} step{'' if steps == 1 else 's'} of "
             f"{event['tokens_per_step']:,} tokens ({part_of(tokens, event['dataset_tokens'], self.method)}), on the "
             f"{event['device'].upper()}"
         )
