@@ -3,7 +3,7 @@
 import glob
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,8 +34,8 @@ _FEWEST_TOKENS = {"train": 33, "val": 2}
 _BEGINNING = re.compile(r"\S+(?:[ \t]+\S+){0,3}")
 _BEGINNING_CHARS = 40
 _CHAR_VOCABULARY = 330
-_TOKENIZER_CHARS = 3_000_000
-"""Of a longer text the beginning says which pieces are frequent."""
+_TOKENIZER_STORIES = 8000
+"""Any so many stories have the same words as all of them."""
 _COUNTED_CHARS = 4_000_000
 """The length of a longer text is guessed from the size of its files."""
 
@@ -54,6 +54,8 @@ class Corpus:
     prompt: str
     world: Callable[[], World] | None = None
     """Its lessons, where it has some."""
+    tokenizer_texts: int | None = None
+    """How many of its texts are enough to make the tokenizer from; None for all."""
 
 
 def find_corpus(corpus: str, seconds: float, answers: bool = False) -> Corpus:
@@ -76,7 +78,9 @@ def find_corpus(corpus: str, seconds: float, answers: bool = False) -> Corpus:
         asked = ",questions=1" if answers else ""
         source = f"stories:count={count},plots={plots}{asked}"
         tokens, val_split = ((95 if answers else 140) * count), (0.01 if answers else 0.02)
-        return Corpus(source, "bpe", 2048, tokens, val_split, "Once upon a time", lambda: StoryWorld(plots))
+        return Corpus(
+            source, "bpe", 2048, tokens, val_split, "Once upon a time", lambda: StoryWorld(plots), _TOKENIZER_STORIES
+        )
     if corpus == "shakespeare":
         from mlxllm.data.sources.shakespeare import shakespeare_file
 
@@ -137,10 +141,8 @@ def make_dataset(name: str, corpus: str, recipe: Corpus, view: TrainingView) -> 
     if not source.single_text and sum(1 for _ in islice(source.documents(), FEW_DOCUMENTS)) < FEW_DOCUMENTS:
         source = ByPosition(source)
     texts = training_texts([source], recipe.val_split)
-    vocab_size = None
-    if recipe.tokenizer == "bpe":
-        vocab_size, texts = recipe.vocab_size, _first(texts, _TOKENIZER_CHARS)
-    tokenizer = train_tokenizer(recipe.tokenizer, texts, vocab_size=vocab_size)
+    vocab_size = recipe.vocab_size if recipe.tokenizer == "bpe" else None
+    tokenizer = train_tokenizer(recipe.tokenizer, islice(texts, recipe.tokenizer_texts), vocab_size=vocab_size)
     manifest = build_dataset(directory, [(source, 1.0)], tokenizer, val_split=recipe.val_split)
     for split, fewest in _FEWEST_TOKENS.items():
         if (tokens := getattr(manifest, split).tokens) < fewest:
@@ -157,15 +159,6 @@ def make_dataset(name: str, corpus: str, recipe: Corpus, view: TrainingView) -> 
         f"{manifest.train.tokens:,} tokens to learn from, {manifest.val.tokens:,} held out"
     )
     return TokenDataset.open(directory)
-
-
-def _first(texts: Iterable[str], chars: int) -> Iterator[str]:
-    """The first of them, until there are so many characters."""
-    for text in texts:
-        yield text
-        chars -= len(text)
-        if chars <= 0:
-            return
 
 
 def _texts(number: int) -> str:

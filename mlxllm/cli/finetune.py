@@ -43,7 +43,8 @@ if TYPE_CHECKING:  # heavy modules are imported by the commands
     from mlxllm.training.plan import Plan
 
 _FEW_STEPS = 10
-_SMALL_MODEL_RATES = {"sft": 1e-3, "dpo": 1e-4}
+FEW_RECORDS_EPOCHS = 20
+SMALL_MODEL_RATES = {"sft": 1e-3, "dpo": 1e-4}
 """Learning rates (of AdamW) at which models of a few million weights change within some dozen updates."""
 _OF_SFT = ("data.train_on", "train.label_smoothing", "train.z_loss")
 
@@ -250,10 +251,9 @@ def _warn_of_few_steps(plan: "Plan", view: TrainingView) -> None:
     if train.max_steps >= _FEW_STEPS:
         return
     updates = "1 update changes" if train.max_steps == 1 else f"{train.max_steps} updates change"
-    rate = _SMALL_MODEL_RATES[plan.config.method]
     view.say(
-        f"warning: {updates} next to nothing; with so few records give --epochs 20 or more, and to a small model "
-        f"--learning-rate {rate:g}, too"
+        f"warning: {updates} next to nothing; with so few records give --epochs {FEW_RECORDS_EPOCHS} or more, and to a small "
+        f"model --learning-rate {SMALL_MODEL_RATES[plan.config.method]:g}, too"
     )
 
 

@@ -13,6 +13,7 @@ import typer
 from mlxllm import paths
 from mlxllm.cli.chat import chat as open_chat
 from mlxllm.cli.corpora import CORPORA, WORLDS, find_corpus, make_dataset
+from mlxllm.cli.finetune import FEW_RECORDS_EPOCHS, SMALL_MODEL_RATES
 from mlxllm.cli.help import setting
 from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.terminal import fold, tell
@@ -300,7 +301,8 @@ def _next_steps_of_life(life: Life, run: "RunDirectory", outcome: "Outcome", vie
     )
     view.say(f"  {me} chat --model {name} --temp {TEMPERATURE:g}")
     view.say("Teach it what you prefer: /again, then /better or /worse in the chat, and")
-    view.say(f"  {me} prefs export FILE && {me} dpo --model {name} --data FILE --epochs 20 --learning-rate 1e-4")
+    few = f"--epochs {FEW_RECORDS_EPOCHS} --learning-rate {SMALL_MODEL_RATES['dpo']:g}"
+    view.say(f"  {me} prefs export FILE && {me} dpo --model {name} --data FILE {few}")
     _anywhere(me, view)
 
 

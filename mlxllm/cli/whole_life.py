@@ -123,13 +123,17 @@ def what_is_left(life: Life, me: str) -> list[str]:
 
 
 def _as_options(config: RunConfig) -> str:
-    """What a stage's recipe asks of the optimizer, as one types it."""
+    """What a stage's recipe asks of optimizer and loss, as one types it."""
     train = config.train
     options = (
         f"--optimizer {train.optimizer} --learning-rate {train.learning_rate:g} "
         f"--set train.muon_learning_rate={train.muon_learning_rate:g} --max-seq-len {config.data.max_seq_len}"
     )
-    return options if config.dpo is None else f"{options} --sft-weight {config.dpo.sft_weight:g}"
+    return (
+        options
+        if config.dpo is None
+        else f"{options} --beta {config.dpo.beta:g} --sft-weight {config.dpo.sft_weight:g}"
+    )
 
 
 def _count(life: Life, stage: str, a_second: int) -> int:

@@ -16,7 +16,7 @@ LEAST_SHARE = 0.06
 """What a stage gets at least, though all of it takes longer then: a stage before it may have been slowed down."""
 
 LESSONS_PER_SECOND = 25
-"""Conversations for each second of `sft`: about what a laptop's CPU reads in it."""
+"""Conversations for each second of `sft`, with their short pages: a laptop's CPU reads them once or twice."""
 PAIRS_PER_SECOND = 10
 """The same of pairs and `dpo`."""
 _HELD_OUT = 0.02

@@ -123,6 +123,8 @@ class TrainStep:
         self._dtype = compute_dtype
         device = mx.default_device()
         self._streams = [mx.default_stream(device), *(mx.new_stream(device) for _ in range(lanes - 1))]
+        # Every stream cares for some weights, whose numbers are then only read and written on one core.
+        self._shares = list(zip(self._streams, evenly(trainable_parameters(model), lanes), strict=True))
         # A compiled function for each lane: within one, MLX takes the constants of one stream for the other's, too, and
         # its kernels then read them number by number from the broadcast array, unvectorised.
         random = mx.random.state
@@ -174,9 +176,8 @@ class TrainStep:
     def update(self, state: TrainState, sums: Sums, constants: Constants) -> tuple[TrainState, StepMetrics]:
         """The state after an update by summed gradients; see `optimizers.update_constants`."""
         gradients, total, num_tokens, others = sums
-        shares = self._shares(state.parameters)
         squares: Arrays = {}
-        for i, (stream, names) in enumerate(shares):
+        for i, (stream, names) in enumerate(self._shares):
             with mx.stream(stream):
                 squares |= self._square[i]({n: gradients[n] for n in names})
         # The order of names is part of the contract: equal runs write equal files.
@@ -184,7 +185,7 @@ class TrainStep:
         metrics, shrink = self._judge(squares, total, num_tokens, others, constants["max_grad_norm"])
         parameters: Arrays = {}
         optimizer: Arrays = {}
-        for i, (stream, names) in enumerate(shares):
+        for i, (stream, names) in enumerate(self._shares):
             mine = ({n: state.parameters[n] for n in names}, state_of(state.optimizer, names))
             with mx.stream(stream):
                 updated, moments = self._apply[i](
@@ -206,13 +207,9 @@ class TrainStep:
         (total, num_tokens, others), gradients = mx.value_and_grad(loss)(parameters)
         return gradients, total, num_tokens, others
 
-    def _shares(self, arrays: Arrays) -> list[tuple[mx.Stream, list[str]]]:
-        """Every stream and the weights that it cares for, where each number is only read and written, on one core."""
-        return list(zip(self._streams, evenly(arrays, len(self._streams)), strict=True))
-
     def _added(self, a: Sums, b: Sums) -> Sums:
         gradients: Arrays = {}
-        for i, (stream, names) in enumerate(self._shares(a[0])):
+        for i, (stream, names) in enumerate(self._shares):
             with mx.stream(stream):
                 gradients |= self._add[i]({n: a[0][n] for n in names}, {n: b[0][n] for n in names})
         return {n: gradients[n] for n in a[0]}, a[1] + b[1], a[2] + b[2], _sum(a[3], b[3])

@@ -270,7 +270,7 @@ def test_a_closed_pipe_is_no_traceback() -> None:
 def test_a_home_that_is_no_folder(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MLXLLM_HOME", str(tmp_path / "file"))
-    sentence(call(*command), 2)
+    assert "there is no" in sentence(call(*command), 2)
 
 
 def test_a_process_ends_with_the_same_sentence_and_code() -> None:

@@ -15,8 +15,10 @@ import pytest
 from mlxllm.cli.corpora import FEWEST_CHARS, find_corpus
 from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.quickstart import make_dataset
+from mlxllm.config import RunConfig
 from mlxllm.errors import DataError
 from mlxllm.runs import RunDirectory, read_events
+from mlxllm.training.stages import dpo_recipe
 from tests.training.tiny import call, sentence
 
 TEXT = "\n".join(
@@ -252,6 +254,9 @@ def test_ctrl_c_in_the_lessons_says_how_to_live_on(mlxllm_home: Path) -> None:
     left = [line.split(" mlxllm ", 1)[1].split() for line in said if " mlxllm " in line and "--learning-rate" in line]
     (*_, last) = left
     assert last[:3] == ["dpo", "--model", "short-sft"]
+    loss = dpo_recipe([], RunConfig(), "").dpo
+    assert loss is not None
+    assert [float(last[last.index(f"--{name}") + 1]) for name in ("beta", "sft-weight")] == [loss.beta, loss.sft_weight]
     if len(left) == 2:  # the signal came before the run had begun
         assert left[0][:3] == ["sft", "--model", "short"]
         checked = subprocess.run(
