@@ -10,12 +10,28 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mlxllm.cli import chat, data, doctor, evaluate, finetune, fuse, prefs, quickstart, runs, sample, tokenizer, train
+from mlxllm.cli import (
+    application,
+    chat,
+    data,
+    doctor,
+    evaluate,
+    finetune,
+    fuse,
+    prefs,
+    quickstart,
+    runs,
+    sample,
+    tokenizer,
+    train,
+)
 from mlxllm.cli.help import WIDTH, Group, dress
 from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
-_ORDER = "quickstart doctor tokenizer data train sft dpo fuse resume runs sample chat prefs eval".split()
+_ORDER = (
+    "quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs sample chat prefs eval".split()
+)
 
 
 class _Commands(Group):
@@ -31,7 +47,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    no_args_is_help=True,
+    invoke_without_command=True,
     context_settings={"max_content_width": WIDTH},
 )
 
@@ -41,6 +57,8 @@ _USE = "Use a model"
 
 app.command("quickstart", rich_help_panel=_FIRST)(quickstart.quickstart)
 app.command("doctor", rich_help_panel=_FIRST)(doctor.doctor)
+app.command("monitor", rich_help_panel=_FIRST)(application.monitor)
+app.command("serve-tui", rich_help_panel=_FIRST)(application.serve_tui)
 app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel=_MAKE)
 app.add_typer(data.app, name="data", rich_help_panel=_MAKE)
 app.command("train", rich_help_panel=_MAKE, cls=train.TrainCommand)(train.train)
@@ -66,14 +84,21 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """From raw text to an aligned language model, on MLX. Begin with `mlxllm quickstart`.
+    """From raw text to an aligned language model, on MLX. Without a command it opens the terminal application.
 
-    `mlxllm COMMAND --help` says what a command takes.
+    Begin with that, or with `mlxllm quickstart`; `mlxllm COMMAND --help` says what a command takes.
     """
+    if context.invoked_subcommand is not None:
+        return
+    if application.is_terminal():
+        application.open_app(None)
+    print(context.get_help())
+    sys.exit(EXIT_USAGE)
 
 
 def run() -> None:

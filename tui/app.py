@@ -1,0 +1,310 @@
+"""The terminal application: seven screens over the run directory, the engine process and our own commands."""
+
+import asyncio
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from mlxllm import paths
+from mlxllm.errors import UserError
+from mlxllm.runs import RunDirectory, start_detached
+from tui import keys
+from tui.active import active_runs
+from tui.jobs import Job, Line, command
+from tui.marks import Terminal, this_terminal
+from tui.palette import AllActions
+from tui.remembered import Remembered
+from tui.screens.base import TITLES, ModeScreen
+from tui.screens.help import HelpScreen
+from tui.themes import THEMES, default_theme
+from tui.widgets.dialogs import Ask, Confirm
+
+if TYPE_CHECKING:  # it is loaded when a model is first asked for
+    from tui.engine import EngineClient
+
+CRASH_FILE = "tui-crash.log"
+"""In `<home>/cache`: what an unexpected error left, for a report."""
+
+_SCREENS = {
+    "home": "tui.screens.home:HomeScreen",
+    "data": "tui.screens.data:DataScreen",
+    "new": "tui.screens.new_run:NewRunScreen",
+    "monitor": "tui.screens.monitor:MonitorScreen",
+    "runs": "tui.screens.runs:RunsScreen",
+    "chat": "tui.screens.chat:ChatScreen",
+    "preferences": "tui.screens.preferences:PreferencesScreen",
+}
+
+
+def screen_class(mode: str) -> type[ModeScreen]:
+    """The class of a screen; it is imported when it is first opened, so that the application is there at once."""
+    module, _, name = _SCREENS[mode].partition(":")
+    found: type[ModeScreen] = getattr(import_module(module), name)
+    return found
+
+
+def _opener(mode: str) -> Callable[[], ModeScreen]:
+    return lambda: screen_class(mode)()
+
+
+_MODES: dict[str, str | Callable[[], Screen[Any]]] = {mode: _opener(mode) for mode, _ in TITLES}
+
+
+class MlxllmApp(App[None]):
+    """All screens, and what they ask of the application."""
+
+    TITLE = "mlxllm"
+    MODES = _MODES
+    DEFAULT_MODE = "home"
+    COMMANDS: ClassVar[set[Any]] = {AllActions}
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (150, "-wide")]  # noqa: RUF012  # App declares it without ClassVar
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(str(number), f"go('{mode}')", title, show=False, id=f"app.{mode}")
+            for number, (mode, title) in enumerate(TITLES, 1)
+        ),
+        Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
+        Binding("ctrl+p", "command_palette", "All actions", key_display="^p", id="app.palette"),
+        Binding("q", "quit", "Quit", id="app.quit"),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+    ]
+    CSS = """
+    /* Lines, not half blocks: where rows do not touch each other those fall apart. */
+    Input, TextArea, Select > SelectCurrent, OptionList, DataTable, Tree { border: round $border-blurred; }
+    Input:focus, TextArea:focus, OptionList:focus, DataTable:focus, Tree:focus { border: round $border; }
+    Input, TextArea, OptionList, DataTable, Tree, Tree:focus, OptionList:focus { background: $background; }
+    .ascii Input, .ascii TextArea, .ascii OptionList, .ascii DataTable, .ascii Tree { border: ascii $border-blurred; }
+    .ascii Input:focus, .ascii TextArea:focus, .ascii OptionList:focus { border: ascii $border; }
+    .ascii DataTable:focus, .ascii Tree:focus { border: ascii $border; }
+    """
+
+    def __init__(
+        self,
+        *,
+        run: str | None = None,
+        terminal: Terminal | None = None,
+        engine: "EngineClient | None" = None,
+    ) -> None:
+        """Open at Home, or at the Monitor of a run.
+
+        Args:
+            run: its name or path; "" is the newest one.
+            terminal: what the terminal can show, by default found out.
+            engine: the client of the engine process, by default one of its own.
+        """
+        super().__init__()
+        self.remembered = Remembered()
+        self.terminal = terminal or this_terminal()
+        self._engine = engine
+        self._first_run = run
+        self.marks = self.terminal.marks
+        for theme in THEMES:
+            self.register_theme(theme)
+        for name in [name for name in self.available_themes if name not in {theme.name for theme in THEMES}]:
+            self.unregister_theme(name)  # Textual's own do not have the contrast
+        wanted = self.remembered.get("theme", "")
+        self.theme = wanted if wanted in self.available_themes else default_theme(self.terminal)
+        self.set_class(self.terminal.marks == "ascii", "ascii")
+
+    @property
+    def engine(self) -> "EngineClient":
+        """The client of the engine process, which begins with the first request."""
+        if self._engine is None:
+            from tui.engine import EngineClient
+
+            self._engine = EngineClient()
+        return self._engine
+
+    def on_mount(self) -> None:
+        """Take over what the terminal and the system say to a process."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under `nohup`
+                with suppress(RuntimeError, ValueError):  # not the main thread: a test, or a server
+                    loop.add_signal_handler(number, self._leave_by_signal, number)
+        keymap, problems = keys.read_keys(self.named_keys())
+        self.set_keymap(keymap)
+        for problem in problems:
+            self.warn(problem)
+        if self._first_run is not None:
+            self.open_monitor(self._first_run)
+        self.theme_changed_signal.subscribe(self, lambda theme: self.remembered.set("theme", theme.name))
+
+    def _leave_by_signal(self, number: signal.Signals) -> None:
+        self.exit(return_code=128 + number)
+
+    async def on_unmount(self) -> None:
+        """The engine process ends with the application; trainers do not."""
+        if self._engine is not None:
+            await self._engine.close()
+
+    # What screens ask for.
+
+    def action_go(self, mode: str) -> None:
+        """Show a screen."""
+        self.switch_mode(mode)
+
+    def open_monitor(self, run: str, *, overlay: Sequence[str] = ()) -> None:
+        """Watch a run; with `overlay`, the curves of others in the same chart."""
+        self._open("monitor", lambda screen: screen.show_run(run, overlay=overlay))
+
+    def open_chat(self, model: str, *, compare: Sequence[str] = ()) -> None:
+        """Talk to a model; with `compare`, the time machine over it and those."""
+        self._open("chat", lambda screen: screen.open_model(model, compare=compare))
+
+    def open_new_run(
+        self, method: str = "pretrain", *, model: str = "", data: Sequence[str] = (), preset: str = ""
+    ) -> None:
+        """Prepare a run: pretrain, sft or dpo."""
+        self._open("new", lambda screen: screen.prefill(method, model=model, data=data, preset=preset))
+
+    def open_data(self, name: str = "") -> None:
+        """Show a dataset or source."""
+        self._open("data", lambda screen: screen.show_source(name))
+
+    def open_runs(self, select: str = "") -> None:
+        """Show the table of runs with the cursor on one."""
+        self._open("runs", lambda screen: screen.select_run(select))
+
+    def _open(self, mode: str, then: Callable[[Any], object]) -> None:
+        async def go() -> None:
+            await self.switch_mode(mode)
+            then(self.screen_stack[0])
+
+        self.run_worker(go(), group="open", exclusive=True)
+
+    async def launch(self, run: str, args: Sequence[str]) -> bool:
+        """Start a trainer for run `run` in a session of its own; says what is wrong where it cannot be started.
+
+        Args:
+            run: name or path of the run.
+            args: what stands behind `mlxllm`.
+
+        Returns:
+            Whether it was started.
+        """
+        try:
+            directory = RunDirectory(paths.new("runs", run))
+            await asyncio.to_thread(start_detached, command(args), directory)
+        except UserError as error:
+            self.fail(error)
+            return False
+        return True
+
+    def run_job(
+        self, args: Sequence[str], on_line: Callable[[Line], None], on_end: Callable[[Job], None] | None = None
+    ) -> Job:
+        """Run `mlxllm ARGS` as a child.
+
+        Args:
+            args: what stands behind `mlxllm`.
+            on_line: gets each line of stdout, an object where it is JSON.
+            on_end: gets the job when it has ended: `returncode`, `error`, `cancelled`.
+        """
+        job = Job(args, on_line)
+
+        async def run() -> None:
+            await job.run()
+            if on_end is not None:
+                on_end(job)
+
+        self.run_worker(run(), group="jobs")
+        return job
+
+    def tell(self, text: str, title: str = "") -> None:
+        """Say something in passing."""
+        self.notify(text, title=title, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Say something that may matter."""
+        self.notify(f"! {text}", severity="warning", timeout=10, markup=False)
+
+    def fail(self, error: UserError | str) -> None:
+        """Say why something could not be done."""
+        mark = "x" if self.marks == "ascii" else "✗"
+        self.notify(f"{mark} {error}", severity="error", timeout=15, markup=False)
+
+    async def confirm(self, question: str, yes: str = "Yes") -> bool:
+        """Ask a question in front of the screen; to be awaited in a worker."""
+        agreed: bool | None = await self.push_screen_wait(Confirm(question, yes))
+        return agreed is True
+
+    async def ask(
+        self, question: str, value: str = "", placeholder: str = "", check: Callable[[str], object] | None = None
+    ) -> str | None:
+        """Ask for a line of text; None where it was put away. To be awaited in a worker."""
+        return await self.push_screen_wait(Ask(question, value, placeholder, check))
+
+    # Keys, palette, leaving.
+
+    def named_keys(self) -> dict[str, keys.NamedKey]:
+        """Every action that has a name, of all screens."""
+        found = list(keys.named_keys(self.BINDINGS))
+        found += keys.named_keys(ModeScreen.BINDINGS)
+        for mode, _ in TITLES:
+            found += keys.named_keys(screen_class(mode).BINDINGS, mode)
+        return {key.id: key for key in found}
+
+    def action_help(self) -> None:
+        """What is on the screen, in plain words."""
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def action_write_keys(self) -> None:
+        """Write keys.toml with all actions, unless there is one."""
+        path = keys.file()
+        if path.exists():
+            self.tell(f"{path} exists already; change it there and start anew")
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(keys.template(self.named_keys()), encoding="utf-8")
+        except OSError as error:
+            self.fail(f"cannot write {path}: {error.strerror or error}")
+            return
+        self.tell(f"written: {path}; change keys there and start anew")
+
+    def get_system_commands(self, screen: Screen[Any]) -> Any:
+        """What the palette offers beside the actions of the screens."""
+        yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
+        yield SystemCommand("Write keys.toml", "A file in which every key can be changed", self.action_write_keys)
+        yield SystemCommand("Quit", "Leave; training goes on", self.action_quit)
+
+    async def action_quit(self) -> None:
+        """Leave; what trains goes on, and this says so."""
+        goes_on: list[str] = []
+        with suppress(TimeoutError):
+            goes_on = await asyncio.wait_for(asyncio.to_thread(active_runs), 1.0)
+        message = None
+        if goes_on:
+            names = ", ".join(goes_on[:3]) + (f" and {len(goes_on) - 3} more" if len(goes_on) > 3 else "")
+            verb = "goes on" if len(goes_on) == 1 else "go on"
+            message = f"{names} {verb} training; `mlxllm monitor {goes_on[0]}` shows it again"
+        self.exit(message=message)
+
+    def _fatal_error(self) -> None:
+        """An error of ours that nobody expected: the terminal is restored, a sentence says where the details are."""
+        error = self._exception or sys.exception()
+        text = "".join(traceback.format_exception(error)) if error is not None else ""
+        place = paths.folder("cache") / CRASH_FILE
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}", encoding="utf-8")
+        except OSError:
+            self.panic(text)
+            return
+        kind = type(error).__name__
+        self.panic(
+            f"error: this should not have happened: {kind}: {error} (the details are in {place}; please report it). "
+            f"Training is not touched by it."
+        )

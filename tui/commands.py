@@ -1,0 +1,91 @@
+"""The command line that does the same: each action of the application as the arguments behind `mlxllm`.
+
+What is started is exactly what is shown, so these are the only place where a screen's choices become a command.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Args = tuple[str, ...]
+"""What stands behind `mlxllm`."""
+
+
+def as_text(args: Sequence[str]) -> str:
+    """The command as it is typed in a shell."""
+    return shlex.join(("mlxllm", *args))
+
+
+def options(**given: Any) -> Args:
+    """Options from keywords: `max_steps=5` is `--max-steps 5`, True a bare flag; None and False are left out.
+
+    A sequence repeats its option.
+    """
+    args: list[str] = []
+    for name, value in given.items():
+        option = "--" + name.strip("_").replace("_", "-")
+        if value is None or value is False:
+            continue
+        if value is True:
+            args.append(option)
+        elif isinstance(value, (list, tuple)):
+            for each in value:
+                args += [option, str(each)]
+        else:
+            args += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    return tuple(args)
+
+
+def settings(changed: Mapping[str, Any]) -> Args:
+    """`--set section.key=value` for each changed setting."""
+    return tuple(arg for key, value in changed.items() for arg in ("--set", f"{key}={value}"))
+
+
+def application() -> Args:
+    """The application itself."""
+    return ()
+
+
+def monitor(run: str | None = None) -> Args:
+    """Watching a run."""
+    return ("monitor", run) if run else ("monitor",)
+
+
+def quickstart(run: str, minutes: float, corpus: str = "stories") -> Args:
+    """A whole life in minutes."""
+    return ("quickstart", *options(minutes=minutes, corpus=corpus, run=run))
+
+
+def doctor() -> Args:
+    """The machine, examined."""
+    return ("doctor",)
+
+
+def runs_ls() -> Args:
+    """All runs."""
+    return ("runs", "ls")
+
+
+def steer(action: str, run: str) -> Args:
+    """A request to a trainer: pause, resume, stop, checkpoint."""
+    return ("runs", action, run)
+
+
+def resume(run: str, *, minutes: float | None = None, max_steps: int | None = None) -> Args:
+    """Go on with a run that has ended."""
+    return ("resume", run, *options(minutes=minutes, max_steps=max_steps))
+
+
+def ask_trainer(run: str, prompt: str) -> Args:
+    """A prompt to the model while it trains."""
+    return ("runs", "sample", run, "--prompt", prompt)
+
+
+def chat(model: str, **sampling: Any) -> Args:
+    """A conversation with a model."""
+    return ("chat", "--model", model, *options(**sampling))
+
+
+def sample(model: str, prompt: str, **sampling: Any) -> Args:
+    """One continuation."""
+    return ("sample", "--model", model, "--prompt", prompt, *options(**sampling))

@@ -1,0 +1,98 @@
+"""What all screens share: tabs, a hint, the twin command, the footer, help, and leaving an input."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Input, TextArea
+
+from tui import commands
+from tui.widgets.bars import Hint, Tabs, Twin
+
+if TYPE_CHECKING:  # the application imports its screens
+    from tui.app import MlxllmApp
+
+HINTS_READ = "hints_read"
+"""Of `Remembered`: the screens whose hint was put away."""
+
+TITLES: Sequence[tuple[str, str]] = (
+    ("home", "Home"),
+    ("data", "Data"),
+    ("new", "New run"),
+    ("monitor", "Monitor"),
+    ("runs", "Runs"),
+    ("chat", "Chat"),
+    ("preferences", "Preferences"),
+)
+"""Mode and title of each screen, in the order of their numbers."""
+
+
+class ModeScreen(Screen[None]):
+    """One of the numbered screens. A subclass says what it is, and composes what lies between the bars."""
+
+    MODE: ClassVar[str] = ""
+    """A mode of `TITLES`."""
+    ABOUT: ClassVar[str] = ""
+    """What the screen is for, in a sentence or two; stands in its help."""
+    HINT: ClassVar[str] = ""
+    """What to do first; stands at the top until it is put away."""
+    WORDS: ClassVar[Sequence[str]] = ()
+    """The technical words on it, all in `glossary.WORDS`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "copy_twin", "Copy command", show=False, id="app.copy"),
+        Binding("escape", "leave", "Leave the input", show=False, id="app.leave"),
+    ]
+    DEFAULT_CSS = """
+    ModeScreen > #body { height: 1fr; }
+    """
+
+    twin: reactive[commands.Args] = reactive(())
+    """The command that does what is in focus."""
+
+    @property
+    def mlx(self) -> "MlxllmApp":
+        """The application."""
+        return cast("MlxllmApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield Tabs(TITLES, self.MODE)
+        if self.HINT and self.MODE not in self.mlx.remembered.get(HINTS_READ, []):
+            yield Hint(self.HINT)
+        with Container(id="body"):
+            yield from self.compose_body()
+        yield Twin()
+        yield Footer(show_command_palette=False)
+
+    def compose_body(self) -> ComposeResult:
+        """What lies between the bars."""
+        raise NotImplementedError
+
+    def home_focus(self) -> Widget | None:
+        """Where the focus goes when an input is left; by default nowhere, so that the keys are the screen's."""
+        return None
+
+    def watch_twin(self, args: commands.Args) -> None:
+        """Show the new one."""
+        for line in self.query(Twin):
+            line.args = args
+
+    def action_copy_twin(self) -> None:
+        """Copy the command to the clipboard of the terminal."""
+        text = commands.as_text(self.twin)
+        self.app.copy_to_clipboard(text)
+        self.mlx.tell(f"copied: {text}")
+
+    def action_leave(self) -> None:
+        """Leave an input; outside of one, put the hint away."""
+        if isinstance(self.focused, (Input, TextArea)):
+            self.set_focus(self.home_focus())
+            return
+        if self.query(Hint):
+            self.query(Hint).remove()
+            self.mlx.remembered.add(HINTS_READ, self.MODE)

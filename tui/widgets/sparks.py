@@ -1,0 +1,26 @@
+"""A row of numbers as one line of marks."""
+
+import itertools
+from collections.abc import Sequence
+
+from tui.marks import Marks
+
+_LEVELS = {"braille": "⣀⣄⣤⣦⣶⣷⣿", "block": "▁▂▃▄▅▆▇█", "ascii": "_.-=^"}
+"""Marks from low to high. Braille dots are filled from below, for terminals in which blocks leave gaps."""
+
+
+def sparkline(values: Sequence[float], width: int, marks: Marks) -> str:
+    """The last of `values`, each mark the mean of an equal share of them, `width` marks wide at most.
+
+    The scale goes from the least to the greatest mean; values that are all equal are drawn low.
+    """
+    finite = [value for value in values if value == value and abs(value) != float("inf")]
+    if not finite or width < 1:
+        return ""
+    width = min(width, len(finite))
+    bounds = [round(i * len(finite) / width) for i in range(width + 1)]
+    means = [sum(finite[a:b]) / (b - a) for a, b in itertools.pairwise(bounds)]
+    low, high = min(means), max(means)
+    levels = _LEVELS[marks]
+    scale = (len(levels) - 1) / (high - low) if high > low else 0.0
+    return "".join(levels[round((mean - low) * scale)] for mean in means)

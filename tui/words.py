@@ -1,0 +1,52 @@
+"""Numbers as people read them: sizes, times, counts."""
+
+GIB = 1 << 30
+
+
+def file_size(size: float) -> str:
+    """Bytes, in powers of ten as disks are sold: "8.9 MB"."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+def memory_size(size: float) -> str:
+    """Bytes of memory, in powers of two: "15.6 GiB"."""
+    return f"{size / GIB:,.1f} GiB" if size >= GIB / 10 else f"{size / (1 << 20):,.0f} MiB"
+
+
+def count(number: float | None) -> str:
+    """A count in three digits: "529k", "1.60M"."""
+    if number is None:
+        return "-"
+    for limit, unit in ((1e3, ""), (1e6, "k"), (1e9, "M"), (1e12, "B")):
+        if abs(number) < limit:
+            short = number / (limit / 1e3)
+            return f"{short:,.0f}{unit}" if short >= 100 or not unit else f"{short:.3g}{unit}"
+    return f"{number / 1e12:.3g}T"
+
+
+def duration(seconds: float | None) -> str:
+    """A time: "18 s", "2 min 25 s", "3 h 05 min", "2 d 4 h"."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A loss or a norm; "-" where there is none."""
+    return "-" if value is None else f"{value:.{digits}g}"
+
+
+def printable(text: str) -> str:
+    """A text in one line, without control characters."""
+    return "".join(c if c.isprintable() else " " for c in text)
