@@ -132,13 +132,16 @@ class MlxllmApp(App[None]):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under `nohup`
                 with suppress(RuntimeError, ValueError):  # not the main thread: a test, or a server
                     loop.add_signal_handler(number, self._leave_by_signal, number)
-        keymap, problems = keys.read_keys(self.named_keys())
+        keymap, self._key_problems = keys.read_keys(self.named_keys())
         self.set_keymap(keymap)
-        for problem in problems:
-            self.warn(problem)
         if self._first_run is not None:
             self.open_monitor(self._first_run)
         self.theme_changed_signal.subscribe(self, lambda theme: self.remembered.set("theme", theme.name))
+
+    def on_ready(self) -> None:
+        """Now there is a screen to say something on."""
+        for problem in self._key_problems:
+            self.warn(problem)
 
     def _leave_by_signal(self, number: signal.Signals) -> None:
         self.exit(return_code=128 + number)
@@ -252,7 +255,7 @@ class MlxllmApp(App[None]):
         found = list(keys.named_keys(self.BINDINGS))
         found += keys.named_keys(ModeScreen.BINDINGS)
         for mode, _ in TITLES:
-            found += keys.named_keys(screen_class(mode).BINDINGS, mode)
+            found += keys.named_keys(screen_class(mode).__dict__.get("BINDINGS", ()), mode)
         return {key.id: key for key in found}
 
     def action_help(self) -> None:

@@ -62,6 +62,7 @@ def _parts(screen: Screen[object]) -> Iterable[Content]:
 def _keys(screen: Screen[object]) -> Content:
     """The keys that work now, with the name under which keys.toml knows each."""
     lines: list[Content] = [Content.assemble(("Keys", "bold $primary"), ("   (name in keys.toml)", "$text-muted"))]
+    moving: list[str] = []
     seen: set[str] = set()
     for active in screen.active_bindings.values():
         binding = active.binding
@@ -69,7 +70,11 @@ def _keys(screen: Screen[object]) -> Content:
             continue
         seen.add(binding.action)
         key = screen.app.get_key_display(binding)
-        name = binding.id if binding.id and "." in binding.id else ""
+        if not binding.id:  # of the list or input that has the focus
+            moving.append(f"{key} {binding.description.lower()}")
+            continue
         text = binding.tooltip or binding.description
-        lines.append(Content.assemble((f"{key:>10}", "bold $accent"), f"  {text:<44}  ", (name, "$text-muted")))
+        lines.append(Content.assemble((f"{key:>10}", "bold $accent"), f"  {text:<40}  ", (binding.id, "$text-muted")))
+    if moving:
+        lines.append(Content.assemble("           in what has the focus: ", (", ".join(moving), "$text-muted")))
     return Content("\n").join(lines)

@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import OptionList, Static
+from textual.widgets import Static
 from textual.widgets.option_list import Option
 
 from mlxllm import paths
@@ -17,6 +17,7 @@ from tui.glance import Glance, next_step, take_glance
 from tui.jobs import Job, Line
 from tui.screens.base import ModeScreen
 from tui.screens.quick_start import Choice, QuickStart
+from tui.widgets.choices import Choices
 from tui.widgets.dialogs import Reading
 from tui.widgets.sparks import sparkline
 from tui.words import count, duration, file_size, memory_size, printable
@@ -79,7 +80,7 @@ class HomeScreen(ModeScreen):
     def compose_body(self) -> ComposeResult:
         with Vertical():
             yield Static(id="machine", markup=False)
-            yield OptionList(id="list", markup=False)
+            yield Choices(id="list", markup=False)
             yield Static(id="next", markup=False)
 
     def on_mount(self) -> None:
@@ -88,7 +89,7 @@ class HomeScreen(ModeScreen):
         self._show_machine()
         self._look()
         self.set_interval(_REFRESH_SECONDS, self._look_again)
-        self.query_one(OptionList).focus()
+        self.query_one(Choices).focus()
 
     def on_screen_resume(self) -> None:
         """What changed while another screen was open."""
@@ -128,7 +129,7 @@ class HomeScreen(ModeScreen):
         shown = [*glance.active, *glance.models[:_SHOWN_MODELS]]
         if not shown:
             shown = list(glance.runs[:_SHOWN_MODELS])
-        listing = self.query_one(OptionList)
+        listing = self.query_one(Choices)
         marked = self._selected()
         listing.clear_options()
         if not shown:
@@ -165,7 +166,7 @@ class HomeScreen(ModeScreen):
         return Content.assemble((f"{mark} ", colour), (name, "bold"), f" {run.status:<10.13} {kind:<15} {size}")
 
     def _selected(self) -> RunSummary | None:
-        position = self.query_one(OptionList).highlighted
+        position = self.query_one(Choices).highlighted
         return self._shown[position] if position is not None and position < len(self._shown) else None
 
     def on_option_list_option_highlighted(self) -> None:

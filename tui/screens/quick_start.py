@@ -9,15 +9,16 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import Footer, Static
 from textual.widgets.option_list import Option
 
 from mlxllm import paths
 from tui import commands
+from tui.widgets.choices import Choices
 
 _TIMES = (
-    (4.0, "see it happen: it will babble, then tell, and answer some questions"),
-    (6.0, "the usual one: short stories that hang together, most answers right"),
+    (4.0, "see it happen: it babbles, then tells, then answers a little"),
+    (6.0, "the usual one: stories hang together, most answers are right"),
     (15.0, "a better one"),
     (30.0, "better still; go and have a coffee"),
     (60.0, "an hour"),
@@ -55,14 +56,14 @@ class QuickStart(ModalScreen[Choice | None]):
                 "is taught to answer, and then which answers are kinder. You watch, and can talk to it while it learns. "
                 "How long may it take?"
             )
-            yield OptionList(*(Option(Content(f"{minutes:3.0f} minutes   {what}")) for minutes, what in _TIMES))
+            yield Choices(*(Option(Content(f"{minutes:3.0f} minutes   {what}")) for minutes, what in _TIMES))
             yield Static(id="command", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
         """The shortest is the first."""
         self._name = ""
-        self.query_one(OptionList).highlighted = 0
+        self.query_one(Choices).highlighted = 0
         self._find_name()
 
     @work(thread=True)
@@ -77,7 +78,7 @@ class QuickStart(ModalScreen[Choice | None]):
         self._show()
 
     def _minutes(self) -> float:
-        return _TIMES[self.query_one(OptionList).highlighted or 0][0]
+        return _TIMES[self.query_one(Choices).highlighted or 0][0]
 
     def _show(self) -> None:
         if self._name:

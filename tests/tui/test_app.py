@@ -1,0 +1,230 @@
+"""The application's shell: screens by number, keys that can be changed, leaving, and what it must never load."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mlxllm import paths
+from tests.tui.harness import PATIENCE, crashed_run, ended_run, new_app, screen_text, wait_for, wait_for_text
+from tui import commands
+from tui.screens.base import TITLES
+
+ALL_SCREENS = """
+import asyncio, sys
+from tui.app import MlxllmApp
+from tui.screens.base import TITLES
+async def main():
+    app = MlxllmApp()
+    async with app.run_test() as pilot:
+        for number in range(1, len(TITLES) + 1):
+            await pilot.press(str(number))
+            await pilot.pause()
+        await pilot.press("question_mark", "escape")
+asyncio.run(main())
+sys.exit("mlx" in sys.modules or "mlx.core" in sys.modules)
+"""
+
+
+def test_with_all_its_screens_open_it_has_not_loaded_mlx() -> None:
+    done = subprocess.run([sys.executable, "-c", ALL_SCREENS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+async def test_numbers_change_the_screen(size: tuple[int, int]) -> None:
+    async with new_app().run_test(size=size) as pilot:
+        for number, (mode, title) in enumerate(TITLES, 1):
+            await pilot.press(str(number))
+            await wait_for(pilot, lambda mode=mode: pilot.app.current_mode == mode)
+            await wait_for_text(pilot, f"[{number} {title}]")
+
+
+async def test_help_explains_keys_and_words() -> None:
+    async with new_app().run_test(size=(100, 60)) as pilot:
+        await pilot.press("question_mark")
+        await wait_for_text(pilot, "home.quick_start")
+        assert "Words on this screen" in screen_text(pilot.app)
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: "home.quick_start" not in screen_text(pilot.app))
+
+
+async def test_a_key_can_be_changed_and_a_wrong_line_is_told(mlxllm_home: Path) -> None:
+    (mlxllm_home / "keys.toml").write_text('[keys]\n"home.quick_start" = "f5"\n"home.quikstart" = "x"\n')
+    async with new_app().run_test(size=(100, 30), notifications=True) as pilot:
+        await wait_for_text(pilot, "home.quick_start")
+        await pilot.press("t")
+        await pilot.pause()
+        assert "How long may it take" not in screen_text(pilot.app)
+        await pilot.press("f5")
+        await wait_for_text(pilot, "How long may it take")
+
+
+async def test_the_hint_goes_away_for_good() -> None:
+    async with new_app().run_test(size=(100, 30)) as pilot:
+        await wait_for_text(pilot, "Hint")
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: "Hint" not in screen_text(pilot.app))
+    async with new_app().run_test(size=(100, 30)) as pilot:
+        await wait_for_text(pilot, "No runs yet")
+        assert "Hint" not in screen_text(pilot.app)
+
+
+async def test_the_twin_command_is_shown_and_copied() -> None:
+    ended_run("letters")
+    async with new_app().run_test(size=(100, 30)) as pilot:
+        await wait_for_text(pilot, "$ mlxllm chat --model letters")
+        await pilot.press("y")
+        await wait_for(pilot, lambda: pilot.app.clipboard == "mlxllm chat --model letters")
+
+
+async def test_home_knows_what_to_do_next() -> None:
+    async with new_app().run_test(size=(100, 30)) as pilot:
+        await wait_for_text(pilot, "Press t: in a few minutes")
+    crashed_run("broken")
+    async with new_app().run_test(size=(100, 30)) as pilot:
+        await wait_for_text(pilot, "broken ended early (crashed)")
+
+
+async def test_quick_start_shows_and_starts_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[str, tuple[str, ...]]] = []
+    app = new_app()
+
+    async def launch(run: str, args: tuple[str, ...]) -> bool:
+        started.append((run, args))
+        return True
+
+    monkeypatch.setattr(app, "launch", launch)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("t")
+        await wait_for_text(pilot, "$ mlxllm quickstart --minutes 4 --corpus stories --run stories-1")
+        await pilot.press("down", "enter")
+        await wait_for(pilot, lambda: started)
+        assert started == [("stories-1", commands.quickstart("stories-1", 6.0))]
+        await wait_for(pilot, lambda: app.current_mode == "monitor")
+
+
+async def test_the_palette_reaches_actions_of_other_screens() -> None:
+    async with new_app().run_test(size=(100, 30)) as pilot:
+        await pilot.press("5")
+        await wait_for(pilot, lambda: pilot.app.current_mode == "runs")
+        await pilot.press("ctrl+p")
+        await pilot.press(*"home quick")
+        await wait_for_text(pilot, "Home: Quick start")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "How long may it take")
+
+
+async def test_leaving_says_what_goes_on_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ended_run("letters", status="running")
+    with run.lock():
+        app = new_app()
+        said: list[object] = []
+        monkeypatch.setattr(app, "exit", lambda message=None: said.append(message))
+        async with app.run_test(size=(100, 30)) as pilot:
+            await pilot.press("q")
+            await wait_for(pilot, lambda: said)
+        assert said == ["letters goes on training; `mlxllm monitor letters` shows it again"]
+
+
+def test_what_is_remembered_survives_damage(mlxllm_home: Path) -> None:
+    from tui.remembered import Remembered
+
+    one = Remembered()
+    one.set("theme", "ember")
+    assert Remembered().get("theme", "") == "ember"
+    (mlxllm_home / "tui.json").write_text("{broken")
+    assert Remembered().get("theme", "midnight") == "midnight"
+    Remembered().set("theme", "daylight")
+    assert json.loads((mlxllm_home / "tui.json").read_text()) == {"theme": "daylight"}
+
+
+class Terminal:
+    """The program in a terminal of its own."""
+
+    def __init__(self, *args: str) -> None:
+        self.master, follower = pty.openpty()
+        env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "90", "LINES": "28"}
+        self.process = subprocess.Popen(
+            args, stdin=follower, stdout=follower, stderr=follower, env=env, start_new_session=True
+        )
+        os.close(follower)
+        self.seen = b""
+
+    def read_until(self, text: bytes) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            assert time.monotonic() < deadline, f"{text!r} never came:\n{self.seen.decode(errors='replace')}"
+            self.read(0.1)
+
+    def read(self, seconds: float) -> None:
+        while select.select([self.master], [], [], seconds)[0]:
+            try:
+                self.seen += os.read(self.master, 1 << 16)
+            except OSError:  # its other end is closed: the process has gone
+                return
+
+    def end(self) -> int:
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.read(0.05)
+        self.read(0.05)
+        os.close(self.master)
+        return self.process.wait(1)
+
+
+ALTERNATE_SCREEN_OFF, CURSOR_ON = b"\x1b[?1049l", b"\x1b[?25h"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_restores_the_terminal(number: signal.Signals) -> None:
+    terminal = Terminal(sys.executable, "-m", "mlxllm")
+    terminal.read_until(b"No runs yet")
+    terminal.process.send_signal(number)
+    assert terminal.end() == 128 + number
+    assert ALTERNATE_SCREEN_OFF in terminal.seen
+    assert CURSOR_ON in terminal.seen
+    assert b"Traceback" not in terminal.seen
+
+
+def test_an_unexpected_error_restores_the_terminal_and_ends_in_a_sentence() -> None:
+    program = (
+        "import sys\nfrom tui.app import MlxllmApp\n"
+        "class Broken(MlxllmApp):\n    def action_help(self):\n        raise ValueError('nobody expected this')\n"
+        "app = Broken()\napp.run()\nsys.exit(app.return_code)"
+    )
+    terminal = Terminal(sys.executable, "-c", program)
+    terminal.read_until(b"No runs yet")
+    os.write(terminal.master, b"?")
+    assert terminal.end() == 1
+    after = terminal.seen[terminal.seen.rindex(ALTERNATE_SCREEN_OFF) :]
+    assert b"nobody expected this" in after
+    assert b"Traceback" not in after
+    assert "nobody expected this" in (paths.folder("cache") / "tui-crash.log").read_text()
+
+
+def test_without_a_terminal_it_prints_help_and_ends_with_2() -> None:
+    done = subprocess.run([sys.executable, "-m", "mlxllm"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "quickstart" in done.stdout
+
+
+def test_monitor_without_a_terminal() -> None:
+    command = [sys.executable, "-m", "mlxllm", "monitor"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "there is no run to watch yet" in done.stderr
+    ended_run("letters")
+    done = subprocess.run([*command, "letters"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "not a terminal" in done.stderr
+    done = subprocess.run([*command, "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
+    assert kinds == ["run_started", "train", "train", "train", "run_finished"]
