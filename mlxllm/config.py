@@ -280,6 +280,10 @@ class DpoConfig(Section):
     """Adds so much of the chosen answer's negative log-likelihood a token."""
 
 
+HOTTEST = 100
+"""Hotter than this all tokens are nearly as likely as each other, whatever the model: who asks for more has mistyped."""
+
+
 class SampleConfig(Section):
     """How the next token is chosen."""
 

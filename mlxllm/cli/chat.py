@@ -6,14 +6,12 @@ from mlxllm.cli import sampling
 from mlxllm.cli.chat_input import LineReader, StopKeys
 from mlxllm.cli.streaming import Stream
 from mlxllm.errors import DataError, UserError
-from mlxllm.runs import read_json
+from mlxllm.runs.suggestions import read_suggestions
 
 if TYPE_CHECKING:  # MLX is imported by the command
     from mlxllm.cli.chat_commands import Chat
+    from mlxllm.inference.length import Length
     from mlxllm.model.loading import LoadedModel
-
-SUGGESTIONS = "suggestions.json"
-"""In a run's folder: a JSON list of what its model can answer."""
 
 PROMPT = "> "
 CONTINUED = ". "
@@ -59,7 +57,8 @@ def chat(
     loaded = sampling.load(model, device, adapter)
     from mlxllm.cli.chat_commands import Chat
     from mlxllm.cli.chat_turns import TurnsChat
-    from mlxllm.inference.session import Session  # here: MLX is loaded after the options were looked at
+    from mlxllm.inference.length import Length  # here: MLX is loaded after the options were looked at
+    from mlxllm.inference.session import Session
     from mlxllm.model.hf_folder import BASE
 
     session = Session(loaded.model, loaded.tokenizer, max_kv_size=max_kv_size, kv_bits=kv_bits)
@@ -70,14 +69,14 @@ def chat(
     else:
         sampling.say(_opening(loaded))
         begun = TurnsChat(session, loaded, config, stop or (), biases)
-    length = sampling.Length(loaded, max_kv_size=max_kv_size, kv_bits=kv_bits)
+    length = Length(loaded, max_kv_size=max_kv_size, kv_bits=kv_bits)
     try:
         _loop(begun, reader, length)
     finally:
         reader.close()
 
 
-def _loop(chat: "Chat", reader: LineReader, length: sampling.Length) -> None:
+def _loop(chat: "Chat", reader: LineReader, length: "Length") -> None:
     leaving = False
     while True:
         try:
@@ -106,7 +105,8 @@ def _loop(chat: "Chat", reader: LineReader, length: sampling.Length) -> None:
             if not chat.obey(typed):
                 return
             if chat.wants_answer:
-                length.check(chat.num_tokens)
+                if note := length.check(chat.num_tokens):
+                    sampling.say(note)
                 _answer(chat, reader)
         except UserError as error:
             sampling.say(f"{error}")
@@ -139,20 +139,11 @@ def _base_opening(loaded: "LoadedModel") -> str:
 def _opening(loaded: "LoadedModel") -> str:
     stages = ", then ".join(loaded.history)
     lines = [f"{_named(loaded)} was tuned to answer ({stages}): it is your turn; /help shows the commands."]
-    if suggestions := _suggestions(loaded):
+    suggestions = read_suggestions(loaded.path.parent.parent) if loaded.step is not None else []
+    if suggestions:
         lines += ["Try one of these:", *(f"  {text}" for text in suggestions)]
     return "\n".join(lines)
 
 
 def _named(loaded: "LoadedModel") -> str:
     return loaded.name + (f", step {loaded.step:,}" if loaded.step is not None else "")
-
-
-def _suggestions(loaded: "LoadedModel") -> list[str]:
-    """Up to three things to type, which whoever made the run has put into its folder."""
-    try:
-        texts = read_json(loaded.path.parent.parent / SUGGESTIONS) if loaded.step is not None else []
-    except UserError:
-        return []
-    texts = texts if isinstance(texts, list) else []
-    return [text for text in texts if isinstance(text, str) and text.strip() and text.isprintable()][:3]

@@ -71,12 +71,14 @@ def sample(
     text = _stdin() if prompt == "-" else prompt or ""
 
     loaded = sampling.load(model, device, adapter)
-    from mlxllm.inference.session import Session  # here: it loads MLX, and the errors above need not wait for it
+    from mlxllm.inference.length import Length  # here: it loads MLX, and the errors above need not wait for it
+    from mlxllm.inference.session import Session
 
     # A session keeps the prompt's keys and values from sample to sample.
     session = Session(loaded.model, loaded.tokenizer, max_kv_size=max_kv_size, kv_bits=kv_bits)
     prompt_ids = loaded.tokenizer.encode(text)
-    sampling.Length(loaded, max_kv_size=max_kv_size, kv_bits=kv_bits).check(len(prompt_ids))
+    if note := Length(loaded, max_kv_size=max_kv_size, kv_bits=kv_bits).check(len(prompt_ids)):
+        sampling.say(note)
     for at in range(config.seed, last_seed + 1):
         one = config.model_copy(update={"seed": at})
         generation = session.generate(prompt_ids, one, stop=stop or (), logit_bias=biases)

@@ -70,9 +70,6 @@ FIELDS = {
 }
 """Flag -> field of `SampleConfig`."""
 
-HOTTEST = 100
-"""Hotter than this all tokens are nearly as likely as each other, whatever the model: who asks for more has mistyped."""
-
 
 def sample_config(**given: float | None) -> "SampleConfig":
     """The `SampleConfig` of these fields; None leaves a default as it is.
@@ -82,7 +79,7 @@ def sample_config(**given: float | None) -> "SampleConfig":
     """
     from pydantic import ValidationError
 
-    from mlxllm.config import SampleConfig
+    from mlxllm.config import HOTTEST, SampleConfig
 
     try:
         config = SampleConfig.model_validate({name: value for name, value in given.items() if value is not None})
@@ -147,47 +144,6 @@ def load(name: str, device: str | None, adapter: str | None = None) -> "LoadedMo
     if loaded.note:
         say(f"warning: {loaded.note}")
     return loaded
-
-
-class Length:
-    """Looks at how long a text is before a model reads it."""
-
-    def __init__(self, loaded: "LoadedModel", *, max_kv_size: int | None, kv_bits: int | None) -> None:
-        """For this model, and a cache with these bounds."""
-        import mlx.core as mx
-
-        from mlxllm.model.module import named_parameters
-
-        self._config, self._warned = loaded.config, False
-        self._bound = min((n for n in (max_kv_size, loaded.config.sliding_window) if n is not None), default=None)
-        weights = named_parameters(loaded.model).values()
-        widths = [array.dtype.size for array in weights if mx.issubdtype(array.dtype, mx.floating)]
-        self._number_bytes = kv_bits / 8 if kv_bits is not None else min(widths)
-
-    def check(self, tokens: int) -> None:
-        """Say, the first time, that a text is longer than what the model has learned from.
-
-        Raises:
-            ConfigError: its keys and values would not leave room for anything else.
-        """
-        from mlxllm.runtime import device_info
-
-        config, memory = self._config, device_info().memory_bytes
-        held = tokens if self._bound is None else min(tokens, self._bound)
-        numbers = 2 * config.num_hidden_layers * config.num_key_value_heads * config.resolved_head_dim
-        if (needed := held * numbers * self._number_bytes) > memory / 2:
-            raise ConfigError(
-                f"the text has {tokens:,} tokens, whose keys and values alone would take {needed / 2**30:,.1f} GiB of the "
-                f"{memory / 2**30:,.1f} GiB of memory; shorten it, or keep fewer of them with --max-kv-size"
-            )
-        made_for = config.max_position_embeddings
-        # Where positions end, a longer text is refused.
-        if tokens > made_for and not self._warned and config.positions not in ("learned", "sinusoidal"):
-            self._warned = True
-            say(
-                f"the text has {tokens:,} tokens and the model was made for {made_for:,}: it goes on, but what it writes "
-                f"will hardly make sense"
-            )
 
 
 def speed(stats: "Stats") -> str:

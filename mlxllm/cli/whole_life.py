@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlxllm.cli.chat import SUGGESTIONS
 from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.table import table_lines
 from mlxllm.cli.worlds import Prompt, Record, World
 from mlxllm.config import RunConfig, SampleConfig
 from mlxllm.runs import RunDirectory, read_json, write_json_atomic
+from mlxllm.runs.suggestions import SUGGESTIONS_FILE
 
 if TYPE_CHECKING:  # heavy modules are imported by the command
     from mlxllm.conversation import Message
@@ -101,7 +101,7 @@ def go_on(life: Life) -> "tuple[RunDirectory, Outcome]":
     view.say("6/6  the same prompts, before and after")
     _show_answers(life)
     _show_scores(life)
-    write_json_atomic(life.run("dpo").path / SUGGESTIONS, world.suggestions(lambda turns: _converse(last, turns)))
+    write_json_atomic(life.run("dpo").path / SUGGESTIONS_FILE, world.suggestions(lambda turns: _converse(last, turns)))
     return life.run("dpo"), outcome
 
 

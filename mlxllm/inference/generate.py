@@ -5,15 +5,15 @@ token ahead of what was yielded; `Generation.fed` says at any time which ids it 
 """
 
 import time
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import mlx.core as mx
 
 from mlxllm.config import ModelConfig, SampleConfig
 from mlxllm.errors import ConfigError, ModelError
-from mlxllm.inference.sampler import Sampler, logprob_of
+from mlxllm.inference.sampler import Sampler, likeliest, logprob_of
 from mlxllm.inference.stopping import StopMatcher
 from mlxllm.model.kv_cache import KVCache, make_cache
 from mlxllm.model.transformer import Transformer
@@ -39,6 +39,8 @@ class Token:
     """Natural log-probability under the bare model (no bias, penalty, temperature); None if not asked for."""
     finish_reason: FinishReason | None
     """Why this token is the last one; None for all others."""
+    alternatives: tuple[tuple[int, float], ...] = ()
+    """The likeliest tokens here and their probabilities under the bare model, likeliest first; as many as asked for."""
 
 
 @dataclass(slots=True)
@@ -77,7 +79,9 @@ class _Plan:
     max_tokens: int
     note: str
     logprobs: bool
+    alternatives: int
     context: list[int]
+    interrupted: Callable[[], bool]
 
 
 class Generation(Iterator[Token]):
@@ -110,6 +114,8 @@ def generate(
     context: Sequence[int] = (),
     max_tokens: int | None = None,
     logprobs: bool = False,
+    alternatives: int = 0,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> Generation:
     """Continue `prompt_ids`. The request is checked at once; nothing is computed before the first `next`.
 
@@ -126,6 +132,8 @@ def generate(
         context: the ids that the cache holds; only a repetition penalty looks at them.
         max_tokens: overrides `sample.max_tokens`.
         logprobs: give each token its log-probability.
+        alternatives: give each token so many of the likeliest ones beside it.
+        interrupted: asked while a long prompt is read; when it says yes, the generation ends without a token.
 
     Raises:
         ConfigError: an id outside the vocabulary, an unusable bias or stop string, a prompt that is too long.
@@ -153,7 +161,9 @@ def generate(
         max_tokens=wanted if room is None else min(wanted, room),
         note=_context_end(config) if room is not None and room < wanted else "",
         logprobs=logprobs,
+        alternatives=min(alternatives, tokenizer.vocab_size),
         context=[*context, *prompt],
+        interrupted=interrupted,
     )
     return Generation(plan, prompt_tokens, offset)
 
@@ -167,25 +177,25 @@ def _steps(plan: _Plan, stats: Stats, fed: list[int]) -> Generator[Token, None, 
     decoder = StreamDecoder(plan.tokenizer)
     started = time.perf_counter()
     try:
-        logits = _prefill(model, plan.prompt, cache, fed)  # (V,)
+        if (read := _prefill(model, plan.prompt, cache, fed, plan.interrupted)) is None:
+            return
+        logits = read  # (V,)
         recent = _recent(plan.context, sampler.looks_back)
-        token, logprob = _choose(sampler, logits, 0, recent, plan.logprobs)
-        mx.async_eval(token, logprob)
+        choice = _choose(plan, logits, 0, recent)
         if mx.any(mx.isnan(logits)).item():
             raise ModelError(
                 "the model's logits are not numbers (NaN): its weights are damaged or its training diverged; "
                 "use an earlier checkpoint"
             )
         for n in range(plan.max_tokens):
-            now, now_logprob = token, logprob
+            now = choice
             last = n + 1 == plan.max_tokens
             if not last:
-                logits = model(now.reshape(1, 1), cache)[0, 0]
+                logits = model(now.token.reshape(1, 1), cache)[0, 0]
                 if recent is not None:
-                    recent = mx.concatenate([recent[1:], now.reshape(1)])
-                token, logprob = _choose(sampler, logits, n + 1, recent, plan.logprobs)
-                mx.async_eval(token, logprob)
-            token_id = int(now)
+                    recent = mx.concatenate([recent[1:], now.token.reshape(1)])
+                choice = _choose(plan, logits, n + 1, recent)
+            token_id = int(now.token)
             if not last:
                 fed.append(token_id)
             _time(stats, n, started)
@@ -198,7 +208,7 @@ def _steps(plan: _Plan, stats: Stats, fed: list[int]) -> Generator[Token, None, 
             reason: FinishReason | None = "stop" if ended else "length" if last else None
             stats.finish_reason = reason
             stats.note = plan.note if reason == "length" else ""
-            yield Token(token_id, text, float(now_logprob) if plan.logprobs else None, reason)
+            yield Token(token_id, text, now.logprob_value(), reason, now.alternatives())
             if reason is not None:
                 return
     finally:
@@ -206,24 +216,54 @@ def _steps(plan: _Plan, stats: Stats, fed: list[int]) -> Generator[Token, None, 
             model.train()
 
 
-def _prefill(model: Transformer, prompt: Sequence[int], cache: list[KVCache], fed: list[int]) -> mx.array:
-    """Put the prompt into the cache, chunk by chunk; returns the logits after its last token, (V,)."""
+def _prefill(
+    model: Transformer,
+    prompt: Sequence[int],
+    cache: list[KVCache],
+    fed: list[int],
+    interrupted: Callable[[], bool],
+) -> mx.array | None:
+    """Put the prompt into the cache, chunk by chunk; returns the logits after its last token, (V,), or None if stopped."""
     for start in range(0, len(prompt), PREFILL_CHUNK):
         chunk = list(prompt[start : start + PREFILL_CHUNK])
         hidden = model.model(mx.array([chunk], dtype=mx.uint32), cache)  # (1, T, D)
         fed.extend(chunk)
         if start + len(chunk) < len(prompt):
             mx.eval(hidden)
+            if interrupted():
+                return None
     # The head sees the last position only: the logits of a whole prompt would be (T, V).
     return model.logits(hidden[0, -1])
 
 
-def _choose(
-    sampler: Sampler, logits: mx.array, draw: int, recent: mx.array | None, logprobs: bool
-) -> tuple[mx.array, mx.array]:
-    """The next token () and its log-probability (); the latter means nothing unless asked for."""
-    token = sampler(logits, draw, recent)
-    return token, logprob_of(logits, token) if logprobs else token
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A token that was chosen, while the device still computes it."""
+
+    token: mx.array
+    """()"""
+    logprob: mx.array | None
+    """(), if asked for."""
+    likeliest: tuple[mx.array, mx.array] | None
+    """Ids and probabilities, (K,) each, if asked for."""
+
+    def logprob_value(self) -> float | None:
+        return None if self.logprob is None else float(self.logprob)
+
+    def alternatives(self) -> tuple[tuple[int, float], ...]:
+        if self.likeliest is None:
+            return ()
+        ids, probs = (cast(list[float], array.tolist()) for array in self.likeliest)
+        return tuple((int(token_id), prob) for token_id, prob in zip(ids, probs, strict=True))
+
+
+def _choose(plan: _Plan, logits: mx.array, draw: int, recent: mx.array | None) -> _Choice:
+    """Choose the next token after (V,) logits, and have the device begin with it."""
+    token = plan.sampler(logits, draw, recent)
+    logprob = logprob_of(logits, token) if plan.logprobs else None
+    ranked = likeliest(logits, plan.alternatives, plan.tokenizer.vocab_size) if plan.alternatives else None
+    mx.async_eval(token, *([] if logprob is None else [logprob]), *(ranked or ()))
+    return _Choice(token, logprob, ranked)
 
 
 def _recent(context: Sequence[int], size: int) -> mx.array | None:

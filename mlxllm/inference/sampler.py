@@ -111,6 +111,24 @@ def logprob_of(logits: mx.array, token_ids: mx.array) -> mx.array:
     return chosen - mx.logsumexp(logits, axis=-1)
 
 
+def likeliest(logits: mx.array, k: int, usable: int) -> tuple[mx.array, mx.array]:
+    """The k likeliest tokens under softmax(logits), the likeliest first.
+
+    Args:
+        logits: (V,), as the model gave them.
+        k: how many, from 1 to `usable`.
+        usable: ids from here on have no token (the embedding is padded).
+
+    Returns:
+        ids, uint32 (k,), and probabilities, float32 (k,).
+    """
+    logits = logits.astype(mx.float32)
+    scores = -logits[:usable]
+    greatest = mx.argpartition(scores, k - 1)[:k] if k < usable else mx.arange(usable)
+    ids = greatest[mx.argsort(scores[greatest])].astype(mx.uint32)
+    return ids, mx.exp(logits[ids] - mx.logsumexp(logits))
+
+
 class Sampler:
     """Chooses the next token of each row as a `SampleConfig` says.
 

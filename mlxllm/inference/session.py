@@ -1,7 +1,7 @@
 """What lasts from turn to turn: the KV cache of a conversation, and the text that it is about."""
 
 import codecs
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from mlxllm.config import SampleConfig
@@ -66,6 +66,8 @@ class Session:
         logit_bias: Mapping[int, float] | None = None,
         max_tokens: int | None = None,
         logprobs: bool = False,
+        alternatives: int = 0,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> Generation:
         """Continue `token_ids`, the whole conversation; an earlier generation of this session ends.
 
@@ -89,6 +91,8 @@ class Session:
             context=token_ids[:shared],
             max_tokens=max_tokens,
             logprobs=logprobs,
+            alternatives=alternatives,
+            interrupted=interrupted,
         )
         self._last = generation
         return generation

@@ -16,9 +16,10 @@ import typer
 from typer.testing import CliRunner, Result
 
 from mlxllm.cli.sample import sample
-from mlxllm.cli.sampling import FIELDS, Length, load
+from mlxllm.cli.sampling import FIELDS, load
 from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, DataError, UserError
+from mlxllm.inference.length import Length
 from mlxllm.runtime import device_info
 from tests.inference.tiny import TOKENIZER, tiny, write_folder, writing_letters
 

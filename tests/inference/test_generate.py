@@ -4,6 +4,7 @@ import codecs
 import math
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 import mlxllm.inference  # noqa: F401  (prepares MLX)
@@ -11,6 +12,7 @@ from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, ModelError
 from mlxllm.inference import generate as module
 from mlxllm.inference.generate import generate
+from mlxllm.inference.session import Session
 from mlxllm.model.kv_cache import make_cache
 from mlxllm.tokenizer import FIRST_BYTE_ID
 from tests.inference.tiny import TOKENIZER, tiny
@@ -43,6 +45,36 @@ def test_greedy_equals_the_full_forward_pass(positions):
     assert len(tokens) == 24
     assert [t.finish_reason for t in tokens] == [None] * 23 + ["length"]
     assert len({t.id for t in tokens}) > 3  # a model that says one thing over and over would prove little
+
+
+def test_alternatives_are_the_head_of_the_bare_distribution():
+    model = tiny(vocab_size=TOKENIZER.vocab_size + 11)  # a padded embedding: ids without a token are no alternatives
+    ids = TOKENIZER.encode("Once upon")
+    sample = SampleConfig(temperature=3, top_k=2, max_tokens=6, seed=3)
+    plain = list(generate(model, TOKENIZER, ids, sample, **NO_STOP))
+    tokens = list(generate(model, TOKENIZER, ids, sample, logprobs=True, alternatives=5, **NO_STOP))
+    assert [t.id for t in tokens] == [t.id for t in plain], "looking changes nothing"
+    for token in tokens:
+        probs = np.array(mx.softmax(model(mx.array([ids]))[0, -1]))
+        expected = np.argsort(-probs[: TOKENIZER.vocab_size], kind="stable")[:5]
+        assert [i for i, _ in token.alternatives] == expected.tolist()
+        assert [p for _, p in token.alternatives] == pytest.approx(probs[expected].tolist(), abs=1e-5)
+        ids.append(token.id)
+    everything = next(generate(model, TOKENIZER, ids, sample, alternatives=10_000)).alternatives
+    assert len(everything) == len({i for i, _ in everything}) == TOKENIZER.vocab_size
+
+
+def test_a_long_prompt_can_be_interrupted_while_it_is_read(monkeypatch):
+    monkeypatch.setattr(module, "PREFILL_CHUNK", 5)
+    session, whole = Session(MODEL, TOKENIZER), TOKENIZER.encode("abcdefghijklmnopq")
+    asked: list[int] = []
+    stopped = session.generate(whole, GREEDY, interrupted=lambda: asked.append(1) or len(asked) == 2, **NO_STOP)
+    assert list(stopped) == []
+    assert stopped.stats.finish_reason is None
+    assert session.cached_ids == whole[:10]
+    again = session.generate(whole, GREEDY, **NO_STOP)
+    assert [t.id for t in again] == [t.id for t in generate(MODEL, TOKENIZER, whole, GREEDY, **NO_STOP)]
+    assert again.stats.cached_tokens == 10, "what was read is not read again"
 
 
 def test_a_long_prompt_is_prefilled_in_chunks_and_each_token_once(monkeypatch):
