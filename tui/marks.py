@@ -31,7 +31,10 @@ def this_terminal(environ: Mapping[str, str] | None = None, encoding: str | None
     """
     env = os.environ if environ is None else environ
     encoding = (encoding or locale.getpreferredencoding(False)).lower().replace("-", "")
-    colours = env.get("COLORTERM", "").lower() in ("truecolor", "24bit")
+    colours = (
+        "truecolor" in (env.get("COLORTERM", "").lower(), env.get("TEXTUAL_COLOR_SYSTEM"))
+        or env.get("COLORTERM") == "24bit"
+    )
     asked = env.get("MLXLLM_MARKS", "")
     if asked in ("braille", "block", "ascii"):
         marks: Marks = asked  # type: ignore[assignment]  # narrowed by the line above

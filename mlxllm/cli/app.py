@@ -22,6 +22,7 @@ from mlxllm.cli import (
     quickstart,
     runs,
     sample,
+    serving,
     tokenizer,
     train,
 )
@@ -58,7 +59,7 @@ _USE = "Use a model"
 app.command("quickstart", rich_help_panel=_FIRST)(quickstart.quickstart)
 app.command("doctor", rich_help_panel=_FIRST)(doctor.doctor)
 app.command("monitor", rich_help_panel=_FIRST)(application.monitor)
-app.command("serve-tui", rich_help_panel=_FIRST)(application.serve_tui)
+app.command("serve-tui", rich_help_panel=_FIRST)(serving.serve_tui)
 app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel=_MAKE)
 app.add_typer(data.app, name="data", rich_help_panel=_MAKE)
 app.command("train", rich_help_panel=_MAKE, cls=train.TrainCommand)(train.train)

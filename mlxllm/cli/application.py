@@ -1,8 +1,7 @@
-"""The terminal application, from the command line: bare `mlxllm`, `mlxllm monitor`, and `mlxllm serve-tui`."""
+"""The terminal application, from the command line: bare `mlxllm`, and `mlxllm monitor`."""
 
 import json
 import os
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -10,16 +9,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from mlxllm.cli.sampling import say
 from mlxllm.errors import ConfigError
 from mlxllm.runs import ACTIVE, EventReader, RunDirectory, effective_status, find_run, list_runs
 
 _POLL_SECONDS = 0.2
-_LOOPBACK = "127.0.0.1"
 
 
 def is_terminal() -> bool:
     """Whether there is a terminal that the application can be shown on."""
+    if os.environ.get("TEXTUAL_DRIVER"):  # a browser, through `mlxllm serve-tui`
+        return True
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
 
@@ -62,17 +61,6 @@ def monitor(
             f"and `mlxllm runs show {run}` where it stands"
         )
     open_app(run)
-
-
-def serve_tui(
-    port: Annotated[int, typer.Option("--port", metavar="N", min=1, max=65535, help="Port on this machine.")] = 8000,
-) -> None:
-    """Show the terminal application in a browser on this machine; nobody else can reach it."""
-    from textual_serve.server import Server  # here: it loads a web server
-
-    command = shlex.join([sys.executable, "-m", "mlxllm"])
-    say(f"the application is at http://{_LOOPBACK}:{port} for browsers on this machine; Ctrl-C ends it")
-    Server(command, host=_LOOPBACK, port=port, title="mlxllm").serve()
 
 
 def _print_events(run: RunDirectory) -> None:
