@@ -1,5 +1,6 @@
 """Home: the machine, what trains, the newest models, and one suggested next step."""
 
+import time
 from typing import ClassVar
 
 from textual import work
@@ -76,6 +77,8 @@ class HomeScreen(ModeScreen):
         self._glance: Glance | None = None
         self._shown: list[RunSummary] = []
         self._doctor: Job | None = None
+        self._looking = False
+        self._look_next = 0.0
 
     def compose_body(self) -> ComposeResult:
         with Vertical():
@@ -96,7 +99,7 @@ class HomeScreen(ModeScreen):
         self._look()
 
     def _look_again(self) -> None:
-        if self.is_current:
+        if self.is_current and not self._looking and time.monotonic() >= self._look_next:
             self._look()
 
     @work(thread=True, exclusive=True, group="machine")
@@ -120,7 +123,14 @@ class HomeScreen(ModeScreen):
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
-        glance = take_glance()
+        self._looking = True
+        begun = time.monotonic()
+        try:
+            glance = take_glance()
+        finally:
+            # A home with thousands of runs is looked at less often: at most a tenth of the time goes into it.
+            self._look_next = time.monotonic() + 9 * (time.monotonic() - begun)
+            self._looking = False
         self.app.call_from_thread(self._show, glance)
 
     def _show(self, glance: Glance) -> None:
