@@ -1,10 +1,12 @@
 """What may be asked of the engine process, one JSON object a line, and a sentence about what may not.
 
-{"op": "load", "id", "model", "adapter"?}
-{"op": "generate", "id", "model", "adapter"?, "messages" | "text", "sample"?, "stop"?, "top"?, "continue"?}
-{"op": "tokenize", "id", "model", "adapter"?, "messages" | "text"}
-{"op": "cancel", "id", "target"}
-{"op": "shutdown"}
+    {"op": "load", "id", "model", "adapter"?}
+    {"op": "generate", "id", "model", "adapter"?, "messages" | "text", "sample"?, "stop"?, "top"?, "continue"?}
+    {"op": "tokenize", "id", "model", "adapter"?, "messages" | "text"}
+    {"op": "cancel", "id", "target"}
+    {"op": "shutdown"}
+
+Unknown fields and values of the wrong type are refused, so that a client's mistake is noticed.
 """
 
 import json
@@ -76,7 +78,7 @@ class Generate(About):
     op: Literal["generate"] = "generate"
     sample: SampleConfig = SampleConfig()
     """How tokens are chosen; without a seed in it one is drawn."""
-    stop: list[str] = []
+    stop: list[str] = Field(default_factory=list)
     """Strings that end the text; they are not part of it."""
     top: int = Field(0, ge=0, le=MOST_ALTERNATIVES)
     """So many of the likeliest tokens are told beside each."""
