@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from mlxllm.config import LORA_TARGETS, LoraConfig, ModelConfig, RunConfig
 
 _FLOAT32 = 4
+_MUON_ITERATIONS = 5
 
 _PACKED = {"affine4": (4, 64), "affine8": (8, 64), "mxfp4": (4, 32), "nvfp4": (4, 16)}
 """`lora.quantize` -> bits of a weight, and weights that share a scale."""
@@ -71,6 +72,24 @@ def count_trained(config: RunConfig) -> int:
         count * (config.lora.rank * (out + width) + out * (config.lora.method == "dora"))
         for count, out, width in _adapted(config.model, config.lora)
     )
+
+
+def muon_flops(model: ModelConfig) -> int:
+    """Floating-point operations of one orthogonalisation of every matrix of the blocks: what an update by Muon adds.
+
+    Each of the five iterations multiplies an m x n matrix (m <= n) with its transpose, the m x m product with itself,
+    and that with the matrix: 4 m^2 n + 2 m^3.
+    """
+    total = 0
+    for count, out, width in _matrices(model).values():
+        m, n = sorted((out, width))
+        total += count * _MUON_ITERATIONS * (4 * m * m * n + 2 * m**3)
+    return total * model.num_hidden_layers
+
+
+def block_parameters(model: ModelConfig) -> int:
+    """Weights in the matrices of the blocks: those that Muon updates."""
+    return model.num_hidden_layers * sum(count * out * width for count, out, width in _matrices(model).values())
 
 
 def _matrices(model: ModelConfig) -> dict[str, tuple[int, int, int]]:

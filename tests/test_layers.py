@@ -7,15 +7,18 @@ import sys
 import pytest
 
 WITHOUT_MLX_CORE = (
+    "budget",
     "config",
     "conversation",
     "data",
+    "dials",
     "errors",
     "estimate",
     "paths",
     "presets",
     "runs",
     "settings",
+    "speed",
     "tokenizer",
 )
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,12 +25,20 @@ def doctor(
     selftest: Annotated[
         bool, typer.Option("--selftest", help="Compute on the device and compare; under a minute.")
     ] = False,
+    speed: Annotated[
+        bool, typer.Option("--speed", help="Measure how fast training is here, and keep it; some ten seconds.")
+    ] = False,
     device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")] = False,
 ) -> None:
     """Look at the machine; with --selftest, compute on it and compare. Exit code 1 where something is wrong."""
+    if selftest and speed:
+        raise ConfigError("--selftest and --speed are two commands; give one of them")
     if device not in (None, "cpu", "gpu"):
         raise ConfigError(f"--device {device!r} is not known; use cpu or gpu")
+    if speed:
+        _measure(device, json_)
+        return
     healthy = _selftest(device, json_) if selftest else _examine(device, json_)
     if not healthy:
         raise typer.Exit(1)
@@ -46,6 +55,43 @@ def _examine(device: str | None, json_: bool) -> bool:
     for check in checks:
         _print_check(check)
     return healthy
+
+
+def _measure(device: str | None, json_: bool) -> None:
+    from mlxllm.diagnostics.device.speed import measure_speed
+    from mlxllm.presets import PRESETS
+    from mlxllm.runtime import select_device
+    from mlxllm.speed import busy_runs, write_speed
+
+    select_device(device)
+    busy = [run.address for run in busy_runs()]
+    cpus = os.cpu_count() or 1
+    if busy:
+        sampling.say(
+            f"warning: {', '.join(busy)} is being trained meanwhile, so this machine will seem slower than it is"
+        )
+    elif os.getloadavg()[0] > cpus / 2:
+        sampling.say("warning: other programs keep this machine busy, so it will seem slower than it is")
+    sampling.say("measuring how fast this machine trains, some ten seconds")
+    measured = measure_speed()
+    file = write_speed(measured)
+    steps = {name: measured.cost(make()).step for name, make in PRESETS.items()}
+    if json_:
+        print(json.dumps({**asdict(measured), "busy": busy, "file": str(file), "seconds_per_step": steps}))
+        return
+    print(f"{'width':>5}{'gradient':>16}{'Muon':>16}{'AdamW':>16}")
+    for point in measured.points:
+        rates = (point.flops, point.muon_flops)
+        print(f"{point.width:>5}" + "".join(f"{rate / 1e9:>9.0f} GFLOP/s" for rate in rates), end="")
+        print(f"{point.adamw_weights / 1e6:>9.0f} M/s")
+    print(f"\n{'preset':<22}{'a step':>12}   (a vocabulary adds to it)")
+    for name, seconds in steps.items():
+        print(f"{name:<22}{_time(seconds):>12}")
+    print(f"\nkept in {file}; the application tells from it how long a run will take")
+
+
+def _time(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def _print_check(check: "Check") -> None:

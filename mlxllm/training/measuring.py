@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 import numpy as np
 
+from mlxllm.budget import Cost, steps_within
 from mlxllm.runtime import blas_for_lanes
-from mlxllm.training.budget import Cost, steps_within
 from mlxllm.training.step import install
 
 if TYPE_CHECKING:  # the trainer tells its rate

@@ -160,3 +160,23 @@ def test_a_broken_mlx_ends_neither_report_nor_self_test_in_a_traceback(tmp_path:
 def test_help_loads_neither_mlx_nor_numpy() -> None:
     program = "import sys; import mlxllm.cli.doctor; sys.exit(bool({'mlx', 'mlx.core', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_speed_is_measured_kept_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlxllm import speed
+    from mlxllm.diagnostics.device import speed as measuring
+
+    monkeypatch.setattr(measuring, "_WIDTHS", {"cpu": (64,), "gpu": (64,)})
+    told = one_object(run("--speed", "--json", "--device", "cpu").stdout)
+    kept = speed.read_speed()
+    assert kept.measured
+    assert told["points"][0]["flops"] == kept.points[0].flops
+    assert told["file"] == str(speed.file())
+    assert told["seconds_per_step"]["char-tiny"] < told["seconds_per_step"]["base-124m"]
+    table = run("--speed").stdout
+    assert "GFLOP/s" in table
+    assert "char-tiny" in table
+
+
+def test_speed_and_selftest_are_two_commands() -> None:
+    assert "two commands" in str(run("--speed", "--selftest").exception)

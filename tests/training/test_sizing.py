@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlxllm.budget import Cost, steps_within
 from mlxllm.estimate import count_parameters, estimate
-from mlxllm.training.budget import Cost, steps_within
 from mlxllm.training.sizing import (
     LADDER,
     PARAMETERS_PER_TEXT_TOKEN,

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlxllm.budget import Cost, steps_within
 from mlxllm.config import TrainConfig
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError
 from mlxllm.model.checkpoint_files import find_checkpoint, list_checkpoints
 from mlxllm.runs import RunDirectory, read_events, read_state
-from mlxllm.training.budget import Cost, steps_within
 from mlxllm.training.compare import differences
 from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.plan import default_lanes, settle

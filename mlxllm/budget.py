@@ -1,4 +1,4 @@
-"""From minutes to steps."""
+"""From minutes to steps, and from steps to minutes."""
 
 from dataclasses import dataclass
 
@@ -36,3 +36,10 @@ def steps_within(train: TrainConfig, cost: Cost, seconds: float, milestones: int
         a_step += cost.validation / train.eval_every if train.eval_every else 0.0
         a_step += cost.sample / train.sample_every if train.sample_every else 0.0
     return max(1, int(available / a_step))
+
+
+def seconds_of(train: TrainConfig, cost: Cost) -> float:
+    """How long all updates of a run take, with the validations and samples between them."""
+    validations = 1 + -(-train.max_steps // train.eval_every) if train.eval_every else 2
+    samples = 1 + (train.max_steps // train.sample_every if train.sample_every else 0)
+    return train.max_steps * cost.step + validations * cost.validation + samples * cost.sample
