@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,26 +12,23 @@ import typer
 
 from mlxllm import paths
 from mlxllm.cli import data_view as view
-from mlxllm.cli.deleting import confirm, delete, folder_size
+from mlxllm.cli.build_view import ProgressEvents, ProgressLine
+from mlxllm.cli.deleting import confirm, delete, folder_size, is_active, require_dataset, runs_with
 from mlxllm.cli.help import setting
 from mlxllm.cli.masks import Wanted, inspect_masks
 from mlxllm.cli.run_view import file_size
 from mlxllm.cli.sampling import say
 from mlxllm.cli.table import print_table
-from mlxllm.errors import ConfigError, DataError, RunError, UserError
-from mlxllm.runs import ACTIVE, RunDirectory, all_runs, effective_status, read_json
+from mlxllm.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:  # numpy and the tokenizers are loaded by the commands that need them
     from mlxllm.data.shards import TokenDataset
-    from mlxllm.data.sources import Source
-    from mlxllm.tokenizer import Tokenizer
 
 app = typer.Typer(no_args_is_help=True, help="Build datasets of token shards and look into them.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a dataset, or the path of its folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 
-_KINDS = ("char", "byte", "bpe")
 _MASKS = "With --masks"
 
 
@@ -52,44 +48,79 @@ def sources(json_: Json = False) -> None:
 def build(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new dataset, or a path for it.")],
     source: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--source",
             metavar="SOURCE",
             help="KIND:SPEC (`mlxllm data sources` lists them) or the path of a text; may be given several times. "
             "With @2 behind it its training documents stand twice, with @0.5 half of them.",
         ),
-    ],
+    ] = None,
     tokenizer: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--tokenizer",
             metavar="T",
             help="Name or path of a tokenizer; or char, byte, bpe, bpe:VOCAB to make one from the text.",
         ),
-    ],
+    ] = None,
     val_split: Annotated[
         float, typer.Option("--val-split", metavar="F", help="Fraction held out for validation.")
     ] = 0.01,
     force: Annotated[bool, typer.Option("--force", help="Replace a dataset of the same name.")] = False,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="With --json: before the label a line for each bit of progress.")
+    ] = False,
     json_: Json = False,
 ) -> None:
-    """Read sources, split them into train and validation, and write their tokens as shards."""
-    from mlxllm.data.build import build_dataset, check_build
+    """Read sources, split them into train and validation, and write their tokens as shards.
+
+    Ctrl-C stops it and keeps what is done; the same command goes on from there, and so does its NAME alone.
+    """
+    from mlxllm.data.build import build_dataset
+    from mlxllm.data.draft import draft_folder, interrupted_build
     from mlxllm.data.label import data_label
     from mlxllm.data.sources import parse_source
+    from mlxllm.tokenizer import choose_tokenizer
 
+    if progress and not json_:
+        raise ConfigError("--progress prints JSON lines; give --json as well (a terminal shows the progress anyway)")
     started = time.monotonic()
     directory = paths.new("datasets", name)
-    weighted = [parse_source(argument) for argument in source]
-    check_build(directory, weighted, val_split, replace=force)
-    made = _tokenizer(tokenizer, [one for one, _ in weighted], val_split)
-    progress = view.ProgressLine() if sys.stderr.isatty() else None
+    if not source and tokenizer is None and (found := interrupted_build(directory)):
+        weighted, made, val_split = found
+    elif source and tokenizer is not None:
+        weighted, made = [parse_source(argument) for argument in source], choose_tokenizer(tokenizer)
+    else:
+        missing = "a --tokenizer, such as bpe" if source else "a --source, such as stories"
+        raise ConfigError(
+            f"dataset {directory.name!r} needs {missing}; there is no interrupted build of it to continue"
+        )
+    shown = ProgressEvents() if progress else ProgressLine() if sys.stderr.isatty() else None
+
+    def tell(sentence: str) -> None:
+        if shown:
+            shown.clear()
+        say(sentence)
+
     try:
-        manifest = build_dataset(directory, weighted, made, val_split=val_split, replace=force, progress=progress)
+        manifest = build_dataset(
+            directory,
+            weighted,
+            made,
+            val_split=val_split,
+            replace=force,
+            keep_draft=True,
+            progress=shown,
+            tell=tell,
+        )
+    except (KeyboardInterrupt, SystemExit):
+        if draft_folder(directory).is_dir():
+            tell(f"what is done is kept; `mlxllm data build {name}` goes on from there")
+        raise
     finally:
-        if progress:
-            progress.clear()
+        if shown:
+            shown.clear()
     label = data_label(manifest)
     if json_:
         print(json.dumps({"name": directory.name, "path": str(directory), **label}))
@@ -197,6 +228,7 @@ def label(name: Name, json_: Json = False) -> None:
 @app.command("ls")
 def list_(json_: Json = False) -> None:
     """List all datasets (with --json, one object a line)."""
+    from mlxllm.data.draft import unfinished
     from mlxllm.data.manifest import read_manifest
 
     folder = paths.folder("datasets")
@@ -236,6 +268,9 @@ def list_(json_: Json = False) -> None:
                 ", ".join(manifest.sources),
             )
         )
+    for name, state, held in unfinished(folder):
+        now = "is being built" if held else f"is unfinished; `mlxllm data build {name}` goes on"
+        say(f"dataset {name!r} {now} ({state.documents:,} documents so far)")
     if json_:
         return
     if not rows:
@@ -251,11 +286,21 @@ def rm(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a dataset. Runs that were trained on it can no longer be resumed; while one trains, it is refused."""
+    """Delete a dataset. Runs that were trained on it can no longer be resumed; while one trains, it is refused.
+
+    Where there is only what an interrupted build has left, that is deleted.
+    """
+    from mlxllm.data.draft import draft_folder, remove_draft
+
+    if not (new := paths.new("datasets", name)).exists() and draft_folder(new).is_dir():
+        confirm(f"delete the unfinished dataset {new.name!r} in {new.parent}", yes)
+        remove_draft(new)
+        say(f"deleted what was done of dataset {new.name!r}")
+        return
     directory = Path(os.path.abspath(paths.existing("datasets", name)))
-    _require_dataset(directory)
-    users = list(_runs_with(directory))
-    if active := next((run for run in users if _is_active(run)), None):
+    require_dataset(directory)
+    users = list(runs_with(directory))
+    if active := next((run for run in users if is_active(run)), None):
         raise RunError(
             f"run {active.name!r} is training on dataset {directory.name!r}, so it is not deleted; stop the run first "
             f"with `mlxllm runs stop {active.address} --wait`"
@@ -266,65 +311,7 @@ def rm(
     say(delete(directory, f"dataset {directory.name!r}") + (f"; it was used by {names}" if users else ""))
 
 
-def _require_dataset(directory: Path) -> None:
-    """What lies in <home> may be damaged; anywhere else only a whole dataset and nothing besides is deleted."""
-    from mlxllm.data.manifest import FILE_NAME, read_manifest
-    from mlxllm.data.shards import index_name
-
-    if not directory.is_dir():
-        raise DataError(f"{directory} is a file; a dataset is a folder with a {FILE_NAME}")
-    if directory.parent == Path(os.path.abspath(paths.folder("datasets"))):
-        return
-    manifest = read_manifest(directory)
-    ours = {FILE_NAME, "tokenizer", index_name("train"), index_name("val")}
-    ours |= {shard.file for split in (manifest.train, manifest.val) for shard in split.shards}
-    others = sorted({path.name for path in directory.iterdir()} - ours)
-    if others:
-        raise DataError(
-            f"{directory} holds {others[0]!r} beside its dataset, so it is not deleted; move that away, or delete the "
-            f"folder yourself"
-        )
-
-
-def _runs_with(directory: Path) -> Iterator[RunDirectory]:
-    """The runs of <home> that were trained on the dataset in `directory`."""
-    for run in all_runs():
-        try:
-            used = paths.existing("datasets", read_json(run.config)["data"]["dataset"])
-        except (UserError, KeyError, TypeError):  # a damaged run, or one whose dataset has gone
-            continue
-        if used.resolve() == directory.resolve():
-            yield run
-
-
-def _is_active(run: RunDirectory) -> bool:
-    try:
-        return effective_status(run) in ACTIVE
-    except RunError:  # a damaged state says nothing; the lock still does
-        return run.is_locked() is True
-
-
 def _open(name: str, verify: bool) -> "TokenDataset":
     from mlxllm.data.shards import TokenDataset
 
     return TokenDataset.open(paths.existing("datasets", name), verify=verify)
-
-
-def _tokenizer(text: str, read: "list[Source]", val_split: float) -> "Tokenizer":
-    """A tokenizer by name or path, else one made of the sources' training text."""
-    from mlxllm.data.split import training_texts
-    from mlxllm.tokenizer import load_tokenizer, train_tokenizer
-
-    kind, colon, size = text.partition(":")
-    named = (paths.folder("tokenizers") / text).exists()
-    if kind not in _KINDS or named:
-        try:
-            return load_tokenizer(paths.existing("tokenizers", text))
-        except ConfigError as error:
-            raise ConfigError(f"{error}; or give char, byte or bpe[:VOCAB] to make one") from None
-    vocab_size = int(size) if size.isdecimal() else None
-    if colon and (kind != "bpe" or vocab_size is None):
-        raise ConfigError(f"tokenizer {text!r} is not understood; give char, byte, bpe or bpe:4096")
-    made = train_tokenizer(kind, training_texts(read, val_split), vocab_size=vocab_size)
-    say(f"tokenizer: {kind} of {made.vocab_size:,} ids, from the training text")
-    return made

@@ -1,7 +1,6 @@
 """How datasets are shown in a terminal."""
 
 import sys
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -13,47 +12,18 @@ from mlxllm.cli.terminal import columns, fold
 from mlxllm.cli.token_view import interlinear, visible
 
 if TYPE_CHECKING:  # numpy is loaded by the commands that need it
-    from mlxllm.data.build import BuildProgress
     from mlxllm.data.shards import TokenDataset
     from mlxllm.data.sources import SourceKind
     from mlxllm.data.statistics import Window
-
-_REFRESH_SECONDS = 0.2
-
-
-class ProgressLine:
-    """One line on stderr that is written over; only for a terminal."""
-
-    def __init__(self) -> None:
-        """The clock starts now."""
-        self._started = self._shown = time.monotonic()
-        self._width = 0
-
-    def __call__(self, progress: "BuildProgress") -> None:
-        """Show how far the build is, a few times a second."""
-        now = time.monotonic()
-        if now - self._shown < _REFRESH_SECONDS:
-            return
-        self._shown = now
-        speed = file_size(progress.bytes / (now - self._started))
-        text = (
-            f"{progress.source}: {progress.documents:,} documents, {file_size(progress.bytes)}, "
-            f"{progress.tokens:,} tokens, {speed}/s"
-        )
-        print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
-        self._width = len(text)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._width:
-            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
 
 
 def print_kinds(kinds: Iterable["SourceKind"]) -> None:
     """What each kind of source reads, how it is named, and under which licence its text is."""
     rows = []
     for kind in kinds:
-        rows += [(kind.kind, kind.formats), ("  such as", kind.example), ("  licence", kind.licence)]
+        rows += [(kind.kind, kind.formats), ("  good for", kind.good_for), ("  such as", kind.example)]
+        rows += [("  download", f"{kind.download}, once")] if kind.download else []
+        rows.append(("  licence", kind.licence))
     print_fields(rows)
 
 

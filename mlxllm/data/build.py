@@ -1,57 +1,57 @@
 """Building a dataset: read the sources one after another, split, tokenize in batches, write shards, then the
 manifest.
 
-Everything is written to a hidden folder beside the target, and renamed when it is whole.
+Everything is written to a draft beside the target (draft.py), and renamed when it is whole. A build that was
+interrupted goes on from its draft, and what it writes is the same to the bit.
 """
 
 import contextlib
-import ctypes
-import os
-import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mlxllm.data.build_progress import BuildProgress, Dealt, Meter
+from mlxllm.data.draft import BuildCommand, BuildState, Draft, StartOverError
+from mlxllm.data.filling import fill
 from mlxllm.data.manifest import FILE_NAME, Manifest, SourceEntry, SourceRange, TokenizerEntry
-from mlxllm.data.sources.base import Problems, Source
-from mlxllm.data.split import Piece, Split, split_pieces
-from mlxllm.data.writer import SplitWriter
-from mlxllm.errors import ConfigError, DataError
-from mlxllm.runs.files import fsync_directory, write_json_atomic
-from mlxllm.tokenizer import Tokenizer
+from mlxllm.data.sources.base import Source
+from mlxllm.data.split import Split
+from mlxllm.data.writer import SplitWriter, WriterPosition
+from mlxllm.errors import ConfigError, DataError, UserError
+from mlxllm.runs.files import write_json_atomic
+from mlxllm.tokenizer import Tokenizer, TokenizerRecipe
 
 SHARD_TOKENS = 1 << 26
-_BATCH_CHARS = 1 << 19
-_BATCH_PIECES = 8192
-_TRIM_BATCHES = 16
+SAVE_SECONDS = 5.0
+"""How often a build notes how far it is; a killed one does no more than this again."""
+_ANOTHER = {
+    "sources": "other sources",
+    "tokenizer": "another tokenizer",
+    "tokenizer_fingerprint": "another tokenizer",
+    "val_split": "another --val-split",
+    "shard_tokens": "files of another size",
+}
 _SPLITS: tuple[Split, Split] = ("train", "val")
 
-
-@dataclass(frozen=True, slots=True)
-class BuildProgress:
-    """How far a build has come."""
-
-    source: str
-    """Name of the source that is being read."""
-    documents: int
-    """Documents written so far, of all sources."""
-    bytes: int
-    """UTF-8 bytes of text read so far, of all sources."""
-    tokens: int
-    """Token ids written so far."""
+Tell = Callable[[str], None]
+Progress = Callable[[BuildProgress], None]
 
 
 def build_dataset(
     directory: Path,
     sources: Sequence[tuple[Source, float]],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | TokenizerRecipe,
     *,
     val_split: float = 0.01,
     shard_tokens: int = SHARD_TOKENS,
     replace: bool = False,
-    progress: Callable[[BuildProgress], None] | None = None,
+    keep_draft: bool = False,
+    progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Manifest:
     """Tokenize `sources` into the dataset `directory`; memory does not grow with the amount of text.
 
@@ -63,59 +63,47 @@ def build_dataset(
     Args:
         directory: where the dataset is to be; its tokenizer is copied to `tokenizer/` in it.
         sources: each with its weight.
-        tokenizer: makes the ids, and gives the id that ends each document.
+        tokenizer: makes the ids, and gives the id that ends each document; a recipe is made from the training text.
         val_split: fraction held out for validation, in [0, 1).
         shard_tokens: ids a file.
         replace: take the place of an existing dataset.
+        keep_draft: if it is interrupted or killed, the same call goes on where it was; otherwise an interrupted
+            build leaves nothing.
         progress: called now and then.
+        tell: called with sentences for people, such as that an earlier build is continued.
 
     Returns:
         The manifest, with `warnings` to be shown.
 
     Raises:
         ConfigError: `val_split`, or a weight that does not fit its source.
-        DataError: the target exists, a source has nothing to read, or the disk is full.
+        DataError: the target exists or is being built, a source has nothing to read, or the disk is full.
     """
     directory = Path(directory)
     check_build(directory, sources, val_split, replace=replace)
-    draft = directory.parent / f".{directory.name}.building-{os.getpid()}"
-    writers: dict[Split, SplitWriter] = {}
+    command = BuildCommand(
+        sources=tuple((source.spec, weight) for source, weight in sources),
+        tokenizer=str(tokenizer) if isinstance(tokenizer, TokenizerRecipe) else tokenizer.kind,
+        tokenizer_fingerprint=None if isinstance(tokenizer, TokenizerRecipe) else tokenizer.fingerprint,
+        val_split=val_split,
+        shard_tokens=shard_tokens,
+    )
+    tell = tell or (lambda _: None)
     try:
-        remove_stale_drafts(directory)
-        draft.mkdir(parents=True)
-        dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
-        for split in _SPLITS:
-            writers[split] = SplitWriter(draft, split, dtype, shard_tokens)
-        entries: dict[str, SourceEntry] = {}
-        for source, weight in sources:
-            name = _free_name(source.name, entries)
-            entries[name] = _add_source(source, weight, val_split, tokenizer, writers, progress)
-        tokenizer.save(draft / "tokenizer")
-        manifest = Manifest(
-            fingerprint="",
-            dtype=dtype.name,
-            val_split=val_split,
-            tokenizer=TokenizerEntry(
-                kind=tokenizer.kind, fingerprint=tokenizer.fingerprint, vocab_size=tokenizer.vocab_size
-            ),
-            train=writers["train"].close(),
-            val=writers["val"].close(),
-            sources=entries,
-        )
-        manifest = manifest.model_copy(
-            update={"fingerprint": manifest.content_fingerprint(), "warnings": tuple(_warnings(manifest))}
-        )
-        write_json_atomic(draft / FILE_NAME, manifest.model_dump(mode="json"))
-        _move_into_place(draft, directory)
+        with Draft(directory, keep=keep_draft) as draft:
+            state = _earlier(draft, command, tell) if keep_draft else None
+            if state is not None:
+                try:
+                    return _Build(draft, sources, tokenizer, state, progress, tell).run()
+                except StartOverError as error:
+                    tell(f"{error}, so the build starts over")
+            draft.clear()
+            state = BuildState(command=command, writers={}, entries={})
+            return _Build(draft, sources, tokenizer, state, progress, tell).run()
     except OSError as error:
         raise DataError(
             f"dataset '{directory.name}' could not be written to {directory.parent}: {error.strerror}"
         ) from error
-    finally:
-        for writer in writers.values():
-            writer.abandon()
-        shutil.rmtree(draft, ignore_errors=True)
-    return manifest
 
 
 def check_build(directory: Path, sources: Sequence[tuple[Source, float]], val_split: float, *, replace: bool) -> None:
@@ -145,141 +133,159 @@ def check_build(directory: Path, sources: Sequence[tuple[Source, float]], val_sp
         raise DataError(f"dataset '{directory.name}' exists already in {directory.parent}; --force replaces it")
 
 
-def remove_stale_drafts(directory: Path) -> None:
-    """Remove what builds of this dataset left behind when they were killed."""
-    for draft in directory.parent.glob(f".{directory.name}.building-*"):
-        pid = draft.name.rpartition("-")[2]
-        if pid.isdigit() and int(pid) != os.getpid():
-            try:
-                os.kill(int(pid), 0)
-            except ProcessLookupError:
-                shutil.rmtree(draft, ignore_errors=True)
-            except PermissionError:
-                pass
+def _earlier(draft: Draft, command: BuildCommand, tell: Tell) -> BuildState | None:
+    """How far an interrupted build of the same command is."""
+    state = draft.state()
+    if state is None:
+        return None
+    if state.command != command:
+        differing = [
+            name for name in BuildCommand.model_fields if getattr(state.command, name) != getattr(command, name)
+        ]
+        tell(f"an interrupted build of this name had {_ANOTHER[differing[0]]}, so this one starts over")
+        return None
+    tell(f"an interrupted build is continued: {state.documents:,} documents are there already")
+    return state
 
 
-def _add_source(
-    source: Source,
-    weight: float,
-    val_split: float,
-    tokenizer: Tokenizer,
-    writers: dict[Split, SplitWriter],
-    progress: Callable[[BuildProgress], None] | None,
-) -> SourceEntry:
-    """Read one source to its end, write its documents once, then its repetitions."""
-    train = writers["train"]
-    before = {split: _position(writer) for split, writer in writers.items()}
-    left_out = Problems()
-    fraction = weight % 1.0
-    again = bytearray()  # one byte a training document: whether it stands once more than the whole part of the weight
-    again_bytes = 0
-    batch: list[Piece] = []
-    batch_chars = batches = 0
-    for piece in split_pieces(source, val_split, left_out):
-        if piece.split == "train" and fraction:
-            chosen = piece.chance < fraction
-            if weight < 1.0 and not chosen:
-                if piece.ends:
-                    left_out.dropped["weight below 1"] += 1
-                continue
-            if piece.ends:
-                again.append(chosen)
-            again_bytes += _num_bytes(piece.text) if chosen else 0
-        batch.append(piece)
-        batch_chars += len(piece.text)
-        if batch_chars >= _BATCH_CHARS or len(batch) >= _BATCH_PIECES:
-            _write_batch(batch, tokenizer, writers)
-            batch, batch_chars = [], 0
-            batches += 1
-            if batches % _TRIM_BATCHES == 0:
-                _return_freed_memory()
-            if progress:
-                progress(_progress(source, writers))
-    _write_batch(batch, tokenizer, writers)
+class _Build:
+    """One life of a build: from nothing, or from where an earlier one was interrupted."""
 
-    once = {split: _range(before[split], writer) for split, writer in writers.items()}
-    first, last = before["train"][1], train.documents
-    for _ in range(1, int(weight)):
-        train.append_copy(first, last)
-        train.bytes += once["train"].bytes
-    if fraction and weight > 1.0:
-        train.append_copy(first, last, np.frombuffer(again, np.bool_))
-        train.bytes += again_bytes
-    if progress:
-        progress(_progress(source, writers))
+    def __init__(
+        self,
+        draft: Draft,
+        sources: Sequence[tuple[Source, float]],
+        tokenizer: Tokenizer | TokenizerRecipe,
+        state: BuildState,
+        progress: Progress | None,
+        tell: Tell,
+    ) -> None:
+        self._draft, self._sources, self._wanted, self._tell = draft, sources, tokenizer, tell
+        self._state = state
+        self._meter = Meter([source for source, _ in sources], progress)
+        self._writers: dict[Split, SplitWriter] = {}
+        self._saved = -math.inf
 
-    problems = source.problems
-    dropped = problems.dropped + left_out.dropped
-    kept = once["train"].documents + once["val"].documents
-    if source.single_text and once["train"].documents and once["val"].documents:
-        kept -= 1  # the document in which the cut lies stands on both sides
-    return SourceEntry(
-        spec=source.spec,
-        weight=weight,
-        documents_read=kept + dropped.total(),
-        documents_kept=kept,
-        dropped=dict(dropped),
-        mended=dict(problems.mended),
-        examples=problems.examples | left_out.examples,
-        tokens=sum(part.end - part.start for part in once.values()),
-        bytes=sum(part.bytes for part in once.values()),
-        train=_range(before["train"], train),
-        val=once["val"],
-    )
+    def run(self) -> Manifest:
+        """Build what is missing.
+
+        Raises:
+            StartOverError: what an earlier build left cannot be continued.
+        """
+        tokenizer = self._tokenizer()
+        dtype: np.dtype[Any] = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+        try:
+            for split in _SPLITS:
+                self._writers[split] = self._writer(split, dtype)
+            finished = list(self._state.entries.values())
+            for entry in finished:
+                self._meter.finished(entry.bytes)
+            self._note(self._state.entries, Dealt(self._state.pieces, self._state.digest))
+            for source, weight in self._sources[len(finished) :]:
+                self._add(source, weight, tokenizer)
+            manifest = self._manifest(tokenizer, dtype)
+        except (KeyboardInterrupt, SystemExit):
+            with contextlib.suppress(OSError, UserError):  # then it goes on from what was saved before
+                self._save()
+            raise
+        finally:
+            for writer in self._writers.values():
+                writer.abandon()
+        write_json_atomic(self._draft.files / FILE_NAME, manifest.model_dump(mode="json"))
+        self._draft.finish()
+        return manifest
+
+    def _tokenizer(self) -> Tokenizer:
+        """The one that an earlier build kept, else the one that is wanted."""
+        try:
+            kept = self._draft.tokenizer()
+        except UserError as error:
+            raise StartOverError(f"the tokenizer of the interrupted build is damaged ({error})") from None
+        if kept is not None:
+            return kept
+        made = self._wanted
+        if isinstance(made, TokenizerRecipe):
+            made = made.make(self._meter.texts(self._state.command.val_split))
+            self._tell(f"tokenizer: {made.kind} of {made.vocab_size:,} ids, from the training text")
+        made.save(self._draft.files / "tokenizer")
+        return made
+
+    def _writer(self, split: Split, dtype: "np.dtype[Any]") -> SplitWriter:
+        shard_tokens = self._state.command.shard_tokens
+        try:
+            return SplitWriter(self._draft.files, split, dtype, shard_tokens, self._state.writers.get(split))
+        except DataError as error:
+            raise StartOverError(f"the files of the interrupted build are damaged ({error})") from None
+
+    def _add(self, source: Source, weight: float, tokenizer: Tokenizer) -> None:
+        """Read one source to its end."""
+        entries = self._state.entries
+        began = {split: _end(entries.values(), split) for split in _SPLITS}
+        before = began["train"].documents + began["val"].documents, began["train"].bytes + began["val"].bytes
+        earlier = Dealt(self._state.pieces, self._state.digest)
+        read = 0
+
+        def passed(dealt: Dealt) -> None:
+            self._meter.say("passing", dealt, before[0] + dealt.documents, before[1] + dealt.bytes, self._tokens)
+
+        def written(dealt: Dealt) -> None:
+            nonlocal read
+            read = dealt.bytes
+            self._note(entries, dealt)
+            size = sum(position.bytes for position in self._state.writers.values())
+            self._meter.say("writing", dealt, self._state.documents, size, self._tokens)
+
+        val_split = self._state.command.val_split
+        entry = fill(source, weight, val_split, tokenizer, self._writers, began, earlier, passed, written)
+        self._note(entries | {_free_name(source.name, entries): entry}, Dealt())
+        self._meter.finished(read)
+
+    @property
+    def _tokens(self) -> int:
+        return sum(position.tokens for position in self._state.writers.values())
+
+    def _note(self, entries: dict[str, SourceEntry], dealt: Dealt) -> None:
+        """Remember where the build stands, all that it says being with the writers; now and then on the disk, too."""
+        self._state = BuildState(
+            command=self._state.command,
+            writers={split: writer.position for split, writer in self._writers.items()},
+            entries=entries,
+            pieces=dealt.pieces,
+            digest=dealt.digest,
+        )
+        if time.monotonic() - self._saved >= SAVE_SECONDS:
+            self._save()
+
+    def _save(self) -> None:
+        if self._draft.keep and self._state.writers:
+            for writer in self._writers.values():
+                writer.flush()
+            self._draft.save(self._state)
+        self._saved = time.monotonic()
+
+    def _manifest(self, tokenizer: Tokenizer, dtype: "np.dtype[Any]") -> Manifest:
+        manifest = Manifest(
+            fingerprint="",
+            dtype=dtype.name,
+            val_split=self._state.command.val_split,
+            tokenizer=TokenizerEntry(
+                kind=tokenizer.kind, fingerprint=tokenizer.fingerprint, vocab_size=tokenizer.vocab_size
+            ),
+            train=self._writers["train"].close(),
+            val=self._writers["val"].close(),
+            sources=self._state.entries,
+        )
+        warnings = tuple(_warnings(manifest))
+        return manifest.model_copy(update={"fingerprint": manifest.content_fingerprint(), "warnings": warnings})
 
 
-def _write_batch(batch: Sequence[Piece], tokenizer: Tokenizer, writers: dict[Split, SplitWriter]) -> None:
-    """Tokenize pieces together and append each to its split."""
-    encoded = tokenizer.encode_to_array([piece.text for piece in batch])
-    end_of_text = np.array([tokenizer.eot_id], np.uint32)
-    for split, writer in writers.items():
-        parts, ends, size = [], [], 0
-        for piece, ids in zip(batch, encoded, strict=True):
-            if piece.split != split:
-                continue
-            parts.append(ids)
-            size += len(ids)
-            if piece.ends:
-                parts.append(end_of_text)
-                size += 1
-                ends.append(size)
-            writer.bytes += _num_bytes(piece.text)
-        if parts:
-            ids = np.concatenate(parts)
-            if size and int(ids.max()) >= tokenizer.vocab_size:
-                raise DataError(
-                    f"tokenizer of kind {tokenizer.kind!r} gave id {int(ids.max()):,} but has only "
-                    f"{tokenizer.vocab_size:,} ids; train it again"
-                )
-            writer.append(ids, ends)
-
-
-def _return_freed_memory() -> None:
-    """Let glibc give freed buffers back: their mixed sizes splinter its heap, some 200 MB over 2 GB of text."""
-    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no such function, nor the need
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _num_bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def _position(writer: SplitWriter) -> tuple[int, int, int]:
-    return writer.tokens, writer.documents, writer.bytes
-
-
-def _range(before: tuple[int, int, int], writer: SplitWriter) -> SourceRange:
-    """What has been written to a split since `before`."""
-    tokens, documents, size = before
-    return SourceRange(
-        start=tokens, end=writer.tokens, documents=writer.documents - documents, bytes=writer.bytes - size
-    )
-
-
-def _progress(source: Source, writers: dict[Split, SplitWriter]) -> BuildProgress:
-    both = writers.values()
-    return BuildProgress(
-        source.name, sum(w.documents for w in both), sum(w.bytes for w in both), sum(w.tokens for w in both)
+def _end(entries: Iterable[SourceEntry], split: Split) -> WriterPosition:
+    """Where a split ends behind these sources."""
+    ranges: list[SourceRange] = [getattr(entry, split) for entry in entries]
+    return WriterPosition(
+        tokens=ranges[-1].end if ranges else 0,
+        documents=sum(part.documents for part in ranges),
+        bytes=sum(part.bytes for part in ranges),
     )
 
 
@@ -313,19 +319,3 @@ def _reasons(source: SourceEntry) -> str:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in source.dropped.items())
     first = next((places[0] for reason in source.dropped if (places := source.examples.get(reason))), None)
     return f"{reasons}; first: {first}" if first else reasons
-
-
-def _move_into_place(draft: Path, directory: Path) -> None:
-    """Rename the finished draft; a dataset that it replaces is moved aside first and removed last."""
-    old = directory.parent / f".{directory.name}.replaced-{os.getpid()}"
-    replaced = directory.exists()
-    if replaced:
-        directory.rename(old)
-    try:
-        draft.rename(directory)
-    except OSError:
-        if replaced:
-            old.rename(directory)
-        raise
-    fsync_directory(directory.parent)
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,6 +1,7 @@
 """One way to make a tokenizer of any kind."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from mlxllm.errors import ConfigError
 from mlxllm.tokenizer.base import Tokenizer
@@ -8,6 +9,35 @@ from mlxllm.tokenizer.byte import ByteTokenizer
 from mlxllm.tokenizer.char import CharTokenizer
 
 KINDS = ("char", "byte", "bpe")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerRecipe:
+    """A tokenizer that is still to be made."""
+
+    kind: str
+    """`char`, `byte` or `bpe`."""
+    vocab_size: int | None = None
+    """Of `bpe`; None for its default."""
+
+    def __str__(self) -> str:
+        return self.kind if self.vocab_size is None else f"{self.kind}:{self.vocab_size}"
+
+    @classmethod
+    def parse(cls, text: str) -> "TokenizerRecipe":
+        """`char`, `byte`, `bpe` or `bpe:SIZE`.
+
+        Raises:
+            ConfigError: it is none of these.
+        """
+        kind, colon, size = text.partition(":")
+        if kind not in KINDS or (colon and not (kind == "bpe" and size.isdecimal())):
+            raise ConfigError(f"tokenizer {text!r} is not understood; give char, byte, bpe or bpe:4096")
+        return cls(kind, int(size) if colon else None)
+
+    def make(self, texts: Iterable[str]) -> Tokenizer:
+        """Make it from training texts; see `train_tokenizer`."""
+        return train_tokenizer(self.kind, texts, vocab_size=self.vocab_size)
 
 
 def train_tokenizer(kind: str, texts: Iterable[str], *, vocab_size: int | None = None, seed: int = 0) -> Tokenizer:

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mlxllm import paths
+from mlxllm.cli.build_view import ProgressEvents
 from mlxllm.cli.data import app, sources
 from mlxllm.data.shards import HEADER_BYTES
 from mlxllm.data.sources import list_sources
@@ -53,7 +54,7 @@ def test_sources_lists_kind_format_licence_and_example() -> None:
     kinds = run_json("sources")["sources"]
     assert [kind["kind"] for kind in kinds] == ["stories", "pydocs", "text", "shakespeare"]
     for kind in kinds:
-        assert set(kind) == {"kind", "formats", "licence", "example"}
+        assert set(kind) == {"kind", "formats", "licence", "example", "good_for", "download"}
         assert all(value in out for value in kind.values())
 
 
@@ -210,8 +211,8 @@ def test_the_command_itself_loads_nothing_heavy() -> None:
 def test_progress_is_shown_on_a_terminal_and_taken_away(corpus: Path, tmp_path: Path) -> None:
     corpus.write_text("Many words in one file. " * 1_000_000)
     program = (
-        "from mlxllm.cli import data, data_view; data_view._REFRESH_SECONDS = 0.0; "
-        f"data.build({str(tmp_path / 'd')!r}, [{str(corpus)!r}], 'byte', 0.01, False, False)"
+        "from mlxllm.cli import build_view, data; build_view._LINE_SECONDS = 0.0; "
+        f"data.build({str(tmp_path / 'd')!r}, [{str(corpus)!r}], 'byte')"
     )
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", program], stderr=theirs, cwd=REPOSITORY)
@@ -227,6 +228,45 @@ def test_progress_is_shown_on_a_terminal_and_taken_away(corpus: Path, tmp_path: 
     assert b"\rfoxes.txt: " in seen
     assert b"MB/s" in seen
     assert b"dataset 'd': " in seen[seen.rindex(b"MB/s") :], "on the line that the progress had"
+
+
+def test_progress_in_json_lines_before_the_label(corpus: Path) -> None:
+    out = run("build", "d", "--source", corpus, "--tokenizer", "char", "--json", "--progress")[0]
+    *events, label = map(json.loads, out.splitlines())
+    assert label["name"] == "d"
+    assert events
+    told = events[-1]
+    assert told["kind"] == "progress"
+    assert (told["phase"], told["source"], told["documents"]) == ("writing", "foxes.txt", 200)
+    assert told["bytes"] == sum(map(len, DOCUMENTS))
+    assert told["tokens"] == label["train"]["tokens"] + label["val"]["tokens"]
+    assert 0.7 < told["fraction"] < 1.0, "what stands between documents counts as text in the size of a file"
+    assert set(told) >= {"seconds", "mb_per_sec"}
+    with pytest.raises(ConfigError, match="give --json as well"):
+        run("build", "e", "--source", corpus, "--tokenizer", "char", "--progress")
+
+
+def test_an_interrupted_build_is_listed_continued_and_deleted(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for missing in ([], ["--source", corpus], ["--tokenizer", "byte"]):
+        with pytest.raises(ConfigError, match=r"dataset 'd' needs a --.*no interrupted build"):
+            run("build", "d", *missing)
+    for name in ("d", "e"):
+        with monkeypatch.context() as patched:
+            patched.setattr(ProgressEvents, "__call__", interrupt)
+            arguments = ["build", name, "--source", corpus, "--tokenizer", "byte", "--json", "--progress"]
+            stopped = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert stopped.exit_code == 130
+        assert f"what is done is kept; `mlxllm data build {name}` goes on from there" in stopped.stderr
+    assert "dataset 'd' is unfinished; `mlxllm data build d` goes on (200 documents so far)" in run("ls")[1]
+    assert run("rm", "e", "--yes")[1] == "deleted what was done of dataset 'e'\n"
+    out, err = run("build", "d", "--json")
+    assert "an interrupted build is continued: 200 documents are there already" in err
+    assert json.loads(out)["sources"]["foxes.txt"]["documents_kept"] == 200
+    (listed,) = run("ls", "--json")[0].splitlines()
+    assert json.loads(listed)["name"] == "d"
 
 
 def test_sources_on_a_terminal_are_folded_between_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,5 @@
 import itertools
 import json
-import multiprocessing
-import os
 import subprocess
 import sys
 import textwrap
@@ -10,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from mlxllm.data.build import BuildProgress, build_dataset
+from mlxllm.data.build import build_dataset
+from mlxllm.data.build_progress import BuildProgress, Dealt, Meter
 from mlxllm.data.label import data_label
 from mlxllm.data.manifest import read_manifest
 from mlxllm.data.shards import TokenDataset, TokenSplit
+from mlxllm.data.sources import open_source
 from mlxllm.data.sources.text import TextSource
 from mlxllm.data.split import ByPosition, is_validation, training_texts
 from mlxllm.errors import ConfigError, DataError
-from mlxllm.tokenizer import train_tokenizer
+from mlxllm.tokenizer import TokenizerRecipe, train_tokenizer
 from tests.data.conftest import Build, ListSource
 
 TEXTS = [f"Story {i}: {'word ' * (i % 37)}é🙂\r\n\tend {i * i}" for i in range(300)]
@@ -215,21 +215,6 @@ def test_a_failed_build_leaves_the_old_dataset_and_no_rubbish(build: Build, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "dataset"]
 
 
-def test_what_a_killed_build_left_behind_is_removed(build: Build, tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=os.getpid)
-    process.start()
-    process.join()
-    dead, alive = (
-        tmp_path / f".dataset.building-{process.pid}",
-        tmp_path / f".dataset.building-{os.getppid()}",
-    )
-    dead.mkdir()
-    alive.mkdir()
-    build(TEXTS)
-    assert not dead.exists()
-    assert alive.exists()
-
-
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     program = f"""
         import resource, signal, sys
@@ -237,7 +222,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
         from mlxllm.data.build import build_dataset
         from mlxllm.data.sources import open_source
         from mlxllm.errors import DataError
-        from mlxllm.tokenizer import train_tokenizer
+        from mlxllm.tokenizer import TokenizerRecipe, train_tokenizer
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
@@ -261,6 +246,27 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert len(seen) >= 3
     assert [p.tokens for p in seen] == sorted(p.tokens for p in seen)
     assert seen[-1].tokens == manifest.train.tokens + manifest.val.tokens
+    assert {p.phase for p in seen} == {"writing"}
+    assert {p.fraction for p in seen} == {None}, "nobody knows how long a list is"
+
+
+def test_progress_knows_how_far_it_is_where_sizes_are_known(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("many words\n" * 200_000)
+    (tmp_path / "b.txt").write_text("more words\n" * 200_000)
+    sources = [(open_source(str(tmp_path / name)), 1.0) for name in ("a.txt", "b.txt")]
+    seen: list[BuildProgress] = []
+    build_dataset(tmp_path / "d", sources, TokenizerRecipe("char"), val_split=0.0, progress=seen.append)
+    for phase in ("tokenizer", "writing"):
+        fractions = [p.fraction for p in seen if p.phase == phase]
+        assert None not in fractions
+        assert fractions == sorted(fractions)  # type: ignore[type-var]
+    assert fractions[-1] == 1.0
+    assert any(p.source == "b.txt" and p.fraction and 0.5 < p.fraction < 1 for p in seen)
+    counted = [open_source("stories:50")]
+    meter = Meter(counted, seen.append)
+    assert len(list(meter.texts(0.0))) == 50
+    meter.say("writing", Dealt(25, documents=25, bytes=10_000), 25, 10_000, 0)
+    assert seen[-1].fraction == 0.5
 
 
 def _peak_mib(path: Path, out: Path) -> float:
@@ -269,7 +275,7 @@ def _peak_mib(path: Path, out: Path) -> float:
         from pathlib import Path
         from mlxllm.data.build import build_dataset
         from mlxllm.data.sources import open_source
-        from mlxllm.tokenizer import train_tokenizer
+        from mlxllm.tokenizer import TokenizerRecipe, train_tokenizer
         build_dataset(Path({str(out)!r}), [(open_source({str(path)!r}), 1.0)], train_tokenizer("byte", []))
         if sys.platform == "linux":
             # Not ru_maxrss: that begins with the size of the process that forked this one.

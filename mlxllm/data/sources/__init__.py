@@ -4,10 +4,20 @@ import difflib
 import re
 from pathlib import Path
 
-from mlxllm.data.sources.base import Document, Problems, Source, SourceKind
+from mlxllm.data.sources.base import Document, Extent, Problems, Source, SourceKind, extent_of
 from mlxllm.errors import ConfigError
 
-__all__ = ["Document", "Problems", "Source", "SourceKind", "list_sources", "open_source", "parse_source"]
+__all__ = [
+    "Document",
+    "Extent",
+    "Problems",
+    "Source",
+    "SourceKind",
+    "extent_of",
+    "list_sources",
+    "open_source",
+    "parse_source",
+]
 
 _KINDS = (
     SourceKind(
@@ -16,24 +26,29 @@ _KINDS = (
         "questions: a reading book)",
         "made by this program; free to use",
         "stories:20000",
+        "a first model: a small world whose words a tiny model can learn in minutes",
     ),
     SourceKind(
         "pydocs",
         "the language reference and the docstrings of the Python that runs this, offline",
         "PSF licence (part of Python)",
         "pydocs",
+        "technical English and a little code, when there is no network: about 2 MB",
     ),
     SourceKind(
         "text",
         "a file, folder or glob of .txt .md .py .jsonl (.gz .zst); a line of only <|endoftext|> splits it",
         "your own files: their licence",
         "text:notes/",
+        "a model that writes like your own texts; 1 MB or more of them",
     ),
     SourceKind(
         "shakespeare",
         "tiny Shakespeare, 1.1 MB, downloaded once and checked",
         "public domain",
         "shakespeare",
+        "the text of many tutorials, so that your numbers can be compared with theirs",
+        download="1.1 MB",
     ),
 )
 _WEIGHT = re.compile(r"(?P<spec>.+)@(?P<weight>[^@/]*)", re.DOTALL)

@@ -54,6 +54,16 @@ class Problems:
             kept.append(f"{where}: {detail}" if detail else where)
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a source is going to yield, about; None where only reading tells."""
+
+    documents: int | None = None
+    """Documents."""
+    bytes: int | None = None
+    """UTF-8 bytes of text."""
+
+
 class Source(Protocol):
     """A stream of documents. Reading it twice gives the same documents in the same order."""
 
@@ -87,5 +97,18 @@ class SourceKind:
 
     kind: str
     formats: str
+    """What is read, and how it is named."""
     licence: str
+    """Of its text."""
     example: str
+    """A specification that works."""
+    good_for: str
+    """What a model learns from it."""
+    download: str = ""
+    """What reading it fetches from the network the first time, with its size; nothing for most."""
+
+
+def extent_of(source: Source) -> Extent:
+    """What `source.extent()` says, where it has that."""
+    tell = getattr(source, "extent", None)
+    return tell() if tell is not None else Extent()

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlxllm import paths
-from mlxllm.data.sources.base import Document, Problems
+from mlxllm.data.sources.base import Document, Extent, Problems
 from mlxllm.errors import DataError
 
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 FILE_NAME = "tinyshakespeare.txt"
+_BYTES = 1_115_394
 _MOST_BYTES = 8 << 20
 _TIMEOUT_SECONDS = 30
 
@@ -40,6 +41,10 @@ class ShakespeareSource:
     def single_text(self) -> bool:
         """One text."""
         return True
+
+    def extent(self) -> Extent:
+        """One text, whose size is known."""
+        return Extent(1, _BYTES)
 
     def documents(self) -> Iterator[Document]:
         """The whole text as one document.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mlxllm.data.sources.base import Document, Problems
+from mlxllm.data.sources.base import Document, Extent, Problems
 from mlxllm.data.sources.stories import SIMPLEST_PLOTS
 from mlxllm.data.sources.stories.lessons import in_world, page
 from mlxllm.errors import ConfigError
@@ -72,6 +72,10 @@ class StoriesSource:
     def single_text(self) -> bool:
         """Many short documents."""
         return False
+
+    def extent(self) -> Extent:
+        """As many documents as were asked for."""
+        return Extent(documents=self.count)
 
     def documents(self) -> Iterator[Document]:
         """The stories in order."""

@@ -6,6 +6,7 @@ streamed.
 """
 
 import codecs
+import contextlib
 import glob
 import json
 import os
@@ -13,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlxllm.data.sources.base import Document, Problems
+from mlxllm.data.sources.base import Document, Extent, Problems
 from mlxllm.data.sources.decoding import (
     BLOCK_CHARS,
     MOST_LINE_BYTES,
@@ -33,6 +34,8 @@ from mlxllm.errors import DataError
 
 SEPARATOR = "<|endoftext|>"
 TEXT_FIELDS = ("text", "content")
+_UNPACKED = 3
+"""Text that was packed becomes about so many times as large."""
 _KINDS = {bool: "true or false", int: "a number", float: "a number", type(None): "null", list: "a list"}
 _SEPARATOR_LINE = re.compile(r"^[ \t]*<\|endoftext\|>[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 
@@ -65,6 +68,14 @@ class TextSource:
         if self._single is None:
             self._single = len(self._files) == 1 and self._is_single(self._files[0])
         return self._single
+
+    def extent(self) -> Extent:
+        """The size of the files, as far as they can be looked at."""
+        size = 0
+        for path in self._files:
+            with contextlib.suppress(OSError):
+                size += path.stat().st_size * (_UNPACKED if name_without_packing(path) != path.name else 1)
+        return Extent(bytes=size)
 
     def documents(self) -> Iterator[Document]:
         """All documents, file by file.
