@@ -43,10 +43,10 @@ def test_at_a_measured_width_a_step_costs_its_operations_at_that_rate() -> None:
     assert MEASURED.cost(again).step == pytest.approx(4 / 3 * gradient + costs.parameters / 5e7)
 
 
-def test_a_validation_is_a_third_of_training_on_as_many_tokens() -> None:
+def test_a_validation_costs_less_than_training_on_as_many_tokens() -> None:
     config = preset_config("char-tiny")
-    costs = estimate(config)
-    assert MEASURED.cost(config, 3000).validation == pytest.approx(1000 * costs.flops_per_token / 4e10)
+    trained = 3000 * estimate(config).flops_per_token / 4e10
+    assert trained / 3 < MEASURED.cost(config, 3000).validation < trained
     assert MEASURED.cost(config).validation == 0
 
 
