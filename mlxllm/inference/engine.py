@@ -199,7 +199,7 @@ class Engine:
             asked: dict[str, Any] = {}
             if request.top:
                 asked["piece"] = piece(token.id)
-                asked["alternatives"] = [[piece(i), round(prob, 6)] for i, prob in token.alternatives]
+                asked["alternatives"] = [[piece(i), float(f"{prob:.4g}")] for i, prob in token.alternatives]
             logprob = token.logprob if token.logprob is not None and math.isfinite(token.logprob) else None
             self._replies.say("token", request.id, text=token.text, token_id=token.id, logprob=logprob, **asked)
             if self._requests.unwanted(request.id):

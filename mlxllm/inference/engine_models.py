@@ -130,6 +130,9 @@ class Models:
         self._held: OrderedDict[Key, HeldModel] = OrderedDict()  # the most recently used one last
         self._names: dict[Name, Key] = {}
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def load(self, name: str, adapter: str | None = None) -> HeldModel:
         """The model that `name` means now; at once where that is in memory and its files are unchanged.
 
