@@ -1,33 +1,31 @@
 """preferences.jsonl: what a person preferred in their own chats, one JSON object a line.
 
-The file only grows. An append is one write under the file's lock, and is on the disk when it returns; a kill
-leaves at most one unfinished last line, which readers pass over and the next append cuts off. Every line is also
-a preference in TRL's form (`prompt`, `chosen`, `rejected`), so that `mlxllm dpo` reads the file as it is.
+An append is whole or absent (see `lines`), and so is a change, which replaces the file. Every line is also a preference
+in TRL's form (`prompt`, `chosen`, `rejected`), so that `mlxllm dpo` reads the file as it is.
 """
 
-import fcntl
 import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from mlxllm import paths
 from mlxllm.conversation.formats import MalformedRecordError, UnusableRecordError, parse_messages
+from mlxllm.conversation.lines import append_lines, json_line, locked, parse_object
 from mlxllm.conversation.records import Message, Preference
 from mlxllm.errors import DataError
 from mlxllm.runs import fsync_directory, fsync_file
 
 FILE = "preferences.jsonl"
 
-How = Literal["picked", "rewritten", "imported"]
-"""One of two answers was picked, or a person wrote a better one, or the pair came from a file."""
-
-_CHUNK = 1 << 16
+How = Literal["picked", "compared", "rewritten", "imported"]
+"""One of two answers was picked, with names in sight or (`compared`) without, or a person wrote a better one, or the pair
+came from a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +37,14 @@ class StoredPreference:
     rejected: str
     how: How
     model: str = ""
-    """Address of the model that wrote what was rejected, and unless it was rewritten what was chosen."""
+    """Address of the model that wrote what was rejected; and what was chosen, unless that was rewritten or `chosen_by`
+    another one."""
     fingerprint: str = ""
     """SHA-256 of its weights."""
     step: int | None = None
     """Its step, if it is a run's checkpoint."""
+    chosen_by: Mapping[str, Any] = field(default_factory=dict)
+    """`model`, `fingerprint` and `step` of what wrote the chosen answer, where that was another model."""
     seed: Mapping[str, int] = field(default_factory=dict)
     """`chosen` and `rejected` -> seed of that answer, as far as a model wrote it."""
     sample: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class StoredPreference:
         """The object of its line in the store."""
         about = {"id": self.id, "time": self.time, "how": self.how, "model": self.model}
         about |= {"fingerprint": self.fingerprint, "step": self.step, "seed": dict(self.seed)}
+        about |= {"chosen_by": dict(self.chosen_by)} if self.chosen_by else {}
         texts = {"prompt": [message.as_dict() for message in self.prompt], **_sides(self)}
         return {**about, **texts, "sample": dict(self.sample)}
 
@@ -151,51 +153,59 @@ class PreferenceStore:
         for preference in preferences:
             if wrong := _unusable(preference):
                 raise DataError(f"this preference cannot be stored: {wrong}")
-        lines = b"".join(_line(preference) for preference in preferences)
+        lines = b"".join(json_line(preference.as_json()) for preference in preferences)
         if not lines:
             return
         try:
-            is_new = not self.path.exists()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)  # the kernel frees it with the descriptor, also after a kill
-                _append(descriptor, lines)
-            finally:
-                os.close(descriptor)
-            if is_new:
-                fsync_directory(self.path.parent)
+            append_lines(self.path, lines, lambda line: _parse(line) is not None)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror or error}; nothing was stored") from None
 
+    def edit(self, change: Callable[[StoredPreference], StoredPreference | None]) -> int:
+        """Put what `change` makes of each preference in its place; None leaves it out.
 
-def _append(descriptor: int, lines: bytes) -> None:
-    end = os.fstat(descriptor).st_size
-    tail = _unfinished(descriptor, end)
-    if tail and _parse(tail) is not None:  # whole, only its line end is missing: an editor may have left it so
-        lines = b"\n" + lines
-    elif tail:
-        end -= len(tail)
-        os.ftruncate(descriptor, end)
-    try:
-        written = 0
-        while written < len(lines):
-            written += os.write(descriptor, lines[written:])
-        fsync_file(descriptor)
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(descriptor, end)
-        raise
+        The file is replaced as a whole, and lines that cannot be read stay in it; if it raises, it is as it was.
+
+        Returns:
+            How many were changed or left out.
+
+        Raises:
+            DataError: what takes a preference's place teaches nothing, or the file cannot be written.
+        """
+        if not self.path.exists():
+            return 0
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        changed = 0
+        try:
+            with locked(self.path), open(self.path, "rb") as old, open(temporary, "xb", opener=_private) as new:
+                for line in old:
+                    before = _parse(line)
+                    after = change(before) if before is not None else None
+                    changed += after != before
+                    if after is not None and (wrong := _unusable(after)):
+                        raise DataError(f"this preference cannot be stored: {wrong}")
+                    if after == before:
+                        new.write(line)
+                    elif after is not None:
+                        new.write(json_line(after.as_json()))
+                new.flush()
+                fsync_file(new.fileno())
+                if changed:
+                    temporary.replace(self.path)
+            fsync_directory(self.path.parent)
+        except OSError as error:
+            raise DataError(f"cannot write {self.path}: {error.strerror or error}; it is as it was") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+        return changed
+
+    def drop(self, *ids: str) -> int:
+        """Leave out the preferences with these ids; returns how many there were. Raises as `edit` does."""
+        return self.edit(lambda preference: None if preference.id in ids else preference)
 
 
-def _unfinished(descriptor: int, end: int) -> bytes:
-    """What stands behind the last line end."""
-    tail = b""
-    while end > 0 and b"\n" not in tail:
-        start = max(0, end - _CHUNK)
-        tail = os.pread(descriptor, end - start, start) + tail
-        end = start
-    return tail[tail.rfind(b"\n") + 1 :]
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _unusable(preference: StoredPreference) -> str:
@@ -213,35 +223,26 @@ def _unusable(preference: StoredPreference) -> str:
     return ""
 
 
-def _line(preference: StoredPreference) -> bytes:
-    text = json.dumps(preference.as_json(), ensure_ascii=False, allow_nan=False)
-    # Only a path can still hold what is no text; backslashes are how JSON spells that.
-    return text.encode("utf-8", "backslashreplace") + b"\n"
-
-
 def _parse(line: bytes) -> StoredPreference | None:
     """The preference of a line; None where it is none. Keys that are not known are passed over."""
+    raw = parse_object(line)
+    if raw is None:
+        return None
     try:
-        raw = json.loads(line.decode(), parse_constant=_refuse)
-        if not isinstance(raw, dict):
-            return None
         known = {key: raw[key] for key in _KEYS if raw.get(key) is not None}
         if not all(isinstance(known[key], kind) for key, kind in _KINDS.items() if key in known):
             return None
+        known.setdefault("id", sha256(line).hexdigest()[:16])  # so that it can be named
         record = StoredPreference(**{**known, "prompt": parse_messages(raw["prompt"], "prompt")})
     except (ValueError, RecursionError, KeyError, TypeError, MalformedRecordError, UnusableRecordError):
         return None
     return None if _unusable(record) else record
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
 _KEYS = tuple(asdict(StoredPreference(prompt=(), chosen="", rejected="", how="picked")))
 _KINDS: dict[str, Any] = {
     **dict.fromkeys("id how model fingerprint chosen rejected".split(), str),
-    **dict.fromkeys("seed sample".split(), dict),
+    **dict.fromkeys("seed sample chosen_by".split(), dict),
     "time": int | float,
     "step": int,
 }

@@ -15,6 +15,7 @@ from mlxllm.runs.events import (
 )
 from mlxllm.runs.exits import ExitReason, ExitReport, classify_exit, explain, log_tail
 from mlxllm.runs.files import fsync_directory, fsync_file, read_json, sha256_of_file, write_json_atomic
+from mlxllm.runs.lineage import Stage, ancestors, checkpoint_steps, descendants, run_settings
 from mlxllm.runs.recorder import Recorder
 from mlxllm.runs.state import (
     ACTIVE,
@@ -48,13 +49,17 @@ __all__ = [
     "RunDirectory",
     "RunState",
     "RunSummary",
+    "Stage",
     "StateWriter",
     "Status",
     "all_runs",
+    "ancestors",
     "caffeinate_argv",
+    "checkpoint_steps",
     "classify_exit",
     "count_events",
     "dependents",
+    "descendants",
     "effective_status",
     "explain",
     "find_run",
@@ -70,6 +75,7 @@ __all__ = [
     "read_launch",
     "read_state",
     "request",
+    "run_settings",
     "sha256_of_file",
     "start_detached",
     "strict_json",

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,53 @@ def test_pairs_of_files_that_the_store_does_not_hold() -> None:
         "chosen": [{"role": "assistant", "content": "a"}],
         "rejected": [{"role": "assistant", "content": "b"}],
     }
+
+
+def test_a_preference_is_left_out_or_changed_and_the_rest_stays_as_it_is(tmp_path: Path) -> None:
+    store = PreferenceStore(tmp_path / "store")
+    first, second, third = pair(1), pair(2), pair(3)
+    store.add(first, second, third)
+    with open(store.path, "ab") as file:
+        file.write(b'{"of": "another program"}\n')
+    assert store.drop(second.id, "not there") == 1
+    assert list(store.read()) == [first, third]
+    swapped = replace(first, chosen=first.rejected, rejected=first.chosen)
+    assert store.edit(lambda each: swapped if each.id == first.id else each) == 1
+    assert list(store.read()) == [swapped, third]
+    assert b"another program" in store.path.read_bytes()
+    assert store.path.stat().st_mode & 0o777 == 0o600
+    before = store.path.read_bytes()
+    with pytest.raises(DataError, match="identical pair"):
+        store.edit(lambda each: replace(each, rejected=each.chosen))
+    assert store.path.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert PreferenceStore(tmp_path / "none").drop("x") == 0
+
+
+def test_what_is_added_while_another_is_dropped_is_not_lost(mlxllm_home: Path) -> None:
+    store = PreferenceStore()
+    for number in range(40):
+        store.add(pair(number))
+    kept = [each.id for each in list(store.read())[::2]]
+    dropped = [each.id for each in list(store.read())[1::2]]
+    with writer("a", 40) as adding:
+        for each in dropped:
+            assert store.drop(each) == 1
+        assert adding.stdout is not None
+        added = adding.stdout.read().split()
+    assert len(added) == 40
+    assert [each.id for each in store.read() if each.id not in added] == kept
+    assert {each.id for each in store.read()} == {*kept, *added}
+
+
+def test_a_line_of_an_earlier_version_is_read_and_one_of_two_models_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    path.write_text('{"prompt": [{"role": "user", "content": "a"}], "chosen": "b", "rejected": "c", "how": "picked"}\n')
+    store = PreferenceStore(path)
+    (old,) = store.read()
+    assert (old.how, dict(old.chosen_by)) == ("picked", {})
+    compared = replace(pair(1), how="compared", chosen_by={"model": "other@3", "fingerprint": "cd", "step": 3})
+    store.add(compared)
+    assert [each.id for each in store.read()] == [old.id, compared.id]
+    assert list(store.read())[1] == compared
+    assert "chosen_by" not in old.as_json()
