@@ -232,7 +232,7 @@ def _parse(line: bytes) -> StoredPreference | None:
         known = {key: raw[key] for key in _KEYS if raw.get(key) is not None}
         if not all(isinstance(known[key], kind) for key, kind in _KINDS.items() if key in known):
             return None
-        known.setdefault("id", sha256(line).hexdigest()[:16])  # so that it can be named
+        known.setdefault("id", sha256(line.strip()).hexdigest()[:16])  # so that it can be named
         record = StoredPreference(**{**known, "prompt": parse_messages(raw["prompt"], "prompt")})
     except (ValueError, RecursionError, KeyError, TypeError, MalformedRecordError, UnusableRecordError):
         return None

@@ -1,0 +1,264 @@
+"""Two answers compared with names hidden and sides shuffled: one round, or many and then a verdict with its chance."""
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import comb
+from typing import Any, Literal
+
+from mlxllm.conversation.preference_store import StoredPreference
+from mlxllm.conversation.records import Message
+from mlxllm.errors import ConfigError
+
+Choice = Literal["a", "b", "tie", "both bad", "rewritten"]
+Prompt = tuple[Message, ...]
+"""The turns up to the one that is to be answered."""
+
+UNLIKELY = 0.05
+"""By custom, what chance does as seldom as this is not put down to chance."""
+
+_SEEDS = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one of the two models wrote."""
+
+    text: str
+    model: str
+    """Its address."""
+    seed: int = 0
+    fingerprint: str = ""
+    step: int | None = None
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    cut_off: bool = False
+    """It was stopped, or had no room to come to its end."""
+
+
+@dataclass(slots=True)
+class Round:
+    """One prompt, the two answers, and what was chosen."""
+
+    prompt: Prompt
+    sides: tuple[int, int]
+    """Which player's answer is shown as A, and which as B."""
+    answers: dict[int, Answer] = field(default_factory=dict)
+    """Player -> answer."""
+    choice: Choice | None = None
+    rewritten: str = ""
+    stored: tuple[str, ...] = ()
+    """Ids of the preferences that were made of it."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Both answers are there."""
+        return len(self.answers) == 2
+
+    @property
+    def is_same(self) -> bool:
+        """Both answers are the same, word for word: there is nothing to choose."""
+        return self.is_complete and self.answers[0].text == self.answers[1].text
+
+    def shown(self, side: Literal["a", "b"]) -> Answer:
+        """The answer on a side."""
+        return self.answers[self.sides["ab".index(side)]]
+
+    @property
+    def winner(self) -> int | None:
+        """The player whose answer was preferred, if one was."""
+        return self.sides["ab".index(self.choice)] if self.choice in ("a", "b") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a choice comes to."""
+
+    preferences: tuple[StoredPreference, ...] = ()
+    left_out: str = ""
+    """Why it makes no preference although an answer was chosen, in a sentence."""
+
+
+class Trial:
+    """Rounds one after another, each judged once; the last judgement can be taken back."""
+
+    def __init__(self, players: tuple[str, str], prompts: Sequence[Prompt], seed: int) -> None:
+        """Shuffle the sides: each player stands as often left as right (as far as that goes), in an order that `seed`
+        decides.
+
+        Args:
+            players: the models' addresses; the first one is what the trial is about, such as the tuned one. Both may be
+                the same, and then they differ in their seeds.
+            prompts: one a round.
+            seed: decides the sides and the seeds of the answers.
+        """
+        self.players, self.seed = players, seed
+        self.id = f"{time.strftime('%Y%m%d-%H%M%S')}-{seed % _SEEDS:08x}"
+        draw = random.Random(seed)
+        first = draw.randrange(2)
+        sides = [(0, 1) if (number + first) % 2 else (1, 0) for number in range(len(prompts))]
+        draw.shuffle(sides)
+        self.rounds = [Round(prompt, side) for prompt, side in zip(prompts, sides, strict=True)]
+        self.number = 0
+        """The round that is to be judged; the number of rounds when all are."""
+
+    @property
+    def current(self) -> Round | None:
+        """The round that is to be judged; None when all are."""
+        return self.rounds[self.number] if self.number < len(self.rounds) else None
+
+    def seed_of(self, number: int, player: int) -> int:
+        """The seed of an answer: the same for two models, so that they differ in nothing else."""
+        return (self.seed + 2 * number + (player if self.players[0] == self.players[1] else 0)) % _SEEDS
+
+    def judge(self, choice: Choice, rewritten: str = "") -> Outcome:
+        """Judge the current round and go on to the next.
+
+        A preferred answer makes a preference, and one that was `rewritten` is preferred to both; a tie and two bad
+        answers make none.
+
+        Raises:
+            ConfigError: this cannot be chosen here; the message says what can.
+        """
+        judged = self.current
+        if judged is None:
+            raise ConfigError("all rounds are judged; take the last one back to judge it anew")
+        if not judged.is_complete:
+            raise ConfigError("both answers have to be there before one can be chosen; they are still being written")
+        if judged.is_same and choice in ("a", "b"):
+            raise ConfigError(
+                "both answers are the same, word for word; call it a tie, both bad, or write a better one"
+            )
+        if choice == "rewritten" and (not rewritten.strip() or rewritten in (a.text for a in judged.answers.values())):
+            raise ConfigError("a better answer has to be written first, and it has to differ from both")
+        judged.choice, judged.rewritten = choice, rewritten
+        outcome = _outcome(judged)
+        judged.stored = tuple(preference.id for preference in outcome.preferences)
+        self.number += 1
+        return outcome
+
+    def undo(self) -> tuple[str, ...] | None:
+        """Take the last judgement back; returns the ids of the preferences that it made, None where there is none."""
+        if self.number == 0:
+            return None
+        self.number -= 1
+        taken = self.rounds[self.number]
+        stored, taken.stored = taken.stored, ()
+        taken.choice, taken.rewritten = None, ""
+        return stored
+
+    def verdict(self) -> "Verdict":
+        """Of the rounds judged so far."""
+        judged = self.rounds[: self.number]
+        wins = tuple(sum(each.winner == player for each in judged) for player in (0, 1))
+        ties = sum(each.choice == "tie" for each in judged)
+        return Verdict(wins[0], wins[1], ties, len(judged) - sum(wins) - ties)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How often each player's answer was preferred."""
+
+    first: int
+    second: int
+    ties: int = 0
+    neither: int = 0
+    """Both were bad, or a better one was written."""
+
+    @property
+    def decided(self) -> int:
+        """Rounds in which one was preferred; the others say nothing about which is better."""
+        return self.first + self.second
+
+    @property
+    def chance(self) -> float:
+        """How likely a coin prefers one side as often as the one preferred more often was, or more often."""
+        return chance_of(max(self.first, self.second), self.decided)
+
+    def sentence(self, first: str, second: str) -> str:
+        """What was found, for people.
+
+        Args:
+            first: what to call the first player, such as "the tuned model".
+            second: the other.
+        """
+        if not self.decided:
+            told = f"You preferred neither {first} nor {second} in any round, so there is nothing to count."
+        elif self.first == self.second:
+            told = f"You preferred each of them {self.first} of {self.decided} times: no difference was seen."
+        else:
+            name = first if self.first > self.second else second
+            often = max(self.first, self.second)
+            times = "time" if self.decided == 1 else "times"
+            chance = percent(self.chance)
+            told = f"You preferred {name} {often} of {self.decided} {times}; a coin does that {chance} of the time."
+        left_out = []
+        if self.ties:
+            left_out.append("1 tie" if self.ties == 1 else f"{self.ties} ties")
+        if self.neither:
+            rounds = "1 round" if self.neither == 1 else f"{self.neither} rounds"
+            left_out.append(f"{rounds} in which neither was good enough")
+        if left_out:
+            one = self.ties + self.neither == 1
+            told += f" {' and '.join(left_out)} {'is' if one else 'are'} left out."
+        return told
+
+
+def chance_of(wins: int, rounds: int) -> float:
+    """How likely a fair coin shows one named side at least `wins` times in `rounds`: the binomial tail, exactly."""
+    return sum(comb(rounds, k) for k in range(wins, rounds + 1)) / (1 << rounds)
+
+
+def needed(rounds: int) -> int | None:
+    """How often one has to be preferred in so many rounds for chance to be `UNLIKELY`; None if even always is too seldom."""
+    return next((wins for wins in range(rounds + 1) if chance_of(wins, rounds) <= UNLIKELY), None)
+
+
+def percent(share: float) -> str:
+    """A share for people, such as `6 %`."""
+    if share < 0.001:
+        return "less than 0.1 %"
+    return f"{100 * share:.1f} %" if share < 0.0095 else f"{100 * share:.0f} %"
+
+
+def _outcome(judged: Round) -> Outcome:
+    answers = list(judged.answers.values())
+    if judged.choice == "rewritten":
+        worse = [answers[0]] if judged.is_same else answers
+        made = [_preference(judged, each) for each in worse if each.text.strip()]
+        return Outcome(tuple(made), "" if made else "an empty answer teaches nothing, so no preference is stored")
+    if (winner := judged.winner) is None:
+        return Outcome()
+    better, worse_one = judged.answers[winner], judged.answers[1 - winner]
+    if better.cut_off:
+        return Outcome(
+            left_out="the answer was cut off, and a model would learn to end there: the choice counts, but no preference "
+            "is stored; a larger max tokens lets answers end"
+        )
+    if not (better.text.strip() and worse_one.text.strip()):
+        return Outcome(
+            left_out="one answer is empty, which teaches nothing: the choice counts, but no preference is stored"
+        )
+    return Outcome((_preference(judged, worse_one, better),))
+
+
+def _preference(judged: Round, worse: Answer, better: Answer | None = None) -> StoredPreference:
+    """The worse answer against the better one, or against what was written."""
+    by_another = better is not None and (better.model, better.fingerprint) != (worse.model, worse.fingerprint)
+    seeds = {"rejected": worse.seed} if better is None else {"chosen": better.seed, "rejected": worse.seed}
+    return StoredPreference(
+        prompt=judged.prompt,
+        chosen=judged.rewritten if better is None else better.text,
+        rejected=worse.text,
+        how="rewritten" if better is None else "compared",
+        model=worse.model,
+        fingerprint=worse.fingerprint,
+        step=worse.step,
+        chosen_by=_by(better) if better is not None and by_another else {},
+        seed=seeds,
+        sample=worse.sample,
+    )
+
+
+def _by(answer: Answer) -> dict[str, Any]:
+    return {"model": answer.model, "fingerprint": answer.fingerprint, "step": answer.step}
