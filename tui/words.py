@@ -50,3 +50,14 @@ def number(value: float | None, digits: int = 4) -> str:
 def printable(text: str) -> str:
     """A text in one line, without control characters."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+# C0 and C1 without tab and line feed, DEL, and what turns the direction of text around. A model can write anything.
+_SIGNS: dict[int, int] = {c: 0x2400 + c for c in range(0x20) if chr(c) not in "\t\n"}
+_SIGNS |= {0x7F: 0x2421} | dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
+_SIGNS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD) | {0x2028: 0x0A, 0x2029: 0x0A}
+
+
+def visible(text: str) -> str:
+    """A text of several lines with signs in place of control characters, and spaces in place of tabs."""
+    return text.translate(_SIGNS).expandtabs(4)

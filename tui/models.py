@@ -1,0 +1,165 @@
+"""The models that can be talked to, as files tell it: runs, their checkpoints, and the stages of one life."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlxllm import paths
+from mlxllm.config import SampleConfig
+from mlxllm.errors import ConfigError, UserError
+from mlxllm.runs import (
+    ACTIVE,
+    RunDirectory,
+    RunSummary,
+    Stage,
+    all_runs,
+    ancestors,
+    checkpoint_steps,
+    descendants,
+    list_runs,
+    read_state,
+    run_settings,
+)
+
+STAGES = {"pretrain": "base", "sft": "SFT", "dpo": "DPO"}
+"""Method of a run -> what its stage is called."""
+KINDS = {"pretrain": "continues text", "sft": "answers (SFT)", "dpo": "answers (DPO)"}
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A run in the list of models."""
+
+    run: RunSummary
+    steps: tuple[int, ...] = field(default=())
+    """Its checkpoints; without any there is nothing to talk to yet."""
+
+    @property
+    def address(self) -> str:
+        """What to type for its last checkpoint."""
+        return RunDirectory(Path(self.run.path)).address
+
+    @property
+    def kind(self) -> str:
+        """What it does."""
+        return KINDS.get(self.run.method or "", "a model")
+
+    @property
+    def trains(self) -> bool:
+        """Its trainer lives."""
+        return self.run.status in ACTIVE
+
+    def at(self, step: int) -> str:
+        """What to type for a checkpoint."""
+        return f"{self.address}@{step}"
+
+
+def model_rows() -> list[ModelRow]:
+    """All runs, the newest first; reads files, so call it off the event loop."""
+    return [ModelRow(run, tuple(checkpoint_steps(RunDirectory(Path(run.path))))) for run in list_runs()]
+
+
+def run_of(model: str) -> RunDirectory | None:
+    """The run behind RUN, RUN@STEP, RUN@best or the path of one; None for any other model."""
+    for name in (model, model.rpartition("@")[0]):
+        try:
+            run = RunDirectory(paths.existing("runs", name)) if name else None
+        except ConfigError:
+            continue
+        if run is not None and run.is_run:
+            return run
+    return None
+
+
+def check_model(text: str) -> None:
+    """What can be said of a name before it is loaded.
+
+    Raises:
+        ConfigError: there is nothing of that name; the message says what to do.
+    """
+    name = text.strip()
+    if not name:
+        raise ConfigError("give a run (RUN, RUN@STEP, RUN@best), or the path of a folder with a model, such as ./model")
+    base = name.rpartition("@")[0] or name
+    if run_of(name) is not None or Path(name).expanduser().is_dir() or Path(base).expanduser().is_dir():
+        return
+    if Path(name).expanduser().is_file():
+        raise ConfigError(
+            f"{name} is a file; a model is a folder with config.json and .safetensors files: give that folder"
+        )
+    if name.count("/") == 1 and not paths.is_path(name):
+        raise ConfigError(
+            f"there is no folder {name}; a model of the Hub is first downloaded, with "
+            f"`hf download {name} --local-dir ./{name.split('/')[1]}` in a terminal, and its folder given here"
+        )
+    paths.existing("runs", base)
+
+
+def first_model(remembered: str) -> str:
+    """The model to open with: the one that was open last, else the newest that there is; "" where there is none."""
+    if remembered and (run_of(remembered) is not None or Path(remembered).expanduser().is_dir()):
+        return remembered
+    found = []
+    for run in all_runs():
+        if checkpoint_steps(run):
+            found.append((_begun(run), run.address))
+    return max(found, default=(0.0, ""))[1]
+
+
+def _begun(run: RunDirectory) -> float:
+    try:
+        state = read_state(run)
+    except UserError:
+        return 0.0
+    return state.started if state is not None else 0.0
+
+
+def life_of(model: str) -> list[Stage]:
+    """The stages of the life that a model belongs to, the first one first: what it was made from, it, and what came after.
+
+    Of what came after, one line: the newest run that began with the one before.
+    """
+    run = run_of(model)
+    if run is None:
+        return []
+    last = max((child for child in descendants(run) if checkpoint_steps(child)), key=_depth_and_age, default=run)
+    return [stage for stage in ancestors(last) if checkpoint_steps(stage.run)]
+
+
+def _depth_and_age(run: RunDirectory) -> tuple[int, float]:
+    return len(ancestors(run)), _begun(run)
+
+
+def stage_name(model: str) -> str:
+    """What a model's stage is called: base, SFT or DPO; "" where that is not known."""
+    run = run_of(model)
+    return STAGES.get(str(run_settings(run).get("method")), "") if run is not None else ""
+
+
+def untuned(model: str) -> str:
+    """The model that a tuned one began with; "" for none."""
+    run = run_of(model)
+    chain = ancestors(run) if run is not None else []
+    return chain[-2].address if len(chain) > 1 else ""
+
+
+def sampling_of(model: str) -> SampleConfig:
+    """How a run's own samples are drawn, which suits its model; the defaults for any other."""
+    run = run_of(model)
+    raw: Any = run_settings(run).get("sample") if run is not None else None
+    usual = SampleConfig()
+    if not isinstance(raw, dict):
+        return usual
+    try:
+        own = SampleConfig.model_validate(raw)
+    except ValueError:
+        return usual
+    return own.model_copy(update={"seed": usual.seed, "max_tokens": max(own.max_tokens, usual.max_tokens)})
+
+
+def sample_prompt_of(model: str) -> str:
+    """What a run's samples begin with; "" where that is not known."""
+    run = run_of(model)
+    train = run_settings(run).get("train") if run is not None else None
+    prompt = train.get("sample_prompt") if isinstance(train, dict) else None
+    return prompt if isinstance(prompt, str) else ""
