@@ -1,5 +1,7 @@
 """Numbers as people read them: sizes, times, counts."""
 
+import time
+
 GIB = 1 << 30
 
 
@@ -61,3 +63,20 @@ _SIGNS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD) | {0x2028: 0x0A, 0x2029: 
 def visible(text: str) -> str:
     """A text of several lines with signs in place of control characters, and spaces in place of tabs."""
     return text.translate(_SIGNS).expandtabs(4)
+
+
+def ago(then: float, now: float | None = None) -> str:
+    """How long ago a time was: "just now", "5 min ago", "3 h ago", "2 d ago", or the day."""
+    seconds = (time.time() if now is None else now) - then
+    if seconds < 60:
+        return "just now"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min ago"
+    if seconds < 86400:
+        return f"{seconds // 3600:.0f} h ago"
+    if seconds < 30 * 86400:
+        return f"{seconds // 86400:.0f} d ago"
+    try:
+        return time.strftime("%Y-%m-%d", time.localtime(then))
+    except (OverflowError, OSError, ValueError):  # a time that no calendar has
+        return "-"

@@ -20,10 +20,8 @@ from mlxllm.data.sources.decoding import decoded
 from mlxllm.data.sources.docs_talk import explained
 from mlxllm.data.sources.stories.lessons import unseen_questions, unseen_wishes
 from mlxllm.errors import DataError, UserError
-from mlxllm.runs import RunDirectory, ancestors, read_json, run_settings
-
-SUGGESTIONS = "suggestions.json"
-"""In a run's folder: a JSON list of what its model can answer."""
+from mlxllm.runs import RunDirectory, ancestors, run_settings
+from mlxllm.runs.suggestions import read_suggestions
 
 _QUESTION_EVERY = 4
 _HEAD_BYTES = 4096
@@ -69,19 +67,10 @@ def docs_prompts() -> list[Prompt]:
 def suggested_prompts(run: RunDirectory) -> list[Prompt]:
     """What a run, or the one that it comes from, says that its model can answer on its own."""
     for stage in reversed(ancestors(run)):
-        if found := suggestions(stage.run):
+        if found := read_suggestions(stage.run.path):
             # In the story world what follows is about the story that the first one asks for.
             return [_ask(text) for text in (found if story_plots(run) is None else found[:1])]
     return []
-
-
-def suggestions(run: RunDirectory) -> list[str]:
-    """What to type into a chat with a run's model, one after another; none where it says nothing."""
-    try:
-        raw = read_json(run.path / SUGGESTIONS)
-    except UserError:
-        return []
-    return [text for text in raw if isinstance(text, str) and text.strip()] if isinstance(raw, list) else []
 
 
 def own_prompts(chats: SavedChats) -> list[Prompt]:

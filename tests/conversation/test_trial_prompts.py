@@ -18,7 +18,6 @@ from mlxllm.conversation.trial_prompts import (
     story_plots,
     story_prompts,
     suggested_prompts,
-    suggestions,
     unused,
 )
 from mlxllm.data.build import build_dataset
@@ -69,7 +68,6 @@ def test_the_world_of_a_model_is_known_from_the_dataset_of_its_first_stage(
     assert (story_plots(dpo), story_plots(other)) == (3, None)
     assert not knows_python_docs(dpo)
     (dpo.path / "suggestions.json").write_text('["Tell me a story.", "Who is it about?", 7, " "]')
-    assert suggestions(dpo) == ["Tell me a story.", "Who is it about?"]
     assert texts(suggested_prompts(dpo)) == ["Tell me a story."], "the next one is about that story"
     later = run(home, "later", method="sft", base_model="tales-dpo@3")
     assert texts(suggested_prompts(later)) == ["Tell me a story."]

@@ -14,10 +14,10 @@ _MOST_RECALLED = 200
 class Writing(TextArea):
     """Text to send. It grows with its lines, and what was typed is only gone when it was taken."""
 
-    HELP = "Here you write. Enter sends, ctrl+j begins a new line, the arrow up brings back what you wrote before, esc leaves."
+    HELP = "Here you write. Enter sends, ctrl+j begins a new line, the arrow up brings back what you wrote, esc leaves."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", id="chat.send", priority=True),
-        Binding("ctrl+j,shift+enter", "newline", "New line", key_display="^j", id="chat.newline", priority=True),
+        Binding("enter", "send", "Send", id="chat.send"),
+        Binding("ctrl+j,shift+enter", "newline", "New line", key_display="^j", id="chat.newline"),
     ]
     DEFAULT_CSS = """
     Writing { height: auto; min-height: 3; max-height: 9; padding: 0 1; }
@@ -69,7 +69,15 @@ class Writing(TextArea):
         self.move_cursor(self.document.end)
 
     def on_key(self, event: events.Key) -> None:
-        """At the first line the arrow up goes back in what was sent, at the last one the arrow down comes forward."""
+        """Send, begin a line; at the edges the arrows go through what was sent before."""
+        if not event.is_printable and (active := self.screen.active_bindings.get(event.key)) is not None:
+            # Here and not by priority, which would be ahead of letters that were typed before.
+            own = {"send": self.action_send, "newline": self.action_newline}.get(active.binding.action)
+            if own is not None and active.node is self:
+                event.stop()
+                event.prevent_default()
+                own()
+                return
         row = self.cursor_location[0]
         back = event.key == "up" and row == 0 and self._at > 0
         forth = event.key == "down" and row == self.document.line_count - 1 and self._at < len(self._before)

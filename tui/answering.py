@@ -1,0 +1,58 @@
+"""An answer of the engine, followed ten times a second until its end."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+
+from tui.engine_replies import Answer, AnswerToken, Done
+from tui.widgets.token_flow import Shown
+
+DRAIN_SECONDS = 0.1
+ALTERNATIVES = 5
+"""So many of the likeliest tokens are asked for with each, for the token view."""
+
+
+async def follow(answer: Answer, on_tokens: Callable[[Sequence[AnswerToken]], Awaitable[None]]) -> Done:
+    """Hand on what comes until the answer is at its end.
+
+    Args:
+        answer: of the engine; it is cancelled where the task that waits here is.
+        on_tokens: gets what has come since the last call.
+
+    Raises:
+        EngineError: there is no end, as the engine died or refused.
+    """
+    try:
+        while True:
+            await asyncio.wait({answer.done}, timeout=DRAIN_SECONDS)
+            if fresh := answer.drain():
+                await on_tokens(fresh)
+            if answer.finished:
+                return await answer.done
+    finally:
+        if not answer.finished:
+            answer.cancel()
+
+
+def shown(tokens: Sequence[AnswerToken]) -> list[Shown]:
+    """The tokens as the token view shows them."""
+    return [
+        Shown(
+            token.piece or token.text,
+            None if token.logprob is None else min(1.0, math.exp(token.logprob)),
+            token.alternatives,
+        )
+        for token in tokens
+    ]
+
+
+def speed(done: Done) -> str:
+    """What an answer took, in one line."""
+    share = f" ({100 * done.context_used / done.context:.0f} %)" if done.context else ""
+    parts = [
+        f"{done.tokens:,} tokens",
+        f"{done.tok_per_sec:,.1f} tok/s",
+        f"first after {done.time_to_first_token:.2f} s",
+        f"context {done.context_used:,}/{done.context:,}{share}",
+    ]
+    return "   ".join(parts)
