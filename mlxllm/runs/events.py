@@ -9,7 +9,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +169,9 @@ class EventReader:
         whole = data[: data.rfind(b"\n") + 1]
         self.offset += len(whole)
         self._mark = (self._mark + whole)[-_MARK_BYTES:]
-        return [event for line in whole.split(b"\n") if (event := self._parse(line)) is not None]
-
-    def _parse(self, line: bytes) -> Event | None:
-        event = parse_line(line)
-        if event is None and line.strip():
-            self.invalid_lines += 1
-        return event
+        events, invalid = parse_lines(whole)
+        self.invalid_lines += invalid
+        return events
 
     def _is_same(self, file: Any) -> bool:
         start = self.offset - len(self._mark)
@@ -195,13 +192,63 @@ class EventReader:
             pass  # not there yet: its end is its beginning
 
 
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+TRAIN_LINE = b'{"kind":"train",'
+"""How the line of a `train` event begins."""
+
+
 def parse_line(line: bytes) -> Event | None:
     """One line as an event; None when it is not a JSON object with a `kind`."""
     try:
-        event = json.loads(line.decode("utf-8"), parse_constant=lambda _: None)
+        event = _DECODER.decode(line.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and isinstance(event.get("kind"), str) else None
+
+
+def parse_lines(data: bytes) -> tuple[list[Event], int]:
+    """What `parse_line` makes of each line, in half the time where many `train` events follow each other.
+
+    Args:
+        data: whole lines.
+
+    Returns:
+        The events in order, and the number of lines that were none (empty ones not counted).
+    """
+    events: list[Event] = []
+    invalid = 0
+    for is_train, group in groupby(data.split(b"\n"), lambda line: line.startswith(TRAIN_LINE)):
+        lines = list(group)
+        together = _parse_flat(lines) if is_train and len(lines) > 1 else None
+        if together is not None:
+            events += together
+            continue
+        for line in lines:
+            event = parse_line(line)
+            if event is not None:
+                events.append(event)
+            elif line.strip():
+                invalid += 1
+    return events, invalid
+
+
+def _parse_flat(lines: Sequence[bytes]) -> list[Event] | None:
+    """Lines as one JSON array, where that cannot give anything else than each line for itself; None elsewhere.
+
+    Each line begins with a brace, ends with one and holds no other bracket. No string spans lines, for JSON allows no
+    newline in one. So each line is an object of its own, or the array is not valid.
+    """
+    text = b",\n".join(lines)
+    if text.count(b"{") != len(lines) or text.count(b"}") != len(lines) or b"[" in text or b"]" in text:
+        return None
+    if not all(line.endswith(b"}") for line in lines):
+        return None
+    try:
+        events: list[Event] = _DECODER.decode(f"[{text.decode('utf-8')}]")
+    except ValueError:
+        return None
+    # A later "kind" in the same object counts, as it does for a line alone.
+    return events if all(isinstance(event["kind"], str) for event in events) else None
 
 
 def read_events(path: Path) -> list[Event]:

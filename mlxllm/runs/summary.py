@@ -13,7 +13,7 @@ from typing import Any
 
 from mlxllm.errors import RunError
 from mlxllm.runs.directory import RunDirectory, all_runs
-from mlxllm.runs.events import Event, parse_line
+from mlxllm.runs.events import TRAIN_LINE, Event, parse_line
 from mlxllm.runs.state import effective_status, read_launch, read_state
 
 ABOUT_KEYS = ("method", "preset", "model", "dataset", "tokenizer", "parameters", "created")
@@ -68,9 +68,6 @@ class Latest:
         }
 
 
-_TRAIN_LINE = b'{"kind":"train",'
-
-
 def count_events(path: Path) -> Latest:
     """The numbers of a whole events.jsonl; empty where there is none.
 
@@ -85,7 +82,7 @@ def count_events(path: Path) -> Latest:
     try:
         with open(path, "rb") as file:
             for line in file:
-                if line.startswith(_TRAIN_LINE) and line.endswith(b"\n"):
+                if line.startswith(TRAIN_LINE) and line.endswith(b"\n"):
                     held = line
                     continue
                 for raw in (held, line):

@@ -24,6 +24,7 @@ from mlxllm.runs import (
     EventReader,
     EventWriter,
     parse_line,
+    parse_lines,
     read_events,
     truncate_after,
     wait_for_event,
@@ -380,3 +381,44 @@ def test_what_a_dying_writer_says_last_is_still_heard(path: Path) -> None:
     assert wait_for_event(reader, lambda e: e["kind"] == "never", timeout=60, is_alive=is_alive) is None
     assert time.monotonic() - began < 5
     writer.close()
+
+
+_LINES = st.sampled_from(
+    [
+        b'{"kind":"train","time":1.0,"step":1,"loss":2.5}',
+        b'{"kind":"train","time":1.5,"step":2,"loss":null,"non_finite":{"loss":"nan"}}',
+        b'{"kind":"train","loss":NaN,"grad_norm":Infinity}',
+        b'{"kind":"train","kind":"val"}',
+        b'{"kind":"train","kind":7}',
+        b'{"kind":"train",}',
+        b'{"kind":"train","note":"}{"}',
+        b'{"kind":"train","note":"a}',
+        b'b"}',
+        b'{"kind":"train","parts":[{"a":1}',
+        b'{"kind":"train"}]}',
+        b'{"kind":"train","step":3},{"kind":"train","step":4}',
+        b'{"kind":"train","note":"\xff"}',
+        b'{"kind":"train","step":5}\r',
+        b'{"kind":"val","sources":{}}',
+        b'{"kind":"sample","text":"{"}',
+        b"[1, 2]",
+        b"",
+        b"  ",
+    ]
+)
+
+
+@given(
+    st.lists(_LINES | st.binary(max_size=30).map(lambda b: b'{"kind":"train",' + b.replace(b"\n", b"")), max_size=12)
+)
+def test_many_lines_at_once_are_what_each_is_for_itself(lines: list[bytes]) -> None:
+    alone = [parse_line(line) for line in lines]
+    invalid = sum(event is None and bool(line.strip()) for event, line in zip(alone, lines, strict=True))
+    assert parse_lines(b"".join(line + b"\n" for line in lines)) == ([e for e in alone if e is not None], invalid)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=6), st.floats() | st.integers() | st.text(max_size=6), max_size=4)))
+def test_what_a_trainer_writes_is_read_the_same_in_bulk(fields: list[dict[str, Any]]) -> None:
+    lines = [json.dumps({"kind": "train", **each}, separators=(",", ":")).encode() for each in fields]
+    alone = [event for line in lines if (event := parse_line(line)) is not None]
+    assert parse_lines(b"\n".join(lines) + b"\n")[0] == alone
