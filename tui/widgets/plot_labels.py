@@ -1,0 +1,134 @@
+"""What is written around the curves of a chart: axes with their ticks, the numbers under the cursor, the legend."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+
+from tui.marks import Marks
+from tui.series import Array, Axis
+from tui.ticks import clock, log_labels, log_ticks, nice_ticks, short, tick_labels, time_ticks
+from tui.widgets.canvas import Canvas, cells_of
+from tui.widgets.scale import Scale
+from tui.widgets.traces import AXIS, BAND, CURSOR, GAP, POINTS, TEXT, TITLE, TROUBLE, Trace, Window
+
+
+def sentence(whole: Canvas, title: str, sentence: str) -> None:
+    """A sentence in the middle, in place of curves."""
+    lines = textwrap.wrap(sentence, max(10, whole.width - 2)) or [""]
+    whole.text(0, 0, f" {title} ", TITLE)
+    first = max(1, (whole.height - len(lines)) // 2)
+    for number, line in enumerate(lines):
+        whole.text(max(0, (whole.width - len(line)) // 2), first + number, line, TEXT)
+
+
+def values_axis(whole: Canvas, scale: Scale, left: int, top: int, height: int) -> None:
+    """The axis at the left with its ticks."""
+    count = max(2, height * 2 // 5)
+    if scale.log:
+        ticks = log_ticks(10**scale.low, 10**scale.high, count)
+        labels = log_labels(ticks)
+    else:
+        ticks = nice_ticks(scale.low, scale.high, count)
+        labels = tick_labels(ticks)
+    plain = whole.marks == "ascii"
+    for row in range(height):
+        whole.text(left - 1, top + row, "|" if plain else "│", AXIS)
+    for label, row in zip(labels, cells_of(scale(np.array(ticks)), whole.marks), strict=True):
+        if 0 <= row < height:
+            whole.text(max(0, left - 1 - len(label)), top + int(row), label[: left - 1], AXIS)
+            whole.text(left - 1, top + int(row), "+" if plain else "┤", AXIS)
+
+
+def places_axis(whole: Canvas, axis: Axis, span: tuple[float, float], left: int, row: int, gaps: Array) -> None:
+    """The axis with its ticks, marks where values were not finite, and labels in the row below."""
+    plain, width, (x0, x1) = whole.marks == "ascii", whole.width - left, span
+    whole.text(left - 1, row, ("+" if plain else "└") + ("-" if plain else "─") * width, AXIS)
+    count = max(2, width // 12)
+    if axis == "time":
+        ticks = time_ticks(x0, x1, count)
+        labels = [clock(tick) for tick in ticks]
+    else:
+        ticks = [tick for tick in nice_ticks(x0, x1, count) if tick == int(tick)]
+        labels = tick_labels(ticks)
+    taken = -1
+    whole.text(0, row + 1, axis[: left - 1], AXIS)
+    for tick, label in zip(ticks, labels, strict=True):
+        cell = left + min(int((tick - x0) / (x1 - x0) * width), width - 1)
+        begin = min(max(cell - len(label) // 2, left), whole.width - len(label))
+        if begin > taken:
+            whole.text(begin, row + 1, label, AXIS)
+            whole.text(cell, row, "+" if plain else "┴", AXIS)
+            taken = begin + len(label)
+    cells = left + np.minimum((gaps - x0) / (x1 - x0) * width, width - 1).astype(np.intp)
+    whole.marks_at(cells, np.full_like(cells, row), GAP, TROUBLE)
+
+
+def head(whole: Canvas, window: Window, traces: Sequence[Trace]) -> None:
+    """Title, and the numbers at the cursor or the newest ones."""
+    x = whole.text(0, 0, f" {window.title} ", TITLE)
+    first = next((trace.line for trace in traces if trace.line is not None and len(trace.line)), None)
+    place = window.cursor
+    if first is not None:
+        at = len(first) - 1 if place is None else first.nearest(window.axis, place)
+        assert at is not None
+        place = float(first.steps[window.axis][at])
+        x = whole.text(x, 0, f" {_place(window.axis, place)} ", CURSOR if window.cursor is not None else TEXT)
+    for trace in traces:
+        if place is None:
+            break
+        parts = _numbers_at(trace, window.axis, place, several=len(traces) > 1)
+        if parts and x + len(parts) > whole.width and x > 0:
+            break
+        x = whole.text(x, 0, parts, trace.layer if len(traces) > 1 else TEXT)
+
+
+def _numbers_at(trace: Trace, axis: Axis, place: float, *, several: bool) -> str:
+    """What a trace is worth at a place, in words."""
+    words = []
+    if trace.line is not None and (at := trace.line.nearest(axis, place)) is not None:
+        value = trace.line.values[at]
+        words.append("not finite" if math.isnan(value) and at in trace.line.gaps else short(float(value)))
+        if trace.line.smooth is not trace.line.values and not several:
+            words.append(f"mean {short(float(trace.line.smooth[at]))}")
+    if trace.points is not None and (at := trace.points.nearest(axis, place)) is not None:
+        word = trace.letter.upper() if trace.letter else "val"
+        words.append(f"{word} {short(float(trace.points.values[at]))}")
+        other = float(trace.points.steps[axis][at])
+        if other != place and not several:
+            words[-1] += f" ({_place(axis, other)})"
+    text = "  ".join(words)
+    return f" {trace.name} {text} " if several and words else f" {text}" if words else ""
+
+
+def _place(axis: Axis, place: float) -> str:
+    if axis == "time":
+        return clock(place)
+    return f"step {place:,.0f}" if axis == "step" else f"{short(place)} tokens"
+
+
+def legend(traces: Sequence[Trace], axis: Axis, x0: float, x1: float, marks: Marks) -> list[tuple[str, str, int]]:
+    """Mark, words and layer of what is in the picture."""
+    band, line, dash = {
+        "braille": ("⢕⢕", "⠒⠒", "⠒ ⠒"),
+        "block": ("▞▞", "▀▀", "▀ ▀"),
+        "ascii": (".:", "**", "* *"),
+    }[marks]
+    found: list[tuple[str, str, int]] = []
+    for number, trace in enumerate(traces):
+        layer = trace.layer
+        if trace.band:
+            found.append((band, "every step", BAND))
+        sign = f"{dash if trace.dashed else line}{trace.letter}"
+        if trace.line is not None:
+            words = trace.name if len(traces) > 1 else "mean" if trace.band else trace.name
+            found.append((sign, words, layer))
+        if trace.points is not None and len(trace.points):
+            mark = trace.mark
+            words = "validation" if number == 0 or trace.line is not None else trace.name
+            if trace.letter == "" or trace.line is None:
+                found.append((mark, words, layer if trace.letter else POINTS))
+        if number == 0 and trace.line is not None and len(trace.line.gap_places(axis, x0, x1)):
+            found.append((GAP, "not finite", TROUBLE))
+    return found
