@@ -20,6 +20,7 @@ WITHOUT_MLX_CORE = (
     "settings",
     "speed",
     "tokenizer",
+    "visible",
 )
 
 

@@ -45,6 +45,31 @@ def sources(json_: Json = False) -> None:
 
 
 @app.command()
+def preview(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="KIND:SPEC, or the path of a text.")],
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", metavar="T", help="Also in tokens: as `data build` takes it.")
+    ] = None,
+    documents: Annotated[int, typer.Option("--documents", metavar="N", help="Documents to show.")] = 3,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Show every token above its id.")] = False,
+    json_: Json = False,
+) -> None:
+    """Look at the first documents of a source before a dataset is built of it; nothing is written."""
+    from mlxllm.data.preview import preview_source, preview_tokenizer, tokenize_preview
+    from mlxllm.data.sources import open_source
+
+    if tokens and tokenizer is None:
+        raise ConfigError("--tokens needs --tokenizer T, to say whose tokens; `byte` always works")
+    seen = preview_source(open_source(source))
+    made = preview_tokenizer(tokenizer, seen.texts) if tokenizer else None
+    shown = tokenize_preview(seen.texts, made) if made else None
+    if json_:
+        print(json.dumps(view.preview_object(seen, shown, documents)))
+        return
+    view.print_preview(seen, shown, documents, tokens)
+
+
+@app.command()
 def build(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new dataset, or a path for it.")],
     source: Annotated[
@@ -193,7 +218,7 @@ def inspect(
     shown = [
         one for split in (dataset.train, dataset.val) for one in statistics.windows(dataset, split, window, windows)
     ]
-    report = view.statistics_report(dataset)
+    report = statistics.report(dataset)
     if json_:
         extra = [
             {"split": w.split, "start": w.start, "token_ids": w.token_ids, "pieces": w.pieces, "text": w.text}

@@ -2,19 +2,21 @@
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mlxllm.cli.run_view import file_size
 from mlxllm.cli.sampling import use_colour
 from mlxllm.cli.table import print_fields, print_table
 from mlxllm.cli.terminal import columns, fold
-from mlxllm.cli.token_view import interlinear, visible
+from mlxllm.cli.token_view import interlinear
+from mlxllm.visible import visible
 
 if TYPE_CHECKING:  # numpy is loaded by the commands that need it
-    from mlxllm.data.shards import TokenDataset
+    from mlxllm.data.preview import SourcePreview, TokenPreview
     from mlxllm.data.sources import SourceKind
     from mlxllm.data.statistics import Window
+
+_SHOWN_TOKENS = 200
 
 
 def print_kinds(kinds: Iterable["SourceKind"]) -> None:
@@ -70,40 +72,6 @@ def print_splits(splits: Mapping[str, Mapping[str, Any]]) -> None:
     print_table(("split", "tokens", "documents", "text", "bytes a token"), rows)
 
 
-def statistics_report(dataset: "TokenDataset") -> dict[str, Any]:
-    """What `inspect` tells of a dataset: its label, lengths of documents, frequent tokens, ids that never occur."""
-    import numpy as np
-
-    from mlxllm.data import statistics
-    from mlxllm.data.label import data_label
-
-    described = data_label(dataset.manifest)
-    counts = np.zeros(dataset.vocab_size, np.int64)
-    for split in (dataset.train, dataset.val):
-        lengths = statistics.document_lengths(split)
-        described[split.name]["document_tokens"] = asdict(lengths) if lengths else None
-        counts += statistics.token_counts(split, dataset.vocab_size)
-    total = int(counts.sum())
-    order = (-counts).argsort(kind="stable")
-    frequent = [int(i) for i in order[:20] if counts[i]]
-    unused = [int(i) for i in (counts == 0).nonzero()[0]]
-    return {
-        "name": dataset.name,
-        "path": str(dataset.directory),
-        **described,
-        "most_frequent": [
-            {
-                "id": i,
-                "piece": dataset.tokenizer.piece(i),
-                "count": int(counts[i]),
-                "share": int(counts[i]) / total,
-            }
-            for i in frequent
-        ],
-        "never_used": {"count": len(unused), "ids": unused[:50]},
-    }
-
-
 def print_statistics(report: Mapping[str, Any]) -> None:
     """Splits, document lengths, the most frequent tokens, and ids that never occur."""
     print_splits({split: report[split] for split in ("train", "val")})
@@ -119,6 +87,74 @@ def print_statistics(report: Mapping[str, Any]) -> None:
     )
     frequent = ", ".join(f"{visible(t['piece'])} {t['share']:.1%}" for t in report["most_frequent"])
     print(fold(f"most frequent: {frequent}", sys.stdout))
+
+
+def preview_object(seen: "SourcePreview", tokens: "TokenPreview | None", most: int) -> dict[str, Any]:
+    """A preview as JSON has it, with `most` documents."""
+    told: dict[str, Any] = {
+        "name": seen.name,
+        "spec": seen.spec,
+        "documents": [{"id": one.id, "text": one.text, "complete": one.complete} for one in seen.shown[:most]],
+        "read": {"documents": len(seen.texts), "bytes": seen.bytes, "complete": seen.complete},
+        "expected": {"documents": seen.expected_documents, "bytes": seen.expected_bytes},
+        "dropped": dict(seen.problems.dropped),
+        "mended": dict(seen.problems.mended),
+        "examples": dict(seen.problems.examples),
+    }
+    if tokens is not None:
+        told["tokens"] = {
+            "token_ids": tokens.token_ids[:_SHOWN_TOKENS],
+            "pieces": tokens.pieces[:_SHOWN_TOKENS],
+            "tokens": tokens.tokens,
+            "bytes_per_token": tokens.bytes_per_token,
+            "used_ids": tokens.used_ids,
+            "vocab_size": tokens.vocab_size,
+            "most_frequent": [{"id": i, "piece": piece, "count": count} for i, piece, count in tokens.most_frequent],
+        }
+    return told
+
+
+def print_preview(seen: "SourcePreview", tokens: "TokenPreview | None", most: int, above: bool) -> None:
+    """The first documents of a source, what there is of it, and what was left out.
+
+    Args:
+        seen: the preview.
+        tokens: the same in tokens.
+        most: how many documents to show.
+        above: show every token above its id, rather than the text.
+    """
+    for shown in [] if above and tokens is not None else seen.shown[:most]:
+        print(f"--- {shown.id} ---")
+        print(
+            "\n".join(_steady(line) for line in shown.text.rstrip("\n").split("\n"))
+            + ("" if shown.complete else " ...")
+        )
+    if tokens is not None and above:
+        pieces = list(zip(tokens.token_ids[:_SHOWN_TOKENS], tokens.pieces, strict=False))
+        for line in interlinear(pieces, columns(sys.stdout), use_colour(sys.stdout)):
+            print(line)
+    print()
+    read = f"{len(seen.texts):,} documents, {file_size(seen.bytes)}"
+    if not seen.complete:
+        whole = [f"{seen.expected_documents:,} documents"] if seen.expected_documents else []
+        whole += [file_size(seen.expected_bytes)] if seen.expected_bytes else []
+        read += f"; the whole source has about {', '.join(whole)}" if whole else "; the source has more"
+    fields = [("read", read)]
+    if tokens is not None:
+        per_token = f", {tokens.bytes_per_token:.2f} bytes a token" if tokens.bytes_per_token else ""
+        fields.append(
+            ("tokens", f"{tokens.tokens:,}{per_token}; {tokens.used_ids:,} of {tokens.vocab_size:,} ids occur")
+        )
+        frequent = ", ".join(
+            f"{visible(piece)} {count / tokens.tokens:.1%}" for _, piece, count in tokens.most_frequent[:20]
+        )
+        fields.append(("most frequent", frequent))
+    for counts, verb in ((seen.problems.dropped, "left out"), (seen.problems.mended, "noted")):
+        fields += [
+            (verb, f"{count:,} {reason}; first: {seen.problems.examples.get(reason, ['-'])[0]}")
+            for reason, count in counts.items()
+        ]
+    print_fields(fields)
 
 
 def print_window(window: "Window", tokens: bool) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mlxllm.cli.token_view import MASKED, RESET, TRAINED, visible
+from mlxllm.cli.token_view import MASKED, RESET, TRAINED
+from mlxllm.visible import readable
 
 if TYPE_CHECKING:
     from mlxllm.tokenizer import Tokenizer
@@ -35,23 +36,19 @@ def marked_lines(
         tokenizer: spells them; its special tokens are the headers and ends of turns.
         colour: two colours, with special tokens in bold; otherwise trained runs stand in brackets.
     """
-    special = set(tokenizer.special_ids.values())
+    from mlxllm.tokenizer.showing import runs_of  # numpy is loaded by the command
+
     shown = ""
-    for is_trained, run in groupby(zip(token_ids, trained, strict=True), key=lambda token: token[1]):
+    for is_trained, runs in groupby(runs_of(token_ids, trained, tokenizer), key=lambda run: run.trained):
         style = TRAINED if is_trained else MASKED
         inside = ""
-        for is_special, tokens in groupby((token_id for token_id, _ in run), key=special.__contains__):
-            text = _readable(tokenizer.decode(list(tokens)))
+        for run in runs:
+            text = readable(run.text)
             if colour:
-                begin = style + _BOLD * is_special
+                begin = style + _BOLD * run.special
                 # A background that is still on at the end of a line would colour the rest of it.
                 inside += "\n".join(f"{begin}{line}{RESET}" if line else "" for line in text.split("\n"))
             else:
                 inside += text.translate(_BRACKETS)
         shown += f"[{inside}]" if is_trained and not colour else inside
     yield from shown.split("\n")
-
-
-def _readable(text: str) -> str:
-    """`text` with its blanks, line ends kept behind a sign, everything unprintable as an escape."""
-    return "".join(" " if c == " " else "⏎\n" if c == "\n" else visible(c) for c in text)

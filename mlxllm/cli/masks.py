@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from mlxllm.errors import ConfigError
 
 if TYPE_CHECKING:  # numpy and the tokenizers are loaded by the command
     from mlxllm.conversation import ChatFormat, Example, Pair, Report
-    from mlxllm.data.packing import PackedRows
     from mlxllm.tokenizer import Tokenizer
 
 
@@ -50,9 +48,10 @@ def inspect_masks(wanted: Wanted, json_: bool) -> None:
     check_choice("--train-on", "data.train_on", wanted.train_on)
     words, directory = _words(wanted)
     from mlxllm.conversation.choosing import chat_format_of
+    from mlxllm.conversation.inspecting import holds_pairs
     from mlxllm.presets import TUNING_PRESETS
 
-    pairs = wanted.pairs or _holds_pairs(wanted.file)
+    pairs = wanted.pairs or holds_pairs(wanted.file)
     length = wanted.max_seq_len or TUNING_PRESETS["dpo" if pairs else "sft"]().data.max_seq_len
     chat_format = chat_format_of(words, directory)
     told = {"file": wanted.file, "max_seq_len": length}
@@ -77,52 +76,24 @@ def _words(wanted: Wanted) -> "tuple[Tokenizer, Path]":
     return load_tokenizer(directory), directory
 
 
-def _holds_pairs(name: str) -> bool:
-    """Whether the first record is a preference and can be nothing else."""
-    from mlxllm.conversation.formats import MalformedRecordError, UnusableRecordError, parse_conversation
-    from mlxllm.conversation.locating import find_record_files
-    from mlxllm.conversation.preference_formats import parse_preference
-    from mlxllm.conversation.reading import raw_records
-    from mlxllm.data.sources.base import Problems
-
-    where, raw = next(raw_records(find_record_files([name]).train[0], Problems()), ("", None))
-    if not isinstance(raw, dict):
-        return False
-    try:
-        parse_conversation(raw, where)
-    except MalformedRecordError:
-        try:
-            parse_preference(raw, where)
-        except MalformedRecordError:
-            return False
-        except UnusableRecordError:
-            return True
-        return True
-    except UnusableRecordError:
-        return False
-    return False
-
-
 def _conversations(
     wanted: Wanted, chat_format: "ChatFormat", words: "Tokenizer", length: int, told: dict[str, Any], json_: bool
 ) -> None:
     from mlxllm.config import DataConfig
-    from mlxllm.conversation import check_train_on, examples
-    from mlxllm.conversation.opening import open_records
-    from mlxllm.conversation.packing import pack_examples
+    from mlxllm.conversation import check_train_on
+    from mlxllm.conversation.inspecting import look_at_conversations
     from mlxllm.conversation.report import counted
 
     train_on = check_train_on(wanted.train_on or DataConfig().train_on)
-    opened = open_records([wanted.file])
-    found = list(examples(opened.train, chat_format, opened.report, train_on=train_on))
-    rows = pack_examples(found, length, opened.report)
-    shown = found[: wanted.limit]
+    seen = look_at_conversations(wanted.file, chat_format, length, train_on)
+    shown, rows = seen.examples[: wanted.limit], seen.rows
     if json_:
         records = [_as_object(example, words, length) for example in shown]
+        totals = {"tokens": seen.tokens, "trained": seen.trained}
         print(
             json.dumps(
-                {**told, "kind": "conversations", "train_on": train_on, "records": records, **_totals(found)}
-                | {"packing": _packing(rows), "report": opened.report.as_dict()}
+                {**told, "kind": "conversations", "train_on": train_on, "records": records, **totals}
+                | {"packing": seen.packing(), "report": seen.report.as_dict()}
             )
         )
         return
@@ -134,12 +105,11 @@ def _conversations(
         _print(cut, mask, words, wanted.tokens)
         if (rest := len(example.token_ids) - len(cut)) > 0:
             print(f"(cut off: {rest:,} more tokens, for which a row of {length:,} has no room)")
-    totals = _totals(found)
     _print_end(
-        opened.report,
-        len(found) - len(shown),
+        seen.report,
+        len(seen.examples) - len(shown),
         [
-            ("tokens", f"{totals['tokens']:,}, {totals['trained']:,} of them trained with --train-on {train_on}"),
+            ("tokens", f"{seen.tokens:,}, {seen.trained:,} of them trained with --train-on {train_on}"),
             (
                 "packing",
                 f"{counted(rows.texts, 'sequence')} in {counted(len(rows.inputs), 'row')} of {length:,} tokens, "
@@ -152,19 +122,15 @@ def _conversations(
 def _pairs(
     wanted: Wanted, chat_format: "ChatFormat", words: "Tokenizer", length: int, told: dict[str, Any], json_: bool
 ) -> None:
-    from mlxllm.conversation import pairs
-    from mlxllm.conversation.opening import open_preferences
+    from mlxllm.conversation.inspecting import look_at_preferences
     from mlxllm.conversation.report import counted
 
-    opened = open_preferences([wanted.file])
-    found = list(pairs(opened.train, chat_format, opened.report, max_seq_len=length + 1))
-    shown = found[: wanted.limit]
-    prompts = sum(len(pair.prompt_ids) for pair in found)
-    answers = sum(len(pair.chosen_ids) + len(pair.rejected_ids) for pair in found)
+    seen = look_at_preferences(wanted.file, chat_format, length)
+    shown = seen.pairs[: wanted.limit]
     if json_:
         records = [_pair_as_object(pair, words) for pair in shown]
-        totals = {"tokens": 2 * prompts + answers, "trained": answers}
-        print(json.dumps({**told, "kind": "pairs", "records": records, **totals, "report": opened.report.as_dict()}))
+        totals = {"tokens": seen.tokens, "trained": seen.answers}
+        print(json.dumps({**told, "kind": "pairs", "records": records, **totals, "report": seen.report.as_dict()}))
         return
     _print_legend()
     for pair in shown:
@@ -175,21 +141,19 @@ def _pairs(
         for name, ids in sides.items():
             print(f"{name}:")
             _print(ids.tolist(), [name != "prompt"] * len(ids), words, wanted.tokens)
-    tokens = f"{2 * prompts + answers:,} with each prompt counted twice, {answers:,} of them compared"
-    _print_end(opened.report, len(found) - len(shown), [("tokens", tokens)])
+    tokens = f"{seen.tokens:,} with each prompt counted twice, {seen.answers:,} of them compared"
+    _print_end(seen.report, len(seen.pairs) - len(shown), [("tokens", tokens)])
 
 
 def _turns(example: "Example", length: int) -> str:
     """Tokens and trained tokens of each turn, as far as they fit."""
+    from mlxllm.conversation.inspecting import turns_within
     from mlxllm.conversation.report import counted
 
-    told = []
-    for turn in example.turns:
-        end = min(turn.end, length + 1)
-        if end > turn.start:
-            trained = int(example.loss_mask[turn.start : end].sum())
-            told.append(f"{turn.role} {counted(end - turn.start, 'token')}, {trained:,} trained")
-    return "; ".join(told)
+    return "; ".join(
+        f"{role} {counted(tokens, 'token')}, {trained:,} trained"
+        for role, tokens, trained in turns_within(example, length)
+    )
 
 
 def _as_object(example: "Example", words: "Tokenizer", length: int) -> dict[str, Any]:
@@ -213,21 +177,6 @@ def _pair_as_object(pair: "Pair", words: "Tokenizer") -> dict[str, Any]:
 
 def _sequence(token_ids: list[int], words: "Tokenizer") -> dict[str, Any]:
     return {"token_ids": token_ids, "pieces": [words.piece(i) for i in token_ids]}
-
-
-def _totals(found: Sequence["Example"]) -> dict[str, int]:
-    return {"tokens": sum(len(e.token_ids) for e in found), "trained": sum(e.trained_tokens for e in found)}
-
-
-def _packing(rows: "PackedRows") -> dict[str, Any]:
-    return {
-        "rows": len(rows.inputs),
-        "sequences": rows.texts,
-        "padding": rows.padding,
-        "trained": rows.trained_tokens,
-        "truncated": len(rows.truncated),
-        "dropped": len(rows.dropped),
-    }
 
 
 def _print_legend() -> None:

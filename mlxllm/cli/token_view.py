@@ -6,8 +6,8 @@ nor steer the terminal.
 
 from collections.abc import Iterable, Iterator, Sequence
 
-_SHOWN = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
-_NAMES = {"·": "a space", "⏎": "a line end", "⇥": "a tab", "␍": "a carriage return"}
+from mlxllm.visible import SIGN_NAMES, SIGNS, visible
+
 # 256-colour pairs (background) that keep black text readable on dark and light terminals.
 _BACKGROUNDS = ("\x1b[30;48;5;153m", "\x1b[30;48;5;223m")
 _DIM, RESET = "\x1b[2m", "\x1b[0m"
@@ -15,16 +15,11 @@ TRAINED, MASKED = "\x1b[30;48;5;157m", "\x1b[38;5;245m"
 """Black on green and grey, for tokens that are targets of training and for those that are not."""
 
 
-def visible(piece: str) -> str:
-    """`piece` with white space as signs and everything unprintable as an escape."""
-    return "".join(_SHOWN.get(char) or (char if char.isprintable() else _escape(char)) for char in piece)
-
-
 def legend(pieces: Iterable[str]) -> str:
     """What the signs in these pieces stand for; empty where there are none."""
     listed = list(pieces)
     seen = set().union(*listed)
-    told = [f"{sign} is {_NAMES[sign]}" for char, sign in _SHOWN.items() if char in seen]
+    told = [f"{sign} is {SIGN_NAMES[sign]}" for char, sign in SIGNS.items() if char in seen]
     if byte := next((piece for piece in listed if piece.startswith("<0x")), None):
         told.append(f"{byte} is a byte of what has no piece of its own")
     return ", ".join(told)
@@ -90,8 +85,3 @@ def display_width(text: str) -> int:
     from rich.cells import cell_len  # East Asian characters take two columns
 
     return cell_len(text)
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -192,7 +192,7 @@ def _longest(tokenizer: "Tokenizer") -> list[str]:
 
 def _print_about(tokenizer: "Tokenizer", about: dict[str, Any]) -> None:
     from mlxllm.cli.table import print_fields
-    from mlxllm.cli.token_view import visible
+    from mlxllm.visible import visible
 
     rate = f", {about['bytes_per_token']:.2f} bytes a token" if about["tokens"] else ""
     rows = [
@@ -213,8 +213,8 @@ def _print_about(tokenizer: "Tokenizer", about: dict[str, Any]) -> None:
 
 def _alphabet(tokenizer: "Tokenizer") -> str:
     """The characters that have an id, in the order of their ids."""
-    from mlxllm.cli.token_view import visible
     from mlxllm.tokenizer import FIRST_LEARNED_ID
+    from mlxllm.visible import visible
 
     end = min(tokenizer.vocab_size, FIRST_LEARNED_ID + _CHARACTERS_SHOWN)
     shown = " ".join(visible(tokenizer.piece(i)) for i in range(FIRST_LEARNED_ID, end))

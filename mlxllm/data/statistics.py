@@ -1,10 +1,12 @@
 """Looking into a dataset: token counts, document lengths, and windows of text as a model gets to see them."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlxllm.data.label import data_label
 from mlxllm.data.shards import TokenDataset, TokenSplit
 
 _BLOCK_TOKENS = 1 << 22
@@ -36,11 +38,15 @@ class Lengths:
     longest: int
 
 
-def token_counts(split: TokenSplit, vocab_size: int) -> NDArray[np.int64]:
-    """How often each id occurs, (V,)."""
+def token_counts(split: TokenSplit, vocab_size: int, most_tokens: int | None = None) -> NDArray[np.int64]:
+    """How often each id occurs, (V,); with `most_tokens`, in blocks of so many tokens that are spread over the split."""
     counts = np.zeros(vocab_size, np.int64)
-    for start in range(0, split.num_tokens, _BLOCK_TOKENS):
-        block = split.read(start, min(_BLOCK_TOKENS, split.num_tokens - start))
+    starts = range(0, split.num_tokens, _BLOCK_TOKENS)
+    size = _BLOCK_TOKENS
+    if most_tokens is not None and most_tokens < split.num_tokens:
+        size = max(1, most_tokens // len(starts))
+    for start in starts:
+        block = split.read(start, min(size, split.num_tokens - start))
         counts += np.bincount(block, minlength=vocab_size)[:vocab_size]
     return counts
 
@@ -56,6 +62,36 @@ def document_lengths(split: TokenSplit) -> Lengths | None:
         mean=float(lengths.mean()),
         longest=int(lengths.max()),
     )
+
+
+def report(dataset: TokenDataset, *, most_tokens: int | None = None) -> dict[str, Any]:
+    """What `data inspect` tells of a dataset: its label, lengths of documents, frequent tokens, ids that never occur.
+
+    Args:
+        dataset: read through once.
+        most_tokens: count about so many tokens of each split only; `counted` says how many it were.
+    """
+    described = data_label(dataset.manifest)
+    counts = np.zeros(dataset.vocab_size, np.int64)
+    for split in (dataset.train, dataset.val):
+        lengths = document_lengths(split)
+        described[split.name]["document_tokens"] = asdict(lengths) if lengths else None
+        counts += token_counts(split, dataset.vocab_size, most_tokens)
+    total = int(counts.sum())
+    order = (-counts).argsort(kind="stable")
+    frequent = [int(i) for i in order[:20] if counts[i]]
+    unused = [int(i) for i in (counts == 0).nonzero()[0]]
+    return {
+        "name": dataset.name,
+        "path": str(dataset.directory),
+        **described,
+        "counted": total,
+        "most_frequent": [
+            {"id": i, "piece": dataset.tokenizer.piece(i), "count": int(counts[i]), "share": int(counts[i]) / total}
+            for i in frequent
+        ],
+        "never_used": {"count": len(unused), "ids": unused[:50]},
+    }
 
 
 def windows(dataset: TokenDataset, split: TokenSplit, size: int, number: int) -> list[Window]:

@@ -230,6 +230,23 @@ def test_progress_is_shown_on_a_terminal_and_taken_away(corpus: Path, tmp_path: 
     assert b"dataset 'd': " in seen[seen.rindex(b"MB/s") :], "on the line that the progress had"
 
 
+def test_preview_before_a_build(corpus: Path, mlxllm_home: Path) -> None:
+    seen = run_json("preview", corpus, "--tokenizer", "char", "--documents", "2")
+    assert [one["text"] for one in seen["documents"]] == DOCUMENTS[:2]
+    assert seen["read"] == {"documents": 200, "bytes": sum(map(len, DOCUMENTS)), "complete": True}
+    assert seen["tokens"]["tokens"] == sum(map(len, DOCUMENTS)) + 200
+    assert seen["tokens"]["bytes_per_token"] == 1.0
+    out = run("preview", corpus)[0]
+    assert DOCUMENTS[2] in out
+    assert DOCUMENTS[3] not in out
+    assert "200 documents" in out
+    assert "<|endoftext|>" in run("preview", corpus, "--tokenizer", "byte", "--tokens")[0]
+    assert "about 99,999 documents" in run("preview", "stories:99999")[0]
+    with pytest.raises(ConfigError, match="--tokens needs --tokenizer"):
+        run("preview", corpus, "--tokens")
+    assert list(mlxllm_home.iterdir()) == []
+
+
 def test_progress_in_json_lines_before_the_label(corpus: Path) -> None:
     out = run("build", "d", "--source", corpus, "--tokenizer", "char", "--json", "--progress")[0]
     *events, label = map(json.loads, out.splitlines())

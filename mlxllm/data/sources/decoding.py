@@ -23,8 +23,10 @@ def _encoding(first: bytes) -> tuple[str, int]:
     return (_UTF16_MARKS[first[:2]], 2) if first[:2] in _UTF16_MARKS else ("utf-8", 0)
 
 
-def decoded(path: Path, problems: Problems) -> Iterator[str]:
+def decoded(path: Path, problems: Problems, most_bytes: int | None = None) -> Iterator[str]:
     """The text of a file in pieces; a byte-order mark is dropped, line ends stay as they are.
+
+    With `most_bytes` the text ends behind so many bytes, about.
 
     Raises:
         UnicodeDecodeError: with `start` counted from the beginning of the (unpacked) file.
@@ -45,6 +47,8 @@ def decoded(path: Path, problems: Problems) -> Iterator[str]:
             position += len(chunk)
             if text:
                 yield text
+            if most_bytes is not None and position >= most_bytes:
+                return
     except DamagedFileError as error:
         # What came before the damage is whole, except for a character that it cut in two.
         problems.mend(DAMAGED, str(path), f"{error}; used up to byte {position:,} of the unpacked text")
@@ -61,9 +65,9 @@ def _moved(error: UnicodeDecodeError, offset: int) -> UnicodeDecodeError:
     return UnicodeDecodeError(error.encoding, b"", error.start + offset, error.end + offset, error.reason)
 
 
-def check_decodable(path: Path) -> None:
+def check_decodable(path: Path, most_bytes: int | None = None) -> None:
     """Read a file to its end before any of it is used: a bad byte leaves out the file, not its tail."""
-    for _ in decoded(path, Problems()):
+    for _ in decoded(path, Problems(), most_bytes):
         pass
 
 
@@ -89,10 +93,14 @@ def line_blocks(texts: Iterator[str]) -> Iterator[str]:
         yield carry
 
 
-def byte_lines(path: Path, problems: Problems) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines; of a line of `MOST_LINE_BYTES` or more only the beginning is kept."""
+def byte_lines(path: Path, problems: Problems, most_bytes: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines; of a line of `MOST_LINE_BYTES` or more only the beginning is kept.
+
+    With `most_bytes` the whole lines of about so many bytes, and one at least.
+    """
     line = bytearray()
     number = 1
+    position = 0
     first = True
     try:
         for chunk in read_chunks(path):
@@ -106,6 +114,9 @@ def byte_lines(path: Path, problems: Problems) -> Iterator[tuple[int, bytes]]:
                 yield number, end
                 number += 1
             _grown(line, rest)
+            position += len(chunk)
+            if most_bytes is not None and position >= most_bytes and number > 1:
+                return
     except DamagedFileError as error:
         problems.mend(DAMAGED, str(path), f"{error}; used up to line {number - 1:,}")
         if line:

@@ -7,6 +7,7 @@ streamed.
 
 import codecs
 import contextlib
+import copy
 import glob
 import json
 import os
@@ -51,9 +52,11 @@ class TextSource:
         """
         self.pattern = pattern
         self.problems = Problems()
-        self._files = find_files(pattern, self.problems)
+        self.files = find_files(pattern, self.problems)
+        """In the order in which they are read."""
         self._found = self.problems.mended.copy(), {k: list(v) for k, v in self.problems.examples.items()}
         self._single: bool | None = None
+        self._most_bytes: int | None = None
         parts = Path(os.path.abspath(os.path.expanduser(pattern))).parts
         self.name = "/".join(parts[-2:]) if glob.has_magic(pattern) else parts[-1]
 
@@ -66,16 +69,24 @@ class TextSource:
     def single_text(self) -> bool:
         """One plain file without separator lines. Reads the file on the first call."""
         if self._single is None:
-            self._single = len(self._files) == 1 and self._is_single(self._files[0])
+            self._single = len(self.files) == 1 and self._is_single(self.files[0])
         return self._single
 
     def extent(self) -> Extent:
         """The size of the files, as far as they can be looked at."""
         size = 0
-        for path in self._files:
+        for path in self.files:
             with contextlib.suppress(OSError):
                 size += path.stat().st_size * (_UNPACKED if name_without_packing(path) != path.name else 1)
         return Extent(bytes=size)
+
+    def head(self, most_bytes: int) -> "TextSource":
+        """The same source for a preview: of each file only the beginning is read."""
+        beginning = copy.copy(self)
+        beginning.problems = Problems()
+        beginning._single = None
+        beginning._most_bytes = most_bytes
+        return beginning
 
     def documents(self) -> Iterator[Document]:
         """All documents, file by file.
@@ -87,7 +98,7 @@ class TextSource:
         self.problems.mended.update(self._found[0])
         self.problems.examples.update({k: list(v) for k, v in self._found[1].items()})
         yielded = False
-        for path in self._files:
+        for path in self.files:
             for document in self._read_file(path):
                 yielded = True
                 yield document
@@ -108,21 +119,23 @@ class TextSource:
             if _is_records(path):
                 return False
             quiet = Problems()
-            return not any(_SEPARATOR_LINE.search(block) for block in line_blocks(decoded(path, quiet)))
+            return not any(
+                _SEPARATOR_LINE.search(block) for block in line_blocks(decoded(path, quiet, self._most_bytes))
+            )
         except (OSError, UnicodeDecodeError):
             return False
 
     def _read_plain(self, path: Path) -> Iterator[Document]:
         where = str(path)
         try:
-            check_decodable(path)
+            check_decodable(path, self._most_bytes)
         except UnicodeDecodeError as error:
             self.problems.drop(
                 "undecodable file", where, f"byte {error.start:,} is not {error.encoding} ({error.reason})"
             )
             return
         pieces = _Pieces(where, self.name)
-        for block in line_blocks(decoded(path, self.problems)):
+        for block in line_blocks(decoded(path, self.problems, self._most_bytes)):
             *ended, rest = _SEPARATOR_LINE.split(block) if SEPARATOR in block else [block]
             for text in ended:
                 pieces.add(text)
@@ -139,7 +152,7 @@ class TextSource:
             self.problems.drop("empty", where)
 
     def _read_records(self, path: Path) -> Iterator[Document]:
-        for number, line in byte_lines(path, self.problems):
+        for number, line in byte_lines(path, self.problems, self._most_bytes):
             where = f"{path}:{number}"
             if not line.strip():
                 continue

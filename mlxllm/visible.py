@@ -1,0 +1,22 @@
+"""Text for the eye: white space as signs, control characters written out, so that a text can neither hide a token nor
+steer a terminal.
+"""
+
+SIGNS = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
+"""What stands for white space."""
+SIGN_NAMES = {"·": "a space", "⏎": "a line end", "⇥": "a tab", "␍": "a carriage return"}
+
+
+def visible(piece: str) -> str:
+    """`piece` with white space as signs and everything unprintable as an escape."""
+    return "".join(SIGNS.get(char) or (char if char.isprintable() else _escape(char)) for char in piece)
+
+
+def readable(text: str) -> str:
+    """`text` with its blanks, line ends kept behind a sign, everything unprintable as an escape."""
+    return "".join(" " if c == " " else "⏎\n" if c == "\n" else visible(c) for c in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
