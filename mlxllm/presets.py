@@ -252,6 +252,23 @@ TUNING_PRESETS: dict[str, Preset] = {"sft": sft, "sft-lora": sft_lora, "dpo": dp
 """What `sft` and `dpo` begin with; the model's shape comes from the model."""
 
 
+_FEW_STEPS = 10
+FEW_RECORDS_EPOCHS = 20
+SMALL_MODEL_RATES = {"sft": 1e-3, "dpo": 1e-4}
+"""Learning rates (of AdamW) at which models of a few million weights change within some dozen updates."""
+
+
+def few_steps_hint(method: str, steps: int) -> str:
+    """What to do where records are so few that their epochs are over before anything has changed; "" where they are not."""
+    if steps >= _FEW_STEPS:
+        return ""
+    updates = "1 update changes" if steps == 1 else f"{steps} updates change"
+    return (
+        f"{updates} next to nothing; with so few records give --epochs {FEW_RECORDS_EPOCHS} or more, and to a small "
+        f"model --learning-rate {SMALL_MODEL_RATES[method]:g}, too"
+    )
+
+
 def preset_config(name: str) -> RunConfig:
     """The configuration of a preset.
 

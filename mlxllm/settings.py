@@ -18,6 +18,9 @@ from mlxllm.presets import preset_config
 OF_LOSSES = {"label_smoothing": ("sigmoid", "robust"), "gamma": ("simpo",)}
 """Settings of `dpo` that only some losses look at."""
 
+_OF_DATA = ("data.dataset", "data.records", "data.val_records")
+_OF_SFT = ("data.train_on", "train.label_smoothing", "train.z_loss")
+
 Values = dict[str, Any]
 """Nested plain values, by section and key."""
 
@@ -55,6 +58,32 @@ def build_config(
     config = parse_config(raw, "", origins)
     _check_effect(config, origins)
     return config
+
+
+def check_model_settings(settings: Sequence[str], model: str) -> None:
+    """Refuse to change the shape of a model that has its weights.
+
+    Raises:
+        ConfigError: one of the settings ("section.key=value") does.
+    """
+    if fixed := [s for s in settings if s.startswith("model.")]:
+        raise ConfigError(
+            f"--set {fixed[0]} cannot change the model that --model {model} brings; leave one of them out"
+        )
+
+
+def check_tuning_settings(settings: Sequence[str], method: str) -> None:
+    """Refuse what says nothing to a kind of fine-tuning, or what an option says.
+
+    Raises:
+        ConfigError: one of the settings ("section.key=value") is such.
+    """
+    if named := [s for s in settings if s.startswith(_OF_DATA)]:
+        raise ConfigError(f"--set {named[0]} names what to learn from; give that with --data and --val-data")
+    if method == "sft" and (others := [s for s in settings if s.startswith("dpo.")]):
+        raise ConfigError(f"--set {others[0]} is about preferences, which sft knows nothing of; leave it out")
+    if method == "dpo" and (others := [s for s in settings if s.startswith(_OF_SFT)]):
+        raise ConfigError(f"--set {others[0]} is about single answers, and dpo compares pairs; leave it out")
 
 
 def _check_effect(config: RunConfig, origins: Mapping[str, str]) -> None:

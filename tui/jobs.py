@@ -20,7 +20,8 @@ _KEPT_ERROR_CHARS = 4000
 
 def command(args: Sequence[str]) -> list[str]:
     """The argument list that starts `mlxllm ARGS` with the Python that runs this."""
-    return [sys.executable, "-m", "mlxllm", *args]
+    # -P: a file of the working folder, such as a random.py, must not stand in for a module of the library.
+    return [sys.executable, "-P", "-m", "mlxllm", *args]
 
 
 class Job:

@@ -35,18 +35,12 @@ from mlxllm.cli.finetune_options import (
 )
 from mlxllm.cli.help import setting
 from mlxllm.cli.progress import TrainingView
-from mlxllm.cli.train import Device, Json, Minutes, check_length, check_model_settings, end, warn_of_choice
+from mlxllm.cli.train import Device, Json, Minutes, check_length, end, warn_of_choice
 from mlxllm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # heavy modules are imported by the commands
     from mlxllm.training.methods import Material
     from mlxllm.training.plan import Plan
-
-_FEW_STEPS = 10
-FEW_RECORDS_EPOCHS = 20
-SMALL_MODEL_RATES = {"sft": 1e-3, "dpo": 1e-4}
-"""Learning rates (of AdamW) at which models of a few million weights change within some dozen updates."""
-_OF_SFT = ("data.train_on", "train.label_smoothing", "train.z_loss")
 
 
 def sft(
@@ -146,21 +140,16 @@ def _tune(
     dry_run: bool,
     json_: bool,
 ) -> None:
-    from mlxllm.runs import RunDirectory
-    from mlxllm.settings import build_config
+    from mlxllm.runs import RunDirectory, name_for_tuning
+    from mlxllm.settings import build_config, check_model_settings, check_tuning_settings
 
     begun = time.monotonic()
     max_steps = flags.get("train.max_steps")
     check_length(minutes, max_steps, 0.01)
     if "train.epochs" in flags and (max_steps is not None or minutes is not None):
         raise ConfigError("--epochs says how long to train, and so do --max-steps and --minutes; give one of them")
-    check_model_settings(settings, model)
-    if named := [s for s in settings or () if s.startswith(("data.dataset", "data.records", "data.val_records"))]:
-        raise ConfigError(f"--set {named[0]} names what to learn from; give that with --data and --val-data")
-    if method == "sft" and (others := [s for s in settings or () if s.startswith("dpo.")]):
-        raise ConfigError(f"--set {others[0]} is about preferences, which sft knows nothing of; leave it out")
-    if method == "dpo" and (others := [s for s in settings or () if s.startswith(_OF_SFT)]):
-        raise ConfigError(f"--set {others[0]} is about single answers, and dpo compares pairs; leave it out")
+    check_model_settings(settings or (), model)
+    check_tuning_settings(settings or (), method)
     if val_data and any(s.startswith("data.val_split") for s in (*flags, *(settings or ()))):
         raise ConfigError("--val-split and --val-data both say what is held out; give one of them")
     adapters = any(key.startswith("lora.") for key in (*flags, *(settings or ())))
@@ -170,7 +159,7 @@ def _tune(
     resolved = resolved.with_values(
         data={"records": tuple(data), "val_records": tuple(val_data or ())}, train=train
     ).model_copy(update={"method": method})
-    directory = RunDirectory(paths.new("runs", run) if run is not None else _new_run_path(model, method))
+    directory = RunDirectory(paths.new("runs", run if run is not None else name_for_tuning(model, method)))
     from mlxllm.runtime import select_device  # MLX begins to load here
     from mlxllm.training.plan import plan_run
 
@@ -247,14 +236,10 @@ def _warn_of_rank(plan: "Plan", view: TrainingView) -> None:
 
 def _warn_of_few_steps(plan: "Plan", view: TrainingView) -> None:
     """Say so where the records are so few that their epochs are over before anything has changed."""
-    train = plan.config.train
-    if train.max_steps >= _FEW_STEPS:
-        return
-    updates = "1 update changes" if train.max_steps == 1 else f"{train.max_steps} updates change"
-    view.say(
-        f"warning: {updates} next to nothing; with so few records give --epochs {FEW_RECORDS_EPOCHS} or more, and to a small "
-        f"model --learning-rate {SMALL_MODEL_RATES[plan.config.method]:g}, too"
-    )
+    from mlxllm.presets import few_steps_hint
+
+    if hint := few_steps_hint(plan.config.method, plan.config.train.max_steps):
+        view.say(f"warning: {hint}")
 
 
 def _tell(material: "Material", view: TrainingView) -> None:
@@ -263,11 +248,3 @@ def _tell(material: "Material", view: TrainingView) -> None:
     for report, which in ((material.report, ""), (material.val_report, "held out: ")):
         for sentence in report.sentences() if report is not None else ():
             view.say(f"  {which}{sentence}")
-
-
-def _new_run_path(model: str, method: str) -> Path:
-    base = Path(model.partition("@")[0]).name or "model"
-    number = 1
-    while (path := paths.folder("runs") / f"{base}-{method}-{number}").exists():
-        number += 1
-    return path

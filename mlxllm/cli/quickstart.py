@@ -13,7 +13,6 @@ import typer
 from mlxllm import paths
 from mlxllm.cli.chat import chat as open_chat
 from mlxllm.cli.corpora import CORPORA, WORLDS, find_corpus, make_dataset
-from mlxllm.cli.finetune import FEW_RECORDS_EPOCHS, SMALL_MODEL_RATES
 from mlxllm.cli.help import setting
 from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.terminal import fold, tell
@@ -291,6 +290,8 @@ def _next_steps(run: "RunDirectory", outcome: "Outcome", val: "Event | None", vi
 
 
 def _next_steps_of_life(life: Life, run: "RunDirectory", outcome: "Outcome", view: TrainingView) -> None:
+    from mlxllm.presets import FEW_RECORDS_EPOCHS, SMALL_MODEL_RATES  # here: it loads pydantic
+
     me, name = program(), run.address
     if outcome.status == "stopped":
         view.say("Stopped and saved.")

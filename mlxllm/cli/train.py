@@ -3,7 +3,6 @@
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,6 @@ from mlxllm.cli.terminal import did_you_mean
 from mlxllm.errors import ConfigError
 
 if TYPE_CHECKING:  # heavy modules are imported by the commands
-    from mlxllm.config import RunConfig
     from mlxllm.runs import RunDirectory
     from mlxllm.training.plan import Plan
     from mlxllm.training.trainer import Outcome
@@ -82,8 +80,8 @@ def train(
 ) -> None:
     """Train a model on a dataset, from scratch or from --model."""
     from mlxllm.presets import PRESETS
-    from mlxllm.runs import RunDirectory
-    from mlxllm.settings import build_config
+    from mlxllm.runs import RunDirectory, name_for_training
+    from mlxllm.settings import build_config, check_model_settings
 
     begun = time.monotonic()
     check_length(minutes, max_steps, _LEAST_MINUTES)
@@ -103,8 +101,9 @@ def train(
     _check_word("--schedule", schedule, choices("train.schedule"))
     resolved = build_config(preset=preset, config_file=config, settings=set_ or (), flags=flags)
     if model is not None:
-        check_model_settings(set_, model)
-    directory = RunDirectory(paths.new("runs", run) if run is not None else _new_run_path(resolved))
+        check_model_settings(set_ or (), model)
+    name = run if run is not None else name_for_training(resolved.data.dataset, resolved.preset)
+    directory = RunDirectory(paths.new("runs", name))
     if dry_run and not resolved.data.dataset:
         from mlxllm.cli.dry_run import show, with_model
 
@@ -159,18 +158,6 @@ def warn_of_choice(plan: "Plan", view: TrainingView) -> None:
     """Say so where training begins with an older checkpoint than the newest."""
     if plan.base is not None and plan.base.note:
         view.say(f"warning: {plan.base.note}")
-
-
-def check_model_settings(settings: Sequence[str] | None, model: str) -> None:
-    """Refuse to change the shape of a model that has its weights.
-
-    Raises:
-        ConfigError: a setting does.
-    """
-    if fixed := [s for s in settings or () if s.startswith("model.")]:
-        raise ConfigError(
-            f"--set {fixed[0]} cannot change the model that --model {model} brings; leave one of them out"
-        )
 
 
 def check_length(minutes: float | None, max_steps: int | None, least: float) -> None:
@@ -236,11 +223,3 @@ def _check_word(option: str, given: str | None, known: tuple[str, ...]) -> None:
     """Catch a misspelt word; one that is like none of them is refused, with all of them, where it is used."""
     if given is not None and given not in known and (near := did_you_mean(given, known)):
         raise ConfigError(f"{option} {given!r} does not exist; {near}")
-
-
-def _new_run_path(config: "RunConfig") -> Path:
-    base = f"{Path(config.data.dataset).name or 'run'}-{config.preset or 'custom'}"
-    number = 1
-    while (path := paths.folder("runs") / f"{base}-{number}").exists():
-        number += 1
-    return path

@@ -17,6 +17,7 @@ from mlxllm.runs.events import (
 from mlxllm.runs.exits import ExitReason, ExitReport, classify_exit, explain, log_tail
 from mlxllm.runs.files import fsync_directory, fsync_file, read_json, sha256_of_file, write_json_atomic
 from mlxllm.runs.lineage import Stage, ancestors, checkpoint_steps, descendants, run_settings
+from mlxllm.runs.names import name_for_training, name_for_tuning
 from mlxllm.runs.recorder import Recorder
 from mlxllm.runs.state import (
     ACTIVE,
@@ -69,6 +70,8 @@ __all__ = [
     "keep_awake",
     "list_runs",
     "log_tail",
+    "name_for_training",
+    "name_for_tuning",
     "parse_line",
     "parse_lines",
     "pid_alive",

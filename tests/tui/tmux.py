@@ -21,7 +21,9 @@ class Tmux:
         if shutil.which("tmux") is None:
             pytest.skip("needs tmux")
         self._socket = f"mlxllm-{uuid.uuid4().hex[:8]}"
-        passed = {name: os.environ[name] for name in ("MLXLLM_HOME", "MLX_DISABLE_COMPILE", "TMPDIR") if name in os.environ}
+        passed = {
+            name: os.environ[name] for name in ("MLXLLM_HOME", "MLX_DISABLE_COMPILE", "TMPDIR") if name in os.environ
+        }
         line = shlex.join(["env", *(f"{name}={value}" for name, value in passed.items()), *command])
         # The shell behind it keeps the terminal when the command has ended.
         self._tmux("new-session", "-d", "-x", str(columns), "-y", str(lines), f"{line}; echo ended with $?; exec cat")

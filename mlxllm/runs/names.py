@@ -1,0 +1,22 @@
+"""Names for new runs, where none is given."""
+
+from pathlib import Path
+
+from mlxllm import paths
+
+
+def name_for_training(dataset: str, preset: str) -> str:
+    """Of a run that is trained on a dataset: both names and the first free number."""
+    return _free(f"{Path(dataset).name or 'run'}-{preset or 'custom'}")
+
+
+def name_for_tuning(model: str, method: str) -> str:
+    """Of a run that begins with a model (RUN, RUN@STEP or a folder): its name, the method and the first free number."""
+    return _free(f"{Path(model.partition('@')[0]).name or 'model'}-{method}")
+
+
+def _free(base: str) -> str:
+    number = 1
+    while (paths.folder("runs") / f"{base}-{number}").exists():
+        number += 1
+    return f"{base}-{number}"
