@@ -82,6 +82,8 @@ class MlxllmApp(App[None]):
     /* Lines, not half blocks: where rows do not touch each other those fall apart. */
     Input, TextArea, Select > SelectCurrent, OptionList, DataTable, Tree { border: round $border-blurred; }
     Input:focus, TextArea:focus, OptionList:focus, DataTable:focus, Tree:focus { border: round $border; }
+    TextArea .text-area--placeholder { color: $text-muted; }
+    TextArea .text-area--cursor { color: $input-cursor-foreground; background: $input-cursor-background; }
     Input, TextArea, OptionList, DataTable, Tree, Tree:focus, OptionList:focus { background: $background; }
     .ascii Input, .ascii TextArea, .ascii OptionList, .ascii DataTable, .ascii Tree { border: ascii $border-blurred; }
     .ascii Input:focus, .ascii TextArea:focus, .ascii OptionList:focus { border: ascii $border; }

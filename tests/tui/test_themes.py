@@ -26,11 +26,11 @@ async def test_every_screen_can_be_read(theme: str, monkeypatch: pytest.MonkeyPa
     async with app.run_test(size=(120, 40)) as pilot:
         app.theme = theme
         for number, (mode, _) in enumerate(TITLES, 1):
-            await pilot.press(str(number))
+            await pilot.press("escape", str(number))
             await wait_for(pilot, lambda mode=mode: app.current_mode == mode)
             await pilot.pause(0.1)
             _assert_readable(app, mode, theme)
-        await pilot.press("1", "question_mark")
+        await pilot.press("escape", "1", "question_mark")
         await wait_for_text(pilot, "Words on this screen")
         _assert_readable(app, "help", theme)
 
