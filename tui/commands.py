@@ -56,9 +56,45 @@ def quickstart(run: str, minutes: float, corpus: str = "stories") -> Args:
     return ("quickstart", *options(minutes=minutes, corpus=corpus, run=run))
 
 
+def train(
+    *,
+    preset: str,
+    data: str,
+    run: str,
+    changed: Sequence[str] = (),
+    minutes: float | None = None,
+    dry_run: bool = False,
+) -> Args:
+    """Pre-training; `changed` are settings as `--set` takes them."""
+    return ("train", *options(preset=preset, data=data, run=run, set=[*changed], minutes=minutes, dry_run=dry_run))
+
+
+def tune(
+    method: str,
+    *,
+    model: str,
+    data: Sequence[str],
+    run: str,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    lora_rank: int | None = None,
+    learning_rate: float | None = None,
+    changed: Sequence[str] = (),
+    dry_run: bool = False,
+) -> Args:
+    """Fine-tuning: `sft` or `dpo`."""
+    how = options(epochs=epochs, minutes=minutes, lora_rank=lora_rank, learning_rate=learning_rate, set=[*changed])
+    return (method, *options(model=model, data=[*data], run=run), *how, *options(dry_run=dry_run))
+
+
 def doctor() -> Args:
     """The machine, examined."""
     return ("doctor",)
+
+
+def measure_speed() -> Args:
+    """How fast the machine trains, measured and kept."""
+    return ("doctor", "--speed")
 
 
 def runs_ls() -> Args:
