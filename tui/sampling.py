@@ -21,8 +21,7 @@ FIELDS: Mapping[str, tuple[str, str]] = {
 
 def as_texts(sample: SampleConfig, seed: int | None) -> dict[str, str]:
     """The settings as they are typed."""
-    texts = {name: f"{getattr(sample, name):g}" for name in FIELDS if name not in ("seed", "max_tokens", "top_k")}
-    texts |= {"max_tokens": str(sample.max_tokens), "top_k": str(sample.top_k)}
+    texts = {name: str(getattr(sample, name)).removesuffix(".0") for name in FIELDS}
     return texts | {"seed": "" if seed is None else str(seed)}
 
 

@@ -84,6 +84,7 @@ class ChatScreen(TalkingScreen):
         """Stop an answer; else leave the input."""
         if self._answer is not None:
             self._answer.cancel()
+            self._waiting = False
             self._status("stopping ...")
             return
         if isinstance(self.focused, Writing) and self._talk.answer is not None:

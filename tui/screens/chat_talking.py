@@ -167,7 +167,8 @@ class TalkingScreen(ModeScreen):
         """Send what was written, or keep it until it can be."""
         text = self.query_one(Starters).numbered(event.text)
         if self._busy:
-            self._status("an answer is being written: esc stops it, then enter sends yours")
+            self._waiting = bool(text.strip())
+            self._status("yours is sent when this answer is at its end; esc stops it")
         elif self._stage == "none":
             self._status("there is no model to send this to: m chooses one")
         elif self._stage == "loading":
@@ -224,7 +225,8 @@ class TalkingScreen(ModeScreen):
             async def show(fresh: Sequence[AnswerToken]) -> None:
                 tokens.extend(fresh)
                 await streaming.add("".join(token.text for token in fresh))
-                self._status(f"writing ... {len(tokens):,} tokens   esc stops")
+                then = "   then yours is sent" if self._waiting else ""
+                self._status(f"writing ... {len(tokens):,} tokens   esc stops{then}")
 
             done = await follow(self._answer, show)
             self._take(done.text, tokens, done)
@@ -244,6 +246,9 @@ class TalkingScreen(ModeScreen):
         await self.log_.end_answer()
         await self._save()
         self.refresh_bindings()
+        if self._waiting:
+            self._waiting = False
+            self._send(self.writing.text)
 
     def _take(self, text: str, tokens: list[AnswerToken], done: Done | None) -> None:
         """Make an answer, or as much as there is of it, a part of the conversation."""
