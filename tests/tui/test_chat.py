@@ -123,7 +123,7 @@ async def test_a_checkpoint_is_chosen_below_its_run() -> None:
 
 async def test_a_base_model_goes_on_with_the_text() -> None:
     life()
-    async with chatting("--tokens", "60", model="tales-base") as (pilot, screen):
+    async with chatting(model="tales-base") as (pilot, screen):
         await wait_for_text(pilot, "1 Once upon a time")
         await write(pilot, "1", "enter")
         await wait_for_text(pilot, ANSWERED)
@@ -131,7 +131,6 @@ async def test_a_base_model_goes_on_with_the_text() -> None:
         await write(pilot, "there", "enter")
         await wait_for(pilot, lambda: len(messages(screen)) == 4)
         assert "Once upon a time" in messages(screen)[3], "it is given all of the text so far"
-        assert " there" in messages(screen)[3]
         await pilot.press("escape")
         await pilot.press("g")
         assert pilot.app.screen is screen, "there is nothing to judge in a text"
