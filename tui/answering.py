@@ -3,8 +3,10 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
-from tui.engine_replies import Answer, AnswerToken, Done
+from mlxllm.conversation import Message
+from tui.engine_replies import Answer, AnswerToken, Done, LoadedInfo
 from tui.widgets.token_flow import Shown
 
 DRAIN_SECONDS = 0.1
@@ -56,3 +58,23 @@ def speed(done: Done) -> str:
         f"context {done.context_used:,}/{done.context:,}{share}",
     ]
     return "   ".join(parts)
+
+
+def asked(
+    loaded: LoadedInfo, text: str, system: str = "", before: Sequence[Message] = ()
+) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """A question as a model takes it: as messages, or for a base model as a text that ends with it.
+
+    Args:
+        loaded: the model.
+        text: the question.
+        system: what the model is told beforehand.
+        before: earlier turns; a base model is not given them.
+
+    Returns:
+        `messages` and `text` of a request, one of them None.
+    """
+    if loaded.kind == "base":
+        return None, f"{text}\n"  # what is behind a question in a text stands on the next line
+    told = [Message("system", system)] if system.strip() else []
+    return [message.as_dict() for message in (*told, *before, Message("user", text))], None

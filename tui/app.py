@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -257,7 +258,13 @@ class MlxllmApp(App[None]):
         found = list(keys.named_keys(self.BINDINGS))
         found += keys.named_keys(ModeScreen.BINDINGS)
         for mode, _ in TITLES:
-            found += keys.named_keys(screen_class(mode).__dict__.get("BINDINGS", ()), mode)
+            screen = screen_class(mode)
+            found += keys.named_keys(screen.__dict__.get("BINDINGS", ()), mode)
+            for (
+                part
+            ) in screen.PARTS:  # without a description the palette leaves them out: they work in their place only
+                own = keys.named_keys(part.__dict__.get("BINDINGS", ()), mode)
+                found += [replace(key, description="") for key in own]
         return {key.id: key for key in found}
 
     def action_help(self) -> None:

@@ -126,6 +126,19 @@ def life_of(model: str) -> list[Stage]:
     return [stage for stage in ancestors(last) if checkpoint_steps(stage.run)]
 
 
+def relatives(model: str) -> list[str]:
+    """What to compare a model with: the stages of its life, else checkpoints of its run; always with itself."""
+    stages = [stage.address for stage in life_of(model)]
+    run = run_of(model)
+    if len(stages) > 1:
+        return [model if run is not None and name.partition("@")[0] == run.address else name for name in stages]
+    steps = checkpoint_steps(run) if run is not None else []
+    if run is None or len(steps) < 2:
+        return [model]
+    few = dict.fromkeys((steps[0], steps[len(steps) // 2], steps[-1]))
+    return [f"{run.address}@{step}" for step in few]
+
+
 def _depth_and_age(run: RunDirectory) -> tuple[int, float]:
     return len(ancestors(run)), _begun(run)
 

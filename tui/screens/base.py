@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.dom import DOMNode
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
@@ -43,6 +44,8 @@ class ModeScreen(Screen[None]):
     """What to do first; stands at the top until it is put away."""
     WORDS: ClassVar[Sequence[str]] = ()
     """The technical words on it, all in `glossary.WORDS`."""
+    PARTS: ClassVar[Sequence[type[DOMNode]]] = ()
+    """What has keys of its own: widgets of it, and screens that open above it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "copy_twin", "Copy command", show=False, id="app.copy"),

@@ -1,6 +1,7 @@
 """Chat: a conversation with any model, streamed; and from here the time machine, A/B and the blind taste test."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import work
@@ -11,14 +12,17 @@ from mlxllm.config import SampleConfig
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
 from mlxllm.conversation.saved import ChatWriter
 from mlxllm.errors import UserError
-from tui.models import check_model, sampling_of
+from tui.models import check_model, relatives, sampling_of
 from tui.screens.chat_judge import JudgeAnswer, Judgement
+from tui.screens.chat_machine import TimeMachine
+from tui.screens.chat_opening import Starters
 from tui.screens.chat_picker import ModelPicker
 from tui.screens.chat_saved import SavedPicker
 from tui.screens.chat_settings import ChatSettings, SettingsDrawer
 from tui.screens.chat_talking import TalkingScreen
 from tui.screens.chat_tokens import TokenView
 from tui.talk import Talk
+from tui.widgets.token_flow import TokenFlow
 from tui.widgets.writing import Writing
 
 
@@ -36,6 +40,7 @@ class ChatScreen(TalkingScreen):
         *("preference pair", "seed", "SFT", "system prompt", "temperature", "time to first token", "tok/s", "token"),
         *("top-k", "top-p"),
     )
+    PARTS = (Writing, TokenFlow, TimeMachine)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,i", "write", "Write", key_display="⏎", id="chat.write"),
         Binding("m", "model", "Model", id="chat.model"),
@@ -61,6 +66,13 @@ class ChatScreen(TalkingScreen):
             key_display="^r",
             id="chat.again",
             tooltip="Another answer in place of the last one",
+        ),
+        Binding(
+            "T",
+            "machine",
+            "Compare",
+            id="chat.machine",
+            tooltip="Time machine: the same prompt to stages or checkpoints",
         ),
         Binding("o", "earlier", "Earlier messages", show=False, id="chat.earlier"),
     ]
@@ -162,6 +174,30 @@ class ChatScreen(TalkingScreen):
         self._set_twin()
         if self._talk.said:
             await self._save()
+
+    def open_model(self, model: str, *, compare: Sequence[str] = ()) -> None:
+        """Talk to a model; with `compare`, ask it and those the same."""
+        while self.app.screen is not self and self in self.app.screen_stack:
+            self.app.pop_screen()
+        super().open_model(model)
+        if compare:
+            self._open_machine([model, *compare], at_once=False)
+
+    @work
+    async def action_machine(self) -> None:
+        """The same prompt to the stages of one life, or else to the checkpoints of the run."""
+        if self._busy or not self._model:
+            self._status(
+                "an answer is being written: esc stops it" if self._busy else "there is no model yet: m chooses one"
+            )
+            return
+        self._open_machine(await asyncio.to_thread(relatives, self._address), at_once=True)
+
+    def _open_machine(self, models: Sequence[str], *, at_once: bool) -> None:
+        question = self._talk.question
+        prompt = question.content.strip() if question is not None else next(iter(self.query_one(Starters).lines), "")
+        at_once = at_once and question is not None
+        self.app.push_screen(TimeMachine(models, self._settings, self.writing.text or prompt, at_once=at_once))
 
     def action_tokens(self) -> None:
         """The tokens of the last answer."""

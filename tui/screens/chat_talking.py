@@ -96,8 +96,8 @@ class TalkingScreen(ModeScreen):
 
     # Models.
 
-    def open_model(self, model: str, *, compare: Sequence[str] = ()) -> None:
-        """Talk to a model; with `compare`, ask it and those the same."""
+    def open_model(self, model: str) -> None:
+        """Talk to a model."""
         if model != self._model or self._stage == "failed":
             self._load(model)
 
