@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from mlxllm import paths
+from mlxllm.cli import run_compare, sampling
 from mlxllm.cli import run_view as view
-from mlxllm.cli import sampling
 from mlxllm.cli.deleting import confirm, delete, folder_size
 from mlxllm.cli.sampling import say
 from mlxllm.cli.streaming import Stream
@@ -274,3 +274,7 @@ def _checkpoints(run: RunDirectory) -> list[int]:
         return []
     names = (path.name for path in run.checkpoints.iterdir() if (path / "manifest.json").exists())
     return sorted(int(name[5:]) for name in names if name.startswith("step-") and name[5:].isdigit())
+
+
+app.command("diff")(run_compare.diff)
+app.command("samples")(run_compare.samples)

@@ -1,5 +1,7 @@
 """The run directory: the only contract between a trainer and whoever watches it. Standard library only."""
 
+from mlxllm.runs.catalogue import RunCatalogue
+from mlxllm.runs.comparing import SamePrompt, Sample, differences, flat, read_config, read_samples, same_prompts
 from mlxllm.runs.control import ControlInbox, Request, RequestName, request
 from mlxllm.runs.dependents import dependents
 from mlxllm.runs.directory import RunDirectory, all_runs, find_run
@@ -48,9 +50,12 @@ __all__ = [
     "Recorder",
     "Request",
     "RequestName",
+    "RunCatalogue",
     "RunDirectory",
     "RunState",
     "RunSummary",
+    "SamePrompt",
+    "Sample",
     "Stage",
     "StateWriter",
     "Status",
@@ -62,9 +67,11 @@ __all__ = [
     "count_events",
     "dependents",
     "descendants",
+    "differences",
     "effective_status",
     "explain",
     "find_run",
+    "flat",
     "fsync_directory",
     "fsync_file",
     "keep_awake",
@@ -75,12 +82,15 @@ __all__ = [
     "parse_line",
     "parse_lines",
     "pid_alive",
+    "read_config",
     "read_events",
     "read_json",
     "read_launch",
+    "read_samples",
     "read_state",
     "request",
     "run_settings",
+    "same_prompts",
     "sha256_of_file",
     "start_detached",
     "strict_json",

@@ -196,11 +196,12 @@ def summarise(run: RunDirectory) -> RunSummary:
 
 def list_runs() -> list[RunSummary]:
     """All runs of `<home>/runs`, the newest first. A damaged one is listed as such and hides no other."""
-    found = [_summarise_anyhow(run) for run in all_runs()]
+    found = [summarise_anyhow(run) for run in all_runs()]
     return sorted(found, key=lambda s: (-(s.created or 0.0), s.name))
 
 
-def _summarise_anyhow(run: RunDirectory) -> RunSummary:
+def summarise_anyhow(run: RunDirectory) -> RunSummary:
+    """The run's summary; of one that cannot be read its name and what is wrong with it."""
     try:
         return summarise(run)
     except RunError as error:

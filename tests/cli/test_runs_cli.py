@@ -355,3 +355,40 @@ def test_the_command_group_imports_nothing_heavy() -> None:
 )
 def test_sample_refuses_what_no_trainer_could_do(options: tuple[str, str], said: str) -> None:
     assert refused(ConfigError, "sample", "live", "--prompt", "x", *options) == said
+
+
+# Side by side
+
+
+def test_diff_and_samples(mlxllm_home: Path) -> None:
+    for number, name in enumerate(("one", "two")):
+        run = RunDirectory.create(mlxllm_home / "runs" / name)
+        train = {"seed": number, "sample_prompt": "a\x1b", "max_steps": 9}
+        run.config.write_text(json.dumps({"train": train, "base_fingerprint": "ab" * 32 if number else ""}))
+        with run.lock(), Recorder(run, step=0, max_steps=9, about={}) as recorder:
+            recorder.write("sample", 0, prompt="Once", text=f"early {name}")
+            recorder.write("sample", 9, prompt="Once", text=f"late {name}")
+            recorder.finish("finished")
+    assert [line.split() for line in ok("diff", "one", "two").stdout.splitlines()] == [
+        ["setting", "one", "two"],
+        ["train.seed", "0", "1"],
+        ["base_fingerprint", '""', "abababababab"],
+    ]
+    assert ok_json("diff", "one", "two") == {
+        "runs": ["one", "two"],
+        "differences": {"train.seed": {"one": 0, "two": 1}, "base_fingerprint": {"one": "", "two": "ab" * 32}},
+    }
+    assert "alone" in refused(ConfigError, "diff", "one", str(mlxllm_home / "runs" / "one"))
+    (mlxllm_home / "runs/two/config.json").write_text((mlxllm_home / "runs/one/config.json").read_text())
+    assert "one and two have the same settings" in ok("diff", "one", "two").stderr
+    said = ok("samples", "one", "two").stdout
+    assert said == "> Once\n[one, step 9] late one\n[two, step 9] late two\n\n"
+    shown = ok_json("samples", "one", "two")
+    assert shown["prompt"] == "Once"
+    assert shown["answers"]["two"] == [{"step": 0, "text": "early two"}, {"step": 9, "text": "late two"}]
+    (mlxllm_home / "runs/two/config.json").unlink()
+    assert "the settings of run 'two' cannot be read" in refused(RunError, "diff", "one", "two")
+
+
+def test_samples_where_nothing_was_asked(finished: RunDirectory) -> None:
+    assert "train.sample_every" in ok("samples", "done").stderr

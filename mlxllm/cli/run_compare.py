@@ -1,0 +1,78 @@
+"""`mlxllm runs diff` and `runs samples`: runs side by side."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from mlxllm.cli.sampling import say, shown
+from mlxllm.cli.table import print_table
+from mlxllm.errors import ConfigError
+from mlxllm.runs import RunDirectory, differences, find_run, read_config, read_samples, same_prompts
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+
+
+def diff(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two runs or more.", show_default=False)],
+    json_: Json = False,
+) -> None:
+    """Show the settings in which runs differ."""
+    found = _runs(runs, least=2)
+    names = [run.address for run in found]
+    differing = differences([read_config(run) for run in found])
+    if json_:
+        by_name = {key: {names[n]: value for n, value in values.items()} for key, values in differing.items()}
+        print(json.dumps({"runs": names, "differences": by_name}))
+    elif differing:
+        cells = [
+            [key, *(spelled(key, values[n]) if n in values else "-" for n in range(len(found)))]
+            for key, values in differing.items()
+        ]
+        print_table(["setting", *names], cells)
+    else:
+        say(f"{' and '.join(names)} have the same settings")
+
+
+def samples(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="One run or more.", show_default=False)],
+    json_: Json = False,
+) -> None:
+    """Show what runs said in training to the same prompts, each at its last step (with --json, all steps)."""
+    found = _runs(runs, least=1)
+    said = same_prompts([read_samples(run) for run in found])
+    if json_:
+        for same in said:
+            answers = {
+                run.address: [{"step": sample.step, "text": sample.text} for sample in answer]
+                for run, answer in zip(found, same.answers, strict=True)
+            }
+            print(json.dumps({"prompt": same.prompt, "answers": answers}))
+        return
+    if not said:
+        say("no run of these was asked anything in training; train.sample_every decides how often it is")
+    for same in said:
+        print(f"> {shown(same.prompt, sys.stdout)}")
+        for run, answer in zip(found, same.answers, strict=True):
+            if answer:
+                print(f"[{run.address}, step {answer[-1].step:,}] {shown(answer[-1].text, sys.stdout)}")
+        print()
+
+
+def spelled(key: str, value: Any) -> str:
+    """A setting's value in one line that can do no terminal any harm."""
+    if isinstance(value, str) and value and key.endswith("fingerprint"):
+        return value[:12]
+    if isinstance(value, str) and value and value.isprintable():
+        return value
+    return "".join(
+        char if char.isprintable() else f"\\u{ord(char):04x}" for char in json.dumps(value, ensure_ascii=False)
+    )
+
+
+def _runs(names: list[str], least: int) -> list[RunDirectory]:
+    found = list({run.path.resolve(): run for run in map(find_run, names)}.values())
+    if len(found) < least:
+        raise ConfigError(f"{names[0]!r} alone has nothing to differ from; name two runs or more")
+    return found
