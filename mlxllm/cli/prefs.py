@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlxllm.cli.sampling import say, shown
+from mlxllm.cli.deleting import confirm
+from mlxllm.cli.sampling import say, signs
 from mlxllm.cli.table import print_table
 from mlxllm.cli.terminal import did_you_mean
 from mlxllm.errors import ConfigError, DataError
@@ -25,26 +25,76 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 
-HEADER = ("time", "model", "how", "prompt", "chosen", "rejected")
+HEADER = ("id", "time", "model", "how", "prompt", "chosen", "rejected")
 EXPENDABLE = ("how", "time")
 
 _BEGINNING = 28
 
 
-@app.command("ls")
-def list_(json_: Json = False) -> None:
-    """List the stored preferences, the newest first (with --json, one object a line)."""
-    from mlxllm.conversation.preference_store import PreferenceStore
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Its id, or how that begins.", show_default=False)]
 
-    store = PreferenceStore()
+
+@app.command("ls")
+def list_(
+    removed: Annotated[bool, typer.Option("--removed", help="Those that `prefs rm` took out.")] = False,
+    json_: Json = False,
+) -> None:
+    """List the stored preferences, the newest first (with --json, one object a line)."""
+    from mlxllm.conversation.preference_store import PreferenceStore, shortest_ids
+
+    store = PreferenceStore().removed if removed else PreferenceStore()
     found = _read(store)[::-1]
     if json_:
         for preference in found:
             print(json.dumps(preference.as_json()))
     elif found:
-        print_table(HEADER, [_row(preference) for preference in found], expendable=EXPENDABLE)
+        ids = shortest_ids([preference.id for preference in found])
+        print_table(HEADER, [_row(*row) for row in zip(ids, found, strict=True)], expendable=EXPENDABLE)
+    elif removed:
+        say("nothing was removed")
     else:
         say(f"no preferences in {store.path} yet; in `mlxllm chat`, /again and then /better or /worse store one")
+
+
+@app.command()
+def rm(
+    ids: Ids,
+    for_good: Annotated[
+        bool, typer.Option("--for-good", help="Keep no copy, also of what was removed before.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, with --for-good.")] = False,
+    json_: Json = False,
+) -> None:
+    """Remove preferences; `prefs restore` brings them back."""
+    from mlxllm.conversation.preference_store import PreferenceStore
+
+    store = PreferenceStore()
+    if not for_good:
+        found = store.resolve(ids)
+        _tell(store.remove(*found), f"removed; `mlxllm prefs restore {' '.join(found)}` brings back", json_)
+        return
+    found = store.resolve(ids, also_removed=True)
+    confirm(f"delete {_count(len(found))} for good", yes)
+    deleted = {preference.id: preference for each in (store, store.removed) for preference in each.drop(*found)}
+    _tell(list(deleted.values()), "deleted for good", json_)
+
+
+@app.command()
+def restore(ids: Ids, json_: Json = False) -> None:
+    """Bring back preferences that `prefs rm` took out."""
+    from mlxllm.conversation.preference_store import PreferenceStore
+
+    store = PreferenceStore()
+    _tell(store.restore(*store.removed.resolve(ids)), "restored", json_)
+
+
+@app.command()
+def swap(ids: Ids, json_: Json = False) -> None:
+    """Turn preferences around: the rejected answer becomes the chosen one, and the chosen one the rejected."""
+    from mlxllm.conversation.preference_store import PreferenceStore
+
+    store = PreferenceStore()
+    _tell(store.swap(*store.resolve(ids)), "turned around", json_)
 
 
 @app.command()
@@ -127,13 +177,13 @@ def _read(store: "PreferenceStore") -> "list[StoredPreference]":
     return found
 
 
-def _row(preference: "StoredPreference") -> tuple[str, ...]:
+def _row(id_: str, preference: "StoredPreference") -> tuple[str, ...]:
     asked = next((m.content for m in reversed(preference.prompt) if m.role == "user"), preference.prompt[-1].content)
     when = "-"
     with suppress(OverflowError, OSError, ValueError):  # a time that no calendar has
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(preference.time))
     texts = (beginning(text) for text in (asked, preference.chosen, preference.rejected))
-    return tuple(shown(cell, sys.stdout) for cell in (when, preference.model or "-", preference.how, *texts))
+    return tuple(signs(cell) for cell in (id_, when, preference.model or "-", preference.how, *texts))
 
 
 def _of_model(found: "list[StoredPreference]", model: str) -> "list[StoredPreference]":
@@ -162,6 +212,13 @@ def _write(path: Path, text: str, force: bool) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise DataError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _tell(changed: "list[StoredPreference]", what: str, json_: bool) -> None:
+    if json_:
+        for preference in changed:
+            print(json.dumps(preference.as_json()))
+    say(f"{_count(len(changed))} {what}")
 
 
 def _count(number: int) -> str:

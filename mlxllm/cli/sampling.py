@@ -168,7 +168,12 @@ _CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(128, 160), 65533)
 
 def shown(text: str, stream: TextIO) -> str:
     """`text` as it is, or for a terminal with control characters as signs."""
-    return text.translate(_CONTROLS) if stream.isatty() else text
+    return signs(text) if stream.isatty() else text
+
+
+def signs(text: str) -> str:
+    """`text` with control characters as signs."""
+    return text.translate(_CONTROLS)
 
 
 def say(message: str) -> None:

@@ -1,4 +1,4 @@
-"""Files of JSON lines that only grow: an append is whole or absent, whoever else writes and whoever is killed.
+"""Files of JSON lines: an append or an edit is whole or absent, whoever else writes and whoever is killed.
 
 A kill leaves at most one unfinished last line, which readers pass over and the next append cuts off.
 """
@@ -33,6 +33,28 @@ def append_lines(path: Path, lines: bytes, is_whole: Callable[[bytes], bool]) ->
         _append(descriptor, lines, is_whole)
     if is_new:
         fsync_directory(path.parent)
+
+
+def edit_lines(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Give the lines of a file to `change` and put what it returns in their place: all of it, or nothing.
+
+    Args:
+        path: the file; one that is not there has no lines, and is not made.
+        change: called while no other process writes. The lines have their line ends, but for an unfinished last one.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    path = Path(os.path.realpath(path))  # what a link points at is replaced, not the link
+    if not path.exists():
+        return
+    with locked(path) as descriptor:
+        with open(os.dup(descriptor), "rb") as file:
+            file.seek(0)
+            lines = file.readlines()
+        changed = change(lines)
+        if changed != lines:
+            _replace(path, b"".join(changed), os.fstat(descriptor).st_mode & 0o777)
 
 
 def json_line(record: dict[str, Any]) -> bytes:
@@ -71,6 +93,22 @@ def _open_locked(path: Path) -> int:
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         os.close(descriptor)  # the file was replaced while this one waited for its lock
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            fsync_file(descriptor)
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
 
 
 def _append(descriptor: int, lines: bytes, is_whole: Callable[[bytes], bool]) -> None:

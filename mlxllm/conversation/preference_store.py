@@ -1,14 +1,14 @@
 """preferences.jsonl: what a person preferred in their own chats, one JSON object a line.
 
 An append is whole or absent (see `lines`), and so is a change, which replaces the file. Every line is also a preference
-in TRL's form (`prompt`, `chosen`, `rejected`), so that `mlxllm dpo` reads the file as it is.
+in TRL's form (`prompt`, `chosen`, `rejected`), so that `mlxllm dpo` reads the file as it is; what is removed leaves it, for
+preferences-removed.jsonl beside it.
 """
 
 import json
-import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -16,10 +16,9 @@ from typing import Any, Literal
 
 from mlxllm import paths
 from mlxllm.conversation.formats import MalformedRecordError, UnusableRecordError, parse_messages
-from mlxllm.conversation.lines import append_lines, json_line, locked, parse_object
+from mlxllm.conversation.lines import append_lines, edit_lines, json_line, parse_object
 from mlxllm.conversation.records import Message, Preference
 from mlxllm.errors import DataError
-from mlxllm.runs import fsync_directory, fsync_file
 
 FILE = "preferences.jsonl"
 
@@ -130,7 +129,7 @@ class Reading(Iterator[StoredPreference]):
 
 
 class PreferenceStore:
-    """The preferences of one home. Any number of processes may read and add at once."""
+    """The preferences of one home. Any number of processes may read, add and edit at once."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Use the file at `path`, by default `<home>/preferences.jsonl`; nothing is touched yet."""
@@ -153,59 +152,155 @@ class PreferenceStore:
         for preference in preferences:
             if wrong := _unusable(preference):
                 raise DataError(f"this preference cannot be stored: {wrong}")
-        lines = b"".join(json_line(preference.as_json()) for preference in preferences)
-        if not lines:
-            return
-        try:
-            append_lines(self.path, lines, lambda line: _parse(line) is not None)
-        except OSError as error:
-            raise DataError(f"cannot write {self.path}: {error.strerror or error}; nothing was stored") from None
+        self._append([json_line(preference.as_json()) for preference in preferences])
 
-    def edit(self, change: Callable[[StoredPreference], StoredPreference | None]) -> int:
-        """Put what `change` makes of each preference in its place; None leaves it out.
+    @property
+    def removed(self) -> "PreferenceStore":
+        """The store of what was removed here."""
+        return PreferenceStore(self.path.with_name(f"{self.path.stem}-removed{self.path.suffix}"))
 
-        The file is replaced as a whole, and lines that cannot be read stay in it; if it raises, it is as it was.
-
-        Returns:
-            How many were changed or left out.
+    def resolve(self, names: Sequence[str], *, also_removed: bool = False) -> list[str]:
+        """The ids that begin with `names`; `also_removed`: those of what was removed count as well.
 
         Raises:
-            DataError: what takes a preference's place teaches nothing, or the file cannot be written.
+            DataError: a name begins no id, or more than one; or the file cannot be read.
         """
-        if not self.path.exists():
-            return 0
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-        changed = 0
+        stores = (self, self.removed) if also_removed else (self,)
+        ids = dict.fromkeys(preference.id for store in stores for preference in store.read())
+        return list(dict.fromkeys(_resolve(name, ids, self.path) for name in names))
+
+    def drop(self, *ids: str) -> list[StoredPreference]:
+        """Leave preferences out for good.
+
+        Args:
+            ids: whole ids; one that is not there is passed over.
+
+        Returns:
+            Those that are gone now.
+
+        Raises:
+            DataError: the file cannot be written; it is then as it was.
+        """
+        dropped: list[StoredPreference] = []
+
+        def change(lines: list[bytes]) -> list[bytes]:
+            dropped.extend(preference for preference, _ in _with(ids, lines))
+            return _without(ids, lines)
+
+        self._edit(change)
+        return dropped
+
+    def remove(self, *ids: str) -> list[StoredPreference]:
+        """As `drop`, but `restore` brings them back; nothing is lost where a file cannot be written."""
+        removed: list[StoredPreference] = []
+
+        def change(lines: list[bytes]) -> list[bytes]:
+            found = _with(ids, lines)
+            removed.extend(preference for preference, _ in found)
+            self.removed._append([line for _, line in found])
+            return _without(ids, lines)
+
+        self._edit(change)
+        return removed
+
+    def restore(self, *ids: str) -> list[StoredPreference]:
+        """Bring back what was removed, behind the others.
+
+        Returns:
+            Those that came back; an id that was not removed is passed over.
+
+        Raises:
+            DataError: a file cannot be read or written; nothing is lost then.
+        """
+        there = {preference.id for preference in self.read()}
+        back: list[tuple[StoredPreference, bytes]] = []
+
+        def note(lines: list[bytes]) -> list[bytes]:
+            back.extend(_with(ids, lines))
+            return lines
+
+        self.removed._edit(note)
+        self._append([line for preference, line in back if preference.id not in there])
+        self.removed._edit(lambda lines: _without(ids, lines))
+        return [preference for preference, _ in back]
+
+    def swap(self, *ids: str) -> list[StoredPreference]:
+        """Turn preferences around: what was rejected is chosen from now on, and the other way round.
+
+        Returns:
+            Those that were turned, as they are now; an id that is not there is passed over.
+
+        Raises:
+            DataError: the file cannot be written; it is then as it was.
+        """
+        turned = []
+
+        def change(lines: list[bytes]) -> list[bytes]:
+            changed = []
+            for line in lines:
+                if (preference := _parse(line)) is not None and preference.id in ids:
+                    line = _turned(line, preference.id)
+                    turned.append(_parse(line))
+                changed.append(line)
+            return changed
+
+        self._edit(change)
+        return [preference for preference in turned if preference is not None]
+
+    def _append(self, lines: Sequence[bytes]) -> None:
+        if lines:
+            try:
+                append_lines(self.path, b"".join(lines), lambda tail: _parse(tail) is not None)
+            except OSError as error:
+                raise DataError(f"cannot write {self.path}: {error.strerror or error}; nothing was stored") from None
+
+    def _edit(self, change: Callable[[list[bytes]], list[bytes]]) -> None:
         try:
-            with locked(self.path), open(self.path, "rb") as old, open(temporary, "xb", opener=_private) as new:
-                for line in old:
-                    before = _parse(line)
-                    after = change(before) if before is not None else None
-                    changed += after != before
-                    if after is not None and (wrong := _unusable(after)):
-                        raise DataError(f"this preference cannot be stored: {wrong}")
-                    if after == before:
-                        new.write(line)
-                    elif after is not None:
-                        new.write(json_line(after.as_json()))
-                new.flush()
-                fsync_file(new.fileno())
-                if changed:
-                    temporary.replace(self.path)
-            fsync_directory(self.path.parent)
+            edit_lines(self.path, change)
         except OSError as error:
-            raise DataError(f"cannot write {self.path}: {error.strerror or error}; it is as it was") from None
-        finally:
-            temporary.unlink(missing_ok=True)
-        return changed
-
-    def drop(self, *ids: str) -> int:
-        """Leave out the preferences with these ids; returns how many there were. Raises as `edit` does."""
-        return self.edit(lambda preference: None if preference.id in ids else preference)
+            raise DataError(f"cannot edit {self.path}: {error.strerror or error}; it is as it was") from None
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def shortest_ids(ids: Sequence[str], least: int = 6) -> list[str]:
+    """The beginnings by which a person can name these ids: all of one length, and no two the same."""
+    length = least
+    while length < 64 and len({each[:length] for each in ids}) < len(set(ids)):
+        length += 1
+    return [each[:length] for each in ids]
+
+
+def _resolve(name: str, ids: Mapping[str, None], path: Path) -> str:
+    found = [name] if name in ids else [each for each in ids if name and each.startswith(name)]
+    if not found:
+        raise DataError(f"no preference in {path} has an id that begins with {name!r}; `mlxllm prefs ls` shows the ids")
+    if len(found) > 1:
+        raise DataError(
+            f"{name!r} begins {len(found):,} ids ({', '.join(found[:3])}); give more of the one that is meant"
+        )
+    return found[0]
+
+
+def _with(ids: Sequence[str], lines: list[bytes]) -> list[tuple[StoredPreference, bytes]]:
+    """Those of these ids, with their lines, each with its line end."""
+    found = ((_parse(line), line.rstrip(b"\n") + b"\n") for line in lines)
+    return [(preference, line) for preference, line in found if preference is not None and preference.id in ids]
+
+
+def _without(ids: Sequence[str], lines: list[bytes]) -> list[bytes]:
+    return [line for line in lines if (preference := _parse(line)) is None or preference.id not in ids]
+
+
+def _turned(line: bytes, id_: str) -> bytes:
+    """The line of a preference with its sides exchanged; what a later version wrote there as well stays."""
+    raw = json.loads(line)
+    raw |= {"id": id_, "chosen": raw["rejected"], "rejected": raw["chosen"]}
+    if isinstance(other := raw.get("chosen_by"), dict) and other:  # two models wrote them
+        about = ("model", "fingerprint", "step")
+        raw |= {"chosen_by": {key: raw.get(key) for key in about}, **{key: other.get(key) for key in about}}
+    if isinstance(seed := raw.get("seed"), dict):
+        exchanged = {"chosen": "rejected", "rejected": "chosen"}
+        raw["seed"] = {exchanged.get(side, side): value for side, value in seed.items()}
+    return json_line(raw)
 
 
 def _unusable(preference: StoredPreference) -> str:

@@ -22,6 +22,9 @@ _PARQUET_MAGIC = b"PAR1"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LIST_KEYS = ("data", "train", "instances", "records", "examples", "rows")
 _ROWS_AT_ONCE = 256
+_STORE_KEYS = frozenset(("id", "time", "how", "prompt", "chosen", "rejected"))
+DAMAGED_LINE = "damaged line"
+"""The reason for leaving out a line of a store of preferences that is no JSON."""
 
 
 def parse_files(paths: list[Path], parse: Callable[[dict[str, Any], str], Parsed], report: Report) -> Iterator[Parsed]:
@@ -65,7 +68,9 @@ def raw_records(path: Path, problems: Problems) -> Iterator[RawRecord]:
     """
     try:
         head = _head(path)
-        if head.startswith(_PARQUET_MAGIC):
+        if is_store(path):
+            yield from _json_lines(path, problems, passing_over=True)
+        elif head.startswith(_PARQUET_MAGIC):
             yield from _parquet_rows(path)
         elif head.startswith(_UTF16_MARKS) or not _is_lines(head):
             yield from _json_values(path)
@@ -103,7 +108,23 @@ def _is_lines(head: bytes) -> bool:
     return not (_list_key(value) and not rest.strip())
 
 
-def _json_lines(path: Path, problems: Problems) -> Iterator[RawRecord]:
+def is_store(path: Path) -> bool:
+    """Whether the file is a store of preferences (`preference_store`), told by its first line that can be read."""
+    try:
+        lines = next(iter(read_chunks(path)), b"").split(b"\n")
+    except DamagedFileError:
+        return False
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        return isinstance(value, dict) and value.keys() >= _STORE_KEYS
+    return False
+
+
+def _json_lines(path: Path, problems: Problems, *, passing_over: bool = False) -> Iterator[RawRecord]:
+    """The objects of lines; `passing_over` those that are none, which are counted, instead of refusing the file."""
     for number, line in byte_lines(path, problems):
         where = f"{path}:{number}"
         if not line.strip():
@@ -112,18 +133,22 @@ def _json_lines(path: Path, problems: Problems) -> Iterator[RawRecord]:
             raise DataError(f"{where}: the line is longer than {MOST_LINE_BYTES >> 20} MiB; is it JSON lines?")
         try:
             yield where, json.loads(line)
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{where}: byte {error.start + 1:,} of the line is not UTF-8; save the file as UTF-8"
-            ) from None
-        except json.JSONDecodeError as error:
-            begin = line[:40].decode("utf-8", "replace").strip()
-            raise DataError(
-                f"{where}: the line is not JSON ({error.msg} at character {error.pos + 1:,}); it begins {begin!r}. "
-                f"Wanted: one JSON object a line, one JSON list of objects, or parquet"
-            ) from None
-        except RecursionError:
-            raise DataError(f"{where}: the JSON of this line is nested too deep") from None
+        except (ValueError, RecursionError) as error:
+            if not passing_over:
+                raise _wrong_line(where, line, error) from None
+            problems.drop(DAMAGED_LINE, where)
+
+
+def _wrong_line(where: str, line: bytes, error: ValueError | RecursionError) -> DataError:
+    if isinstance(error, UnicodeDecodeError):
+        return DataError(f"{where}: byte {error.start + 1:,} of the line is not UTF-8; save the file as UTF-8")
+    if not isinstance(error, json.JSONDecodeError):
+        return DataError(f"{where}: the JSON of this line is nested too deep")
+    begin = line[:40].decode("utf-8", "replace").strip()
+    return DataError(
+        f"{where}: the line is not JSON ({error.msg} at character {error.pos + 1:,}); it begins {begin!r}. "
+        f"Wanted: one JSON object a line, one JSON list of objects, or parquet"
+    )
 
 
 def _json_values(path: Path) -> Iterator[RawRecord]:

@@ -40,13 +40,14 @@ def contents() -> list[tuple[object, ...]]:
 def test_a_table_and_json(mlxllm_home: Path) -> None:
     PreferenceStore().add(pair(1), pair(2, "b@7"))
     lines = succeeded(prefs("ls")).stdout.splitlines()
-    assert lines[0].split() == ["time", "model", "how", "prompt", "chosen", "rejected"]
+    assert lines[0].split() == ["id", "time", "model", "how", "prompt", "chosen", "rejected"]
     assert len(lines) == 3
     assert "b@7" in lines[1], "the newest first"
     assert "a-model-with-a-long-name@1200" in lines[2]
     assert "Où est Mia, question 1? Say…" in lines[2]
     assert "Dans le jardin 1" in lines[2]
     assert "2025-06-1" in lines[2]
+    assert "No. ␛[31m" in lines[2], "also where nobody looks: what is stored steers no terminal later"
     shown = json_lines(succeeded(prefs("ls", "--json")).stdout)
     assert shown == [pair(2, "b@7").as_json() | {"id": shown[0]["id"]}, pair(1).as_json() | {"id": shown[1]["id"]}]
 
@@ -64,7 +65,7 @@ def test_an_empty_store_and_damaged_lines_are_told(mlxllm_home: Path) -> None:
     listed = succeeded(prefs("ls"))
     assert "2 lines of " in listed.stderr
     assert len(listed.stdout.splitlines()) == 3
-    assert listed.stdout.splitlines()[1].startswith("- "), "a time that no calendar has"
+    assert listed.stdout.splitlines()[1].split()[:2] == ["x", "-"], "a time that no calendar has"
 
 
 def test_export_is_trls_format_and_never_overwrites(mlxllm_home: Path, tmp_path: Path) -> None:
@@ -174,6 +175,45 @@ def test_bad_input_is_one_sentence_and_stores_nothing(
     (tmp_path / "bad.jsonl").write_text(content)
     assert said in sentence(prefs("import", tmp_path / "bad.jsonl"), 1)
     assert not PreferenceStore().path.exists()
+
+
+def test_removed_restored_turned_around(mlxllm_home: Path) -> None:
+    store = PreferenceStore()
+    store.add(pair(1), pair(2), pair(3))
+    one, two, three = [each.id for each in store.read()]
+    shown = succeeded(prefs("ls")).stdout.splitlines()
+    assert [line.split()[0] for line in shown[1:]] == [three[:6], two[:6], one[:6]]
+    told = succeeded(prefs("rm", two[:6], "--json"))
+    assert [each["id"] for each in json_lines(told.stdout)] == [two]
+    assert f"1 preference removed; `mlxllm prefs restore {two}` brings back" in told.stderr
+    assert [each.id for each in store.read()] == [one, three]
+    assert [each["id"] for each in json_lines(succeeded(prefs("ls", "--removed", "--json")).stdout)] == [two]
+    assert "no preference in" in sentence(prefs("rm", two), 1)
+    assert "1 preference restored" in succeeded(prefs("restore", two[:8])).stderr
+    assert [each.id for each in store.read()] == [one, three, two]
+    turned = json_lines(succeeded(prefs("swap", one, three, "--json")).stdout)
+    assert [(each["chosen"], each["rejected"]) for each in turned] == [
+        ("No.\n\x1b[31m", f"Dans le jardin {number}") for number in (1, 3)
+    ]
+    succeeded(prefs("rm", three))
+    assert "repeat with --yes" in sentence(prefs("rm", one, three, "--for-good"), 2)
+    assert "2 preferences deleted for good" in succeeded(prefs("rm", one, three, "--for-good", "--yes")).stderr
+    assert "nothing was removed" in succeeded(prefs("ls", "--removed")).stderr
+    assert [each.id for each in store.read()] == [two]
+
+
+def test_a_damaged_store_is_read_by_import_and_dpo_as_by_everybody_else(mlxllm_home: Path, tmp_path: Path) -> None:
+    PreferenceStore().add(pair(1), pair(2))
+    content = PreferenceStore().path.read_bytes()
+    damaged = tmp_path / "mine.jsonl"
+    damaged.write_bytes(b"{\n" + content.replace(b"\n", b"\n\xff[\n", 1) + b'{"id": "torn')
+    PreferenceStore().path.unlink()
+    told = succeeded(prefs("import", damaged))
+    assert "2 preferences stored in" in told.stderr
+    assert f"3 records left out: damaged line ({damaged}:1; {damaged}:3" in told.stderr
+    run = tuned_run(tmp_path)
+    checked = succeeded(call("dpo", "--model", run, "--data", damaged, "--dry-run"))
+    assert "damaged line" in checked.stderr
 
 
 def test_a_file_that_is_not_there(mlxllm_home: Path) -> None:

@@ -241,19 +241,16 @@ def test_a_preference_is_left_out_or_changed_and_the_rest_stays_as_it_is(tmp_pat
     store.add(first, second, third)
     with open(store.path, "ab") as file:
         file.write(b'{"of": "another program"}\n')
-    assert store.drop(second.id, "not there") == 1
+    assert store.drop(second.id, "not there") == [second]
     assert list(store.read()) == [first, third]
-    swapped = replace(first, chosen=first.rejected, rejected=first.chosen)
-    assert store.edit(lambda each: swapped if each.id == first.id else each) == 1
+    seed = {"chosen": first.seed["rejected"], "rejected": first.seed["chosen"]}
+    swapped = replace(first, chosen=first.rejected, rejected=first.chosen, seed=seed)
+    assert store.swap(first.id) == [swapped]
     assert list(store.read()) == [swapped, third]
     assert b"another program" in store.path.read_bytes()
     assert store.path.stat().st_mode & 0o777 == 0o600
-    before = store.path.read_bytes()
-    with pytest.raises(DataError, match="identical pair"):
-        store.edit(lambda each: replace(each, rejected=each.chosen))
-    assert store.path.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
-    assert PreferenceStore(tmp_path / "none").drop("x") == 0
+    assert PreferenceStore(tmp_path / "none").drop("x") == []
 
 
 def test_what_is_added_while_another_is_dropped_is_not_lost(mlxllm_home: Path) -> None:
@@ -264,7 +261,7 @@ def test_what_is_added_while_another_is_dropped_is_not_lost(mlxllm_home: Path) -
     dropped = [each.id for each in list(store.read())[1::2]]
     with writer("a", 40) as adding:
         for each in dropped:
-            assert store.drop(each) == 1
+            assert [gone.id for gone in store.drop(each)] == [each]
         assert adding.stdout is not None
         added = adding.stdout.read().split()
     assert len(added) == 40
