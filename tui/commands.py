@@ -125,3 +125,53 @@ def chat(model: str, **sampling: Any) -> Args:
 def sample(model: str, prompt: str, **sampling: Any) -> Args:
     """One continuation."""
     return ("sample", "--model", model, "--prompt", prompt, *options(**sampling))
+
+
+def runs_diff(*runs: str) -> Args:
+    """The settings in which runs differ."""
+    return ("runs", "diff", *runs)
+
+
+def runs_samples(*runs: str) -> Args:
+    """What runs said to the same prompts."""
+    return ("runs", "samples", *runs)
+
+
+def rename_run(run: str, new: str) -> Args:
+    """Another name for a run."""
+    return ("runs", "rename", run, new)
+
+
+def remove_run(run: str) -> Args:
+    """A run deleted, its checkpoints and all."""
+    return ("runs", "rm", run, "--yes")
+
+
+def evaluate(model: str, data: str) -> Args:
+    """The score of a model on the validation split of a dataset."""
+    return ("eval", "--model", model, "--data", data, "--json")
+
+
+def fuse(model: str, folder: str) -> Args:
+    """Adapters merged into plain weights."""
+    return ("fuse", "--model", model, "--save-path", folder)
+
+
+def prefs_ls() -> Args:
+    """All stored preferences."""
+    return ("prefs", "ls")
+
+
+def prefs_edit(action: str, *ids: str) -> Args:
+    """Preferences turned around (swap), taken out (rm) or brought back (restore)."""
+    return ("prefs", action, *ids)
+
+
+def prefs_export(file: str) -> Args:
+    """The preferences as a file for `dpo`."""
+    return ("prefs", "export", file)
+
+
+def prefs_import(file: str) -> Args:
+    """The preferences of a file, added to one's own."""
+    return ("prefs", "import", file)

@@ -1,0 +1,206 @@
+"""What can be done to runs in their table, with our own commands as children."""
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from mlxllm import paths
+from mlxllm.runs import Recorder, RunDirectory
+from tests.training.tiny import call, dataset, succeeded
+from tests.tui.harness import crashed_run, new_app, screen_text, wait_for, wait_for_text
+from tests.tui.table_of_runs import (
+    SIZE,
+    Asked,
+    look_often,
+    open_runs,
+    order,
+    plain_run,
+    three_runs,
+    wait_for_question,
+    wait_for_toast,
+)
+from tui.screens.runs import RunsScreen
+
+
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_often(monkeypatch)
+
+
+# Changing.
+
+
+async def test_rename() -> None:
+    three_runs()
+    app = new_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        screen = await open_runs(pilot, 3)
+        await pilot.press("down", "b", "space", "R")
+        await wait_for_question(pilot, "What should middle be called?")
+        entry = app.screen.query_one(Input)
+        for name, said in (("new", "already; choose another name"), ("a b", "is not usable")):
+            entry.value = name
+            await pilot.press("enter")
+            await wait_for_question(pilot, said)
+        entry.value = "kept"
+        await pilot.press("enter")
+        await wait_for_text(pilot, "> ●◆ kept")
+        assert (paths.folder("runs") / "kept").is_dir()
+        assert (screen.baseline, screen.marked) == ("kept", ["kept"])
+
+
+async def test_delete_asks_and_says_what_goes() -> None:
+    three_runs()
+    plain_run("adapter", 4000, lora={"rank": 2}, base_model="old@8")
+    (paths.folder("runs") / "old/checkpoints/step-00000008/model.safetensors").write_bytes(bytes(2_500_000))
+    app = new_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await open_runs(pilot, 4)
+        await pilot.press("end", "D")
+        await wait_for_question(pilot, "Delete old with all checkpoints, 2.5 MB?")
+        await wait_for_text(pilot, "adapter")
+        await wait_for_text(pilot, "$ mlxllm runs rm old --yes")
+        await pilot.press("n")
+        await wait_for(pilot, lambda: isinstance(app.screen, RunsScreen))
+        assert (paths.folder("runs") / "old").exists()
+        await pilot.press("space", "up", "space", "D")
+        await wait_for_question(pilot, "Delete 2 runs (old and middle)")
+        await pilot.press("y")
+        await wait_for(pilot, lambda: order(pilot) == ["adapter", "new"])
+        assert sorted(path.name for path in paths.folder("runs").iterdir()) == ["adapter", "new"]
+
+
+async def test_an_active_run_is_neither_deleted_nor_renamed_nor_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDirectory.create(paths.folder("runs") / "live")
+    run.config.write_text("{}")
+    app = new_app()
+    asked = Asked(app, monkeypatch)
+    with run.lock(), Recorder(run, step=0, max_steps=9, about={"method": "pretrain"}) as recorder:
+        recorder.write("train", 1, loss=3.0)
+        async with app.run_test(size=SIZE, notifications=True) as pilot:
+            await open_runs(pilot, 1)
+            for key, said in (
+                ("D", "live is training; stop it in the Monitor first"),
+                ("R", "so it cannot be renamed"),
+                ("r", "live is running already; enter watches it"),
+                ("c", "live is training: watch it with enter"),
+            ):
+                await pilot.press(key)
+                await wait_for_toast(pilot, said)
+            assert run.exists
+            recorder.write("paused", 1)
+            await wait_for_text(pilot, "‖ paused")
+            await pilot.press("r")
+            await wait_for(pilot, lambda: [r.name for r in recorder.inbox.poll()] == ["resume"])
+    assert asked.calls == []
+
+
+async def test_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_run("done", 1000)
+    crashed_run("broken")
+    app = new_app()
+    asked = Asked(app, monkeypatch)
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await open_runs(pilot, 2)
+        await pilot.press("r")
+        await wait_for_question(pilot, "broken: crashed at step 1 of 10. Go on from its last checkpoint?")
+        await pilot.press("y")
+        await wait_for(pilot, lambda: len(asked.calls) == 2)
+        assert asked.calls == [("launch", "broken", ("resume", "broken")), ("monitor", "broken")]
+        await pilot.press("down", "r")
+        await wait_for_question(pilot, "done finished at step 8. How far should it go on?")
+        entry = app.screen.query_one(Input)
+        assert entry.value == "16"
+        entry.value = "8"
+        await pilot.press("enter")
+        await wait_for_question(pilot, "step 8 is done already")
+        entry.value = "5 min"
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: len(asked.calls) == 4)
+        assert asked.calls[2] == ("launch", "done", ("resume", "done", "--minutes", "5"))
+
+
+# Models.
+
+
+async def test_what_needs_a_model_says_where_there_is_none() -> None:
+    plain_run("bare", 1000, checkpoint=False)
+    plain_run("adapter", 2000, checkpoint=False, lora={"rank": 2})
+    app = new_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await open_runs(pilot, 2)
+        for key, said in (
+            ("c", "adapter has no checkpoint, so there is no model"),
+            ("e", "adapter has no checkpoint yet, so there is nothing to evaluate"),
+            ("E", "adapter has no checkpoint yet, so there is nothing to export"),
+        ):
+            await pilot.press(key)
+            await wait_for_toast(pilot, said)
+        await pilot.press("down", "E")
+        await wait_for_toast(pilot, "bare has no adapters to merge")
+        plain_run("whole", 3000)
+        await wait_for(pilot, lambda: len(order(pilot)) == 3)
+        await pilot.press("home", "e")
+        await wait_for_toast(pilot, "there is no dataset to evaluate on; 2 makes one")
+
+
+@pytest.mark.slow
+async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path) -> None:
+    (mlxllm_home / "datasets").mkdir()
+    dataset(mlxllm_home / "datasets" / "squares")
+    tiny = ("--set", "model.hidden_size=32", "--set", "model.num_hidden_layers=1", "--max-steps", 1)
+    quick = ("--set", "train.eval_every=0", "--set", "train.sample_every=0")
+    succeeded(call("train", "--preset", "char-tiny", "--data", "squares", "--run", "base", *tiny, *quick))
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text('{"prompt": "What is 2 squared?", "completion": "It is 4."}\n')
+    lora = ("--lora-rank", 2, "--max-steps", 1, *quick)
+    succeeded(call("sft", "--model", "base", "--data", talk, "--run", "adapter", *lora))
+    app = new_app()
+    async with app.run_test(size=(120, 24), notifications=True) as pilot:
+        screen = await open_runs(pilot, 2)
+        await pilot.press("E")
+        await wait_for_question(pilot, "Merge the adapters of adapter")
+        folder = mlxllm_home / "exports" / "adapter"
+        assert app.screen.query_one(Input).value == str(folder)
+        await pilot.press("enter")
+        await wait_for_toast(pilot, "merging the adapters of adapter")
+        await pilot.press("e")
+        await wait_for_question(pilot, "Evaluate adapter on the held-out text of which dataset? There is squares.")
+        assert app.screen.query_one(Input).value == "squares", "that of the run that it came from"
+        app.screen.query_one(Input).value = "nothing"
+        await pilot.press("enter")
+        await wait_for_question(pilot, "there is no dataset 'nothing'")
+        app.screen.query_one(Input).value = "squares"
+        await pilot.press("enter")
+        await wait_for_text(pilot, "evaluating")
+        await wait_for(pilot, lambda: "adapter" in screen.scores)
+        await wait_for_text(pilot, "evaluated on squares at step 1: loss")
+        await wait_for(pilot, lambda: (folder / "model.safetensors").exists())
+        await wait_for_toast(pilot, "with its adapters merged")
+        await pilot.press("down")
+        await wait_for(pilot, lambda: "evaluated on" not in screen_text(app))
+        await pilot.press("up")
+        await wait_for_text(pilot, "evaluated on squares")
+
+
+async def test_an_evaluation_that_fails_or_is_stopped(mlxllm_home: Path) -> None:
+    plain_run("hollow", 1000)  # its checkpoint is no checkpoint
+    (mlxllm_home / "datasets").mkdir()
+    dataset(mlxllm_home / "datasets" / "squares")
+    app = new_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        screen = await open_runs(pilot, 1)
+        await pilot.press("e", "enter")
+        await wait_for(pilot, lambda: "hollow" in screen.evaluations)
+        await wait_for_toast(pilot, "✗ hollow could not be evaluated")
+        await pilot.press("e")
+        await wait_for_question(pilot, "of which dataset?")
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: "hollow" in screen.evaluations)
+        await pilot.press("e")
+        await wait_for_question(pilot, "hollow is being evaluated. Stop that?")
+        job = screen.evaluations["hollow"]
+        await pilot.press("y")
+        await wait_for(pilot, lambda: job.returncode is not None)
+        assert screen.scores == {}
