@@ -61,19 +61,17 @@ def _nearest(model: ModelConfig, factor: float) -> ModelConfig:
     shared = model.num_attention_heads // model.num_key_value_heads
     target = factor * block_parameters(model)
     shape = model.hidden_size / model.num_hidden_layers
-    best, least = model, math.inf
+    best, least = (model.num_attention_heads, model.num_hidden_layers), math.inf
     for heads in range(shared, _WIDEST // head + 1, shared):
-        if block_parameters(_scaled(model, heads, 1)) > 3 * target:
+        block = block_parameters(_scaled(model, heads, 1))
+        if block > 3 * target:
             break
-        for blocks in range(1, _MOST_BLOCKS + 1):
-            scaled = _scaled(model, heads, blocks)
-            size = block_parameters(scaled)
-            if size > 3 * target:
-                break
-            off = abs(math.log(size / target)) + _NARROWER_COSTS * abs(math.log(heads * head / blocks / shape))
+        for blocks in range(1, min(_MOST_BLOCKS, int(3 * target / block)) + 1):
+            off = abs(math.log(blocks * block / target))
+            off += _NARROWER_COSTS * abs(math.log(heads * head / blocks / shape))
             if off < least:
-                best, least = scaled, off
-    return best
+                best, least = (heads, blocks), off
+    return _scaled(model, *best)
 
 
 def _scaled(model: ModelConfig, heads: int, blocks: int) -> ModelConfig:

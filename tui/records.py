@@ -5,18 +5,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlxllm import paths
-from mlxllm.conversation.chat_format import ChatFormat
 from mlxllm.conversation.choosing import chat_format_of
-from mlxllm.conversation.formats import UnusableRecordError
 from mlxllm.conversation.locating import find_record_files
-from mlxllm.conversation.masks import encode_record
+from mlxllm.conversation.masks import examples
 from mlxllm.conversation.opening import read_conversations, read_preferences
-from mlxllm.conversation.preferences import encode_preference
+from mlxllm.conversation.preferences import pairs
 from mlxllm.conversation.records import Preference, Record, Text
 from mlxllm.conversation.report import Report
-from mlxllm.conversation.template import TemplateRefusalError
 from mlxllm.errors import DataError, UserError
 from mlxllm.tokenizer import load_tokenizer
 
@@ -31,7 +29,7 @@ class RecordsLook:
 
     names: tuple[str, ...]
     records: int = 0
-    """Of which something can be learned, as far as was read."""
+    """As far as was read."""
     whole: bool = True
     """Whether all was read; a long file is only begun."""
     kinds: str = ""
@@ -98,20 +96,36 @@ def _look(names: tuple[str, ...], method: str, tokenizer: Path | None, is_cancel
     files, report = find_record_files(names).train, Report()
     read: Callable[[Sequence[Path], Report], Iterator[Record | Preference]]
     read = read_conversations if method == "sft" else read_preferences
-    length = _Lengths(tokenizer)
+    first: list[Any] = []
     kinds: Counter[str] = Counter()
     deadline, whole = time.monotonic() + _PATIENCE_SECONDS, True
     for record in read(files, report):
         kinds[_kind(record)] += 1
-        length.add(record)
+        if len(first) < _MEASURED:
+            first.append(record)
         if time.monotonic() > deadline or is_cancelled():
             whole = False
             break
     if not kinds:
-        wanted = "conversations" if method == "sft" else "preferences"
-        raise DataError(report.nothing_left(wanted))
+        raise DataError(report.nothing_left("conversations" if method == "sft" else "preferences"))
+    mean = _mean_tokens(first, method, tokenizer, report) if tokenizer is not None else None
     words = " and ".join(_counted(count, kind) for kind, count in kinds.most_common())
-    return RecordsLook(names, kinds.total(), whole, words, length.mean, notes=tuple(report.sentences()[:3]))
+    return RecordsLook(names, kinds.total(), whole, words, mean, notes=tuple(report.sentences()[:3]))
+
+
+def _mean_tokens(records: list[Any], method: str, tokenizer: Path, report: Report) -> float:
+    """Of those that can be learned from; the others are counted in the report.
+
+    Raises:
+        DataError: none can be.
+    """
+    chat_format = chat_format_of(load_tokenizer(tokenizer), tokenizer)
+    if method == "sft":
+        lengths = [len(example.token_ids) for example in examples(records, chat_format, report)]
+    else:
+        found = pairs(records, chat_format, report)
+        lengths = [len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids) for pair in found]
+    return sum(lengths) / len(records)
 
 
 def _kind(record: Record | Preference) -> str:
@@ -122,32 +136,3 @@ def _kind(record: Record | Preference) -> str:
 
 def _counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
-
-
-class _Lengths:
-    """The mean length of the first records in tokens of a model."""
-
-    def __init__(self, tokenizer: Path | None) -> None:
-        self._format: ChatFormat | None = None
-        if tokenizer is not None:
-            self._format = chat_format_of(load_tokenizer(tokenizer), tokenizer)
-        self._tokens = self._records = 0
-
-    def add(self, record: Record | Preference) -> None:
-        """Count it, if it is among the first."""
-        if self._format is None or self._records >= _MEASURED:
-            return
-        try:
-            if isinstance(record, Preference):
-                pair = encode_preference(record, self._format)
-                self._tokens += len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids)
-            else:
-                self._tokens += sum(len(example.token_ids) for example in encode_record(record, self._format))
-        except (UnusableRecordError, TemplateRefusalError, DataError):
-            return
-        self._records += 1
-
-    @property
-    def mean(self) -> float | None:
-        """None where nothing was counted."""
-        return self._tokens / self._records if self._records else None

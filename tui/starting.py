@@ -38,6 +38,7 @@ def _look(run: RunDirectory) -> str | None:
     if launch.returncode == 0:
         return ""
     try:
-        return explain(run, launch.returncode).sentence
+        told = explain(run, launch.returncode).sentence
     except UserError as error:
         return str(error)
+    return told.removeprefix("training did not start: ").removeprefix("error: ")

@@ -12,7 +12,7 @@ from mlxllm.conversation.preference_store import FILE as PREFERENCES
 from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.data.manifest import FILE_NAME, read_manifest
 from mlxllm.errors import UserError
-from mlxllm.runs import ACTIVE, RunDirectory, RunSummary, list_runs, read_json
+from mlxllm.runs import ACTIVE, RunDirectory, RunSummary, checkpoint_steps, list_runs, read_json
 from mlxllm.settings import parse_config
 from mlxllm.speed import PacedRun, Speed, guess, paced_runs, read_speed
 from tui import machine
@@ -129,7 +129,7 @@ def _models(runs: Sequence[RunSummary]) -> list[Model]:
     found = []
     for run in runs:
         directory = RunDirectory(Path(run.path))
-        if run.status == "damaged" or not any(directory.checkpoints.glob("step-*/manifest.json")):
+        if run.status == "damaged" or not checkpoint_steps(directory):
             continue
         try:
             config = parse_config(read_json(directory.config), "")

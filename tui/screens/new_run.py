@@ -18,9 +18,9 @@ from mlxllm.errors import UserError
 from tui.draft import Draft, Method, check_name, check_setting
 from tui.forecast import Forecast, forecast
 from tui.screens.new_run_form import Detail, Form, problem
+from tui.screens.new_run_looking import LooksAround
 from tui.screens.new_run_panels import costs_text, differences_text
 from tui.screens.new_run_rows import Row, rows
-from tui.screens.new_run_looking import LooksAround
 from tui.stock import RECORD_PATHS
 from tui.words import printable
 
@@ -77,6 +77,7 @@ class NewRunScreen(LooksAround):
         self._key = "method"
         self._wrong = ""
         self._typed: dict[str, str] = {}
+        self._offered: tuple[bool | None, ...] = ()
 
     def compose_body(self) -> ComposeResult:
         with Vertical(id="left"):
@@ -86,8 +87,13 @@ class NewRunScreen(LooksAround):
                 yield Static(id="differences", markup=False)
             yield Static(id="note", markup=False)
             with Horizontal(id="buttons"):
-                yield Button("Start and watch", id="start", variant="primary", compact=True)
-                yield Button("Start, stay here", id="detach", compact=True)
+                for key, label, look in (
+                    ("start", "Start and watch", "primary"),
+                    ("detach", "Start, stay here", "default"),
+                ):
+                    button = Button(label, id=key, variant=look, compact=True)  # type: ignore[arg-type]  # a variant
+                    button.can_focus = False  # keys have their own way; Tab goes to the list beside the form
+                    yield button
         with Vertical(id="right"):
             yield Detail()
             costs = Static(id="costs", markup=False)
@@ -188,7 +194,14 @@ class NewRunScreen(LooksAround):
         table = self.query_one("#differences", Static)
         table.update(differences_text(differences, self.draft.recipe, table.size.width, self.mlx.marks))
         self.show_note()
-        self.refresh_bindings()
+        self._offer()
+
+    def _offer(self) -> None:
+        """The footer is made anew only where other keys are offered."""
+        offered = (self.check_action("edit", ()), self.check_action("unset", ()))
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     @property
     def _row(self) -> Row:
@@ -248,7 +261,7 @@ class NewRunScreen(LooksAround):
         """Another row has the cursor."""
         self._key = message.key
         self._show_detail()
-        self.refresh_bindings()
+        self._offer()
 
     def on_detail_chosen(self, message: Detail.Chosen) -> None:
         """The cursor of the list, or a click."""

@@ -34,6 +34,7 @@ class Form(Choices):
         super().__init__(id="form", markup=False)
         self.border_title = "New run"
         self._rows: list[Row] = []
+        self._shown: list[Content] = []
 
     def show(self, rows: list[Row], key: str, marks: Marks) -> None:
         """Show these rows, with the cursor on the one called `key`."""
@@ -41,11 +42,13 @@ class Form(Choices):
         lines = [self._line(row, marks) for row in rows]
         with self.prevent(OptionList.OptionHighlighted):
             if self.option_count == len(lines):
-                for position, line in enumerate(lines):
-                    self.replace_option_prompt_at_index(position, line)
+                for position, (line, before) in enumerate(zip(lines, self._shown, strict=True)):
+                    if line != before:
+                        self.replace_option_prompt_at_index(position, line)
             else:
                 self.clear_options()
                 self.add_options([Option(line) for line in lines])
+            self._shown = lines
             self.highlighted = next((n for n, row in enumerate(rows) if row.key == key), 0)
 
     def _line(self, row: Row, marks: Marks) -> Content:
@@ -58,7 +61,7 @@ class Form(Choices):
         )
 
     @on(OptionList.OptionHighlighted)
-    def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
+    def _cursor_moved(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
         if event.option_index < len(self._rows):
             self.post_message(self.Reached(self._rows[event.option_index].key))
@@ -93,10 +96,11 @@ class Detail(Vertical):
         """No row yet."""
         super().__init__(id="detail")
         self._row: Row | None = None
+        self._lines: list[Content] = []
 
     def compose(self) -> ComposeResult:
         yield Choices(id="choices", markup=False)
-        yield Input(id="entry", suggester=PathSuggester())
+        yield Input(id="entry", suggester=PathSuggester(), select_on_focus=False)
         yield Static(id="about", markup=False)
 
     @property
@@ -115,10 +119,12 @@ class Detail(Vertical):
         self.border_title = Content(row.title)
         self.choices.display = bool(row.choices)
         self.set_class(bool(row.choices), "-listed")
+        lines = [self._line(choice, len(row.choices)) for choice in row.choices]
         with self.prevent(OptionList.OptionHighlighted):
-            self.choices.clear_options()
-            lines = [Option(self._line(choice, len(row.choices))) for choice in row.choices]
-            self.choices.add_options(lines)
+            if lines != self._lines:
+                self.choices.clear_options()
+                self.choices.add_options([Option(line) for line in lines])
+                self._lines = lines
             self.choices.highlighted = row.at
         self.entry.display = bool(row.entry)
         if row.entry and not self.entry.has_focus:

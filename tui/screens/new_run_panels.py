@@ -6,6 +6,7 @@ from typing import Any
 
 from textual.content import Content
 
+from mlxllm.dials import time_label
 from tui.forecast import Forecast
 from tui.machine import TRAINABLE_SHARE
 from tui.marks import Marks
@@ -74,7 +75,7 @@ def _time(known: Forecast) -> list[Content]:
     if known.seconds is None:
         return [_line("takes", "known once the data are read")]
     if known.by_time:
-        about = _line("takes", f"{known.seconds / 60:g} min, and then ends")
+        about = _line("takes", f"{time_label(round(known.seconds / 60))}, and then ends")
     else:
         about = _line("takes", f"about {duration(known.seconds)}")
     source = "a guess: m measures this machine" if known.source == "a guess" else known.source

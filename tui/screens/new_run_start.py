@@ -99,8 +99,8 @@ class StartsRuns(ModeScreen):
     async def _see_off(self, run: str) -> None:
         """Say so where the trainer gives up before it has begun."""
         if wrong := await failed_start(RunDirectory(paths.new("runs", run))):
-            self.mlx.fail(f"{run}: {wrong}")
-            self.say(f"! {run}: {wrong}")
+            self.mlx.fail(f"{run} did not start: {wrong}")
+            self.say(f"! {run} did not start: {wrong}")
 
     def action_dry_run(self) -> None:
         """Check all that training would, and show costs and settings."""

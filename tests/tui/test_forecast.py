@@ -1,0 +1,99 @@
+"""What a prepared run will cost, and what the screen has to say about it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlxllm.config import ModelConfig
+from mlxllm.estimate import estimate
+from mlxllm.speed import PacedRun, guess, shape_of
+from tui.draft import Draft
+from tui.forecast import Forecast, forecast
+from tui.records import RecordsLook
+from tui.stock import Dataset, Model, Stock
+
+LETTERS = Dataset("letters", 1_000_000, 10_000, 261, "")
+SMALL = ModelConfig(vocab_size=261, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
+MODEL = Model("letters-1", "base model", "", SMALL, 200_000, Path("tokenizer"))
+STOCK = Stock((LETTERS,), (MODEL,), speed=replace(guess(), time=1.0), memory_bytes=8 << 30, known=True)
+PRETRAIN = Draft(preset="char-tiny", dataset="letters")
+TUNE = Draft(method="sft", model="letters-1@40", records=("a",))
+
+
+def known(draft: Draft, stock: Stock = STOCK, look: RecordsLook | None = None) -> Forecast:
+    found = forecast(draft, stock, look)
+    assert found is not None
+    return found
+
+
+def test_the_numbers_are_those_of_the_estimate() -> None:
+    found = known(PRETRAIN)
+    assert found.config.model.vocab_size == 261
+    assert found.costs == estimate(found.config)
+    assert (found.steps, found.tokens) == (60, 60 * 8 * 32)
+    assert found.passes == pytest.approx(60 * 8 * 32 / 1_000_000)
+    assert found.memory_share == found.costs.training_bytes / (8 << 30)
+    assert found.source == "measured on this machine"
+
+
+@given(minutes=st.sampled_from([1, 5, 60, 480]), factor=st.sampled_from([0.5, 1.0, 4.0]))
+def test_more_time_is_more_steps_and_a_larger_model_makes_fewer(minutes: int, factor: float) -> None:
+    steps = known(PRETRAIN.with_(minutes=minutes, factor=factor)).steps or 0
+    longer = known(PRETRAIN.with_(minutes=2 * minutes, factor=factor)).steps or 0
+    larger = known(PRETRAIN.with_(minutes=minutes, factor=2 * factor if factor < 4 else factor)).steps or 0
+    assert longer > 1.9 * steps
+    assert larger <= steps
+
+
+def test_the_time_is_that_of_a_run_of_the_same_shape_where_there_was_one() -> None:
+    run = PacedRun("before", shape_of(known(PRETRAIN).config), 0.5)
+    found = known(PRETRAIN, replace(STOCK, paced=(run,)))
+    assert found.source == "as run before took"
+    assert found.seconds == pytest.approx(30, abs=6)
+
+
+def test_a_machine_that_was_not_measured_is_a_guess() -> None:
+    assert known(PRETRAIN, replace(STOCK, speed=guess())).source == "a guess"
+
+
+def test_steps_of_fine_tuning_follow_from_the_records() -> None:
+    look = RecordsLook(("a",), 100, True, "100 conversations", 51.2)
+    found = known(TUNE, look=look)
+    rows = 10  # 5,120 tokens in rows of 512
+    assert found.steps == -(-3 * rows // 4)
+    assert found.passes == pytest.approx((found.steps or 0) * 4 / rows)
+    assert known(TUNE.with_(epochs=40.0), look=look).steps == 100
+    pairs = known(TUNE.with_(method="dpo"), look=look)
+    assert pairs.steps == 25
+    assert pairs.tokens is None
+    assert (pairs.seconds or 0) < (known(TUNE.with_(method="dpo"), look=replace(look, mean_tokens=900.0)).seconds or 0)
+
+
+def test_what_is_not_known_is_not_told() -> None:
+    assert forecast(TUNE.with_(model="elsewhere"), STOCK) is None
+    unread = known(TUNE)
+    assert (unread.steps, unread.seconds, unread.tokens) == (None, None, None)
+    assert unread.costs.parameters > 0
+
+
+@pytest.mark.parametrize(
+    ("draft", "stock", "look", "words"),
+    [
+        (PRETRAIN.with_(preset="base-124m"), replace(STOCK, memory_bytes=1 << 30), None, "more memory than there is"),
+        (PRETRAIN.with_(preset="base-124m"), replace(STOCK, memory_bytes=13 << 30), None, "much of the memory"),
+        (PRETRAIN.with_(settings=("train.max_steps=100000",)), STOCK, None, "times through the data"),
+        (PRETRAIN, STOCK, None, "tokens a parameter"),
+        (TUNE, STOCK, RecordsLook(("a",), 3, True, "", 20.0), "1 update changes next to nothing; with so few records"),
+        (TUNE, STOCK, RecordsLook(("a",), 3000, True, "", 20.0), "hardly moves at a learning rate of 5e-05; 0.001"),
+        (TUNE.with_(learning_rate=1e-3), STOCK, RecordsLook(("a",), 3000, True, "", 20.0), ""),
+        (PRETRAIN.with_(settings=("train.max_steps=3000",)), STOCK, None, ""),
+        (PRETRAIN.with_(dataset=""), STOCK, None, ""),
+    ],
+)
+def test_advice(draft: Draft, stock: Stock, look: RecordsLook | None, words: str) -> None:
+    advice = known(draft, stock, look).advice
+    assert words in advice
+    assert bool(words) == bool(advice)
