@@ -24,7 +24,7 @@ class Tmux:
         passed = {
             name: os.environ[name] for name in ("MLXLLM_HOME", "MLX_DISABLE_COMPILE", "TMPDIR") if name in os.environ
         }
-        line = shlex.join(["env", *(f"{name}={value}" for name, value in passed.items()), *command])
+        line = shlex.join(["env", "-u", "COLUMNS", "-u", "LINES", *(f"{name}={value}" for name, value in passed.items()), *command])
         # The shell behind it keeps the terminal when the command has ended.
         self._tmux("new-session", "-d", "-x", str(columns), "-y", str(lines), f"{line}; echo ended with $?; exec cat")
 
@@ -32,7 +32,7 @@ class Tmux:
         """Press keys by tmux's names: Enter, Escape, C-p, Down, or a character."""
         for key in keys:
             self._tmux("send-keys", key)
-            time.sleep(0.05)  # an Escape right before another key would be Alt and that key
+            time.sleep(0.6 if key == "Escape" else 0.05)  # an Escape right before another key would be Alt and that key
 
     def type(self, text: str) -> None:
         """Type a text."""
