@@ -1,4 +1,4 @@
-"""The whole of it in a real terminal: train from the screen, talk, prefer, align, compare; and what a closed window leaves."""
+"""The whole of it in a real terminal: train, talk, prefer, align, compare; and what a closed window leaves."""
 
 import json
 import os

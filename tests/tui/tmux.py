@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 PATIENCE = 60.0
+_PASSED = ("MLXLLM_HOME", "MLX_DISABLE_COMPILE", "PYTHONPATH", "TMPDIR")
 
 
 class Tmux:
@@ -21,10 +22,9 @@ class Tmux:
         if shutil.which("tmux") is None:
             pytest.skip("needs tmux")
         self._socket = f"mlxllm-{uuid.uuid4().hex[:8]}"
-        passed = {
-            name: os.environ[name] for name in ("MLXLLM_HOME", "MLX_DISABLE_COMPILE", "TMPDIR") if name in os.environ
-        }
-        line = shlex.join(["env", "-u", "COLUMNS", "-u", "LINES", *(f"{name}={value}" for name, value in passed.items()), *command])
+        passed = [f"{name}={os.environ[name]}" for name in _PASSED if name in os.environ]
+        # The size is the terminal's own.
+        line = shlex.join(["env", "-u", "COLUMNS", "-u", "LINES", *passed, *command])
         # The shell behind it keeps the terminal when the command has ended.
         self._tmux("new-session", "-d", "-x", str(columns), "-y", str(lines), f"{line}; echo ended with $?; exec cat")
 
