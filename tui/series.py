@@ -25,6 +25,9 @@ EMA_DECAY = 0.95
 _FIRST_CAPACITY = 1024
 _BLOCK = 16
 """Points (or blocks) that one block of the next level stands for."""
+_MEAN_BLOCK = 256
+"""Values of a moving mean computed at once; powers of the decay stay far from the limits of a float."""
+_POWERS = EMA_DECAY ** np.arange(_MEAN_BLOCK + 1)
 _FEW = 4096
 """So many points are looked at one by one, without levels."""
 
@@ -82,6 +85,36 @@ class Steps:
     def view(self) -> dict[Axis, Array]:
         """Each axis' values, of shape (N,)."""
         return {axis: column.view() for axis, column in self._columns.items()}
+
+
+class MovingMean:
+    """An exponential moving mean without a bias towards 0 at the beginning: the n-th of `values` weighs 0.95^(N-n).
+
+    Attributes:
+        count: values so far.
+        mean: of them; NaN without any.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum = 0.0
+
+    @property
+    def mean(self) -> float:
+        weight: float = 1 - EMA_DECAY**self.count
+        return self._sum / weight if self.count else math.nan
+
+    def extend(self, values: Array) -> Array:
+        """Take in finite values, of shape (n,); returns the mean after each of them, the same shape."""
+        found = np.empty(len(values))
+        for start in range(0, len(values), _MEAN_BLOCK):
+            block = values[start : start + _MEAN_BLOCK]
+            powers = _POWERS[: len(block) + 1]
+            sums = (self._sum + (1 - EMA_DECAY) * np.cumsum(block / powers[1:])) * powers[1:]
+            weights = 1 - EMA_DECAY**self.count * powers[1:]
+            found[start : start + _MEAN_BLOCK] = sums / weights
+            self._sum, self.count = float(sums[-1]), self.count + len(block)
+        return found
 
 
 @dataclass(frozen=True)
@@ -222,15 +255,20 @@ class Series:
         self._gaps = Column()
         self._lows: list[Column] = []
         self._highs: list[Column] = []
-        self._mean = self._weight = 0.0
+        self._mean = MovingMean()
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def extend(self, values: npt.ArrayLike) -> None:
-        """Append values, of shape (n,); what is not finite is a gap."""
+    def extend(self, values: npt.ArrayLike, there: npt.ArrayLike = True) -> None:
+        """Append values.
+
+        Args:
+            values: of shape (n,). What is not finite becomes NaN and is remembered as a gap.
+            there: whether each was given at all, the same shape; one that was not is NaN, but no gap.
+        """
         new = _finite(values)
-        self._gaps.extend(np.flatnonzero(np.isnan(new)) + len(self))
+        self._gaps.extend(np.flatnonzero(np.isnan(new) & np.asarray(there)) + len(self))
         self._values.extend(new)
         if self._smooth is not self._values:
             self._smooth.extend(self._averaged(new))
@@ -247,15 +285,11 @@ class Series:
             tuple(column.view() for column in self._highs),
         )
 
-    def _averaged(self, new: Array) -> list[float]:
-        """The moving average at each new point, free of a bias towards 0 at the beginning; a gap leaves it as it is."""
-        mean, weight, found = self._mean, self._weight, []
-        for value in new.tolist():
-            if value == value:
-                mean += (1 - EMA_DECAY) * (value - mean)
-                weight += (1 - EMA_DECAY) * (1 - weight)
-            found.append(mean / weight if weight else math.nan)
-        self._mean, self._weight = mean, weight
+    def _averaged(self, new: Array) -> Array:
+        """The moving mean at each new point; a gap leaves it as it is."""
+        known = ~np.isnan(new)
+        means = np.concatenate(([self._mean.mean], self._mean.extend(new[known])))
+        found: Array = means[np.cumsum(known)]
         return found
 
     def _raise_levels(self) -> None:
