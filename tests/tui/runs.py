@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlxllm import paths
-from mlxllm.runs import Event, RunDirectory, RunState, Status, read_state, write_json_atomic, write_state
+from mlxllm.runs import ACTIVE, Event, RunDirectory, RunState, Status, read_state, write_json_atomic, write_state
 
 STEP_SECONDS = 0.1
 TOKENS_PER_STEP = 1024
@@ -70,7 +70,7 @@ def val_event(step: int, **fields: Any) -> Event:
 
 def sample_event(step: int, prompt: str = "Once upon a time", **fields: Any) -> Event:
     """A `sample` event of a step; with `request=...` it answers somebody."""
-    text = f"there was a model that had seen {step} steps."
+    text = f" there was a model that had seen {step} steps."
     at = round(STARTED + step * STEP_SECONDS + 0.03, 3)
     return {"kind": "sample", "time": at, "step": step, "prompt": prompt, "text": text} | fields
 
@@ -102,6 +102,7 @@ def make_run(
     attempt: int = 1,
     about: Mapping[str, Any] | None = None,
     ended: bool = True,
+    began: float | None = None,
 ) -> RunDirectory:
     """A run in `<home>/runs` with `steps` logged steps.
 
@@ -118,8 +119,14 @@ def make_run(
         attempt: how many trainers it has had.
         about: more of what the run is.
         ended: whether an ended status comes with its `run_finished` event.
+        began: unix seconds; by default `STARTED`, or for a run that is not over, so that its last step is just now.
     """
     run = RunDirectory.create(paths.folder("runs") / name)
+    limit = steps if max_steps is None else max_steps
+    active = status in ACTIVE
+    if began is None:
+        began = time.time() - (steps + 1) * STEP_SECONDS if active else STARTED
+    later = began - STARTED
     known: dict[str, Any] = {
         "method": method,
         "preset": preset,
@@ -127,14 +134,13 @@ def make_run(
         "parameters": 500_000,
         "dataset": "tales",
         "tokenizer": "bpe",
-        "created": STARTED,
+        "created": began,
         **(about or {}),
     }
-    limit = steps if max_steps is None else max_steps
     write_json_atomic(run.config, {"name": name, "train": {"max_steps": limit}}, durable=False)
     latest: dict[str, Any] = {"train": {}, "val": {}, "best_val": {}, "seconds": round(steps * STEP_SECONDS, 3)}
     with open(run.events, "wb") as file:
-        begun = {"kind": "run_started", "time": STARTED, "step": 0, "max_steps": limit, "attempt": attempt, **known}
+        begun = {"kind": "run_started", "time": began, "step": 0, "max_steps": limit, "attempt": attempt, **known}
         file.write(event_lines(begun | {"tokens_per_step": TOKENS_PER_STEP, "device": "cpu"}))
         for step in range(1, steps + 1):
             event = train_event(step, method=method)
@@ -152,9 +158,9 @@ def make_run(
             if checkpoint_every and step % checkpoint_every == 0:
                 events.append(_save_checkpoint(run, step))
             latest["train"] = _numbers(event)
-            file.write(event_lines(*events))
-        if ended and status not in ("starting", "running", "paused", "stopping"):
-            at = STARTED + steps * STEP_SECONDS + 0.05
+            file.write(event_lines(*[each | {"time": round(each["time"] + later, 3)} for each in events]))
+        if ended and not active:
+            at = began + steps * STEP_SECONDS + 0.05
             words = {"kind": "run_finished", "time": at, "step": steps, "status": status, "reason": reason}
             file.write(event_lines(words))
     write_state(
@@ -163,7 +169,7 @@ def make_run(
             status=status,
             pid=_free_pid(),
             host=socket.gethostname(),
-            started=STARTED,
+            started=began,
             heartbeat=time.time(),
             step=steps,
             max_steps=limit,

@@ -235,7 +235,7 @@ def following(made: RunDirectory, seconds: float) -> RunView:
 
 
 def test_silence_is_told_when_it_is_longer_than_usual() -> None:
-    made = runs.make_run("first", steps=200, max_steps=900, status="running", sample_every=0)
+    made = runs.make_run("first", steps=200, max_steps=900, status="running", sample_every=0, began=runs.STARTED)
     with runs.living(made):
         assert following(made, 20).alerts == ()
         (alert,) = following(made, 60).alerts
@@ -248,7 +248,7 @@ def test_silence_is_told_when_it_is_longer_than_usual() -> None:
 
 
 def test_silence_as_long_as_an_earlier_one_is_nothing() -> None:
-    made = runs.make_run("first", steps=100, max_steps=900, status="running", sample_every=0)
+    made = runs.make_run("first", steps=100, max_steps=900, status="running", sample_every=0, began=runs.STARTED)
     at = runs.STARTED + 10
     slow = [runs.train_event(100 + number, at=at + 40 + number) for number in range(1, 4)]
     runs.append(made, *slow)
@@ -289,7 +289,7 @@ def test_ordinary_noise_is_no_jump(noise: int) -> None:
 
 
 def test_a_full_disk_is_told_before_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = runs.make_run("first", steps=100, max_steps=900, status="running", checkpoint_every=50)
+    made = runs.make_run("first", steps=100, max_steps=900, status="running", checkpoint_every=50, began=runs.STARTED)
     usage: Callable[[Path], Any] = lambda _: namedtuple("usage", "total used free")(10**9, 0, 1500)  # noqa: E731
     monkeypatch.setattr(follow.shutil, "disk_usage", usage)
     with runs.living(made):
@@ -300,7 +300,9 @@ def test_a_full_disk_is_told_before_the_checkpoint(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_size_of_a_first_checkpoint_is_reckoned_from_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = runs.make_run("first", steps=10, max_steps=900, status="running", about={"parameters": 10**6})
+    made = runs.make_run(
+        "first", steps=10, max_steps=900, status="running", about={"parameters": 10**6}, began=runs.STARTED
+    )
     monkeypatch.setattr(
         follow.shutil, "disk_usage", lambda _: namedtuple("usage", "total used free")(10**9, 0, 20 * 10**6)
     )

@@ -81,6 +81,7 @@ class Chart(Widget, can_focus=True):
         *,
         marks: Marks,
         empty: str = "nothing to show yet",
+        keys: str = "",
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
@@ -90,11 +91,12 @@ class Chart(Widget, can_focus=True):
             title: what the values are, for example "loss".
             marks: what dots are made of.
             empty: the sentence that stands there without points.
+            keys: what the screen's keys do to it, shown where there is room.
             id: of the widget.
             classes: of the widget.
         """
         super().__init__(id=id, classes=classes)
-        self.title, self.marks, self.empty = title, marks, empty
+        self.title, self.marks, self.empty, self.keys = title, marks, empty, keys
         self._traces: tuple[Trace, ...] = ()
         self._window: tuple[float, float] | None = None
         """The stretch that is shown; None for all of it."""
@@ -150,7 +152,7 @@ class Chart(Widget, can_focus=True):
     def _draw(self) -> Picture:
         styles = [self.get_component_rich_style(f"chart--{name}", partial=True) for name in LAYERS]
         ground: Style = self.rich_style
-        window = Window(self.title, self.axis, self.window, self.log_scale, self.cursor, self.empty)
+        window = Window(self.title, self.axis, self.window, self.log_scale, self.cursor, self.empty, self.keys)
         return draw(
             self._traces,
             window,

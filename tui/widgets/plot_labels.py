@@ -82,6 +82,8 @@ def head(whole: Canvas, window: Window, traces: Sequence[Trace]) -> None:
         if parts and x + len(parts) > whole.width and x > 0:
             break
         x = whole.text(x, 0, parts, trace.layer if len(traces) > 1 else TEXT)
+    if x + len(window.keys) + 2 <= whole.width:
+        whole.text(whole.width - len(window.keys), 0, window.keys, AXIS)
 
 
 def _numbers_at(trace: Trace, axis: Axis, place: float, *, several: bool) -> str:

@@ -59,6 +59,8 @@ class Window:
     cursor: float | None
     empty: str
     """The sentence without points."""
+    keys: str = ""
+    """Which keys change the picture, where there is room to say so."""
 
 
 @dataclass(frozen=True)
