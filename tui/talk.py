@@ -65,6 +65,13 @@ class Talk:
         said = self.said[:-1] if self.answer is not None else self.said
         return self._messages(said)
 
+    def question_prompt(self) -> tuple[Message, ...]:
+        """The messages up to the last question; none where nothing was asked."""
+        if self.question is None:
+            return ()
+        last = max(n for n, said in enumerate(self.said) if said.role == "user")
+        return self._messages(self.said[: last + 1])
+
     def ask(self, text: str) -> Said:
         """Say something; a question that never got an answer is given up for this one."""
         if self.form == "turns" and self.said and self.answer is None:

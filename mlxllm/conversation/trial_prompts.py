@@ -1,10 +1,10 @@
 """New prompts to compare two models by: generated ones, the user's own, those of a file, and what a run suggests."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mlxllm import paths
 from mlxllm.conversation.formats import parse_conversation, parse_side
@@ -29,6 +29,68 @@ _MOST_CHATS = 2_000
 """Of one's own conversations, the newest."""
 _MOST_RECORDS = 500_000
 """Of what a stage was trained on, as many are looked at."""
+
+
+Kind = Literal["stories", "docs", "own", "suggested", "file"]
+KINDS: Mapping[Kind, str] = {
+    "stories": "new ones from the story world that it learned in",
+    "docs": "names of Python's library that were kept out of its lessons",
+    "own": "what began your own saved conversations",
+    "suggested": "what its run suggests",
+    "file": "a file: one prompt a line, or records",
+}
+"""Where prompts come from -> in words."""
+
+
+def kinds_for(run: RunDirectory | None, chats: SavedChats) -> list[Kind]:
+    """Where there are prompts for a model, the best place first; a file always is one.
+
+    Args:
+        run: the model's, if it has one.
+        chats: the user's own conversations.
+
+    Raises:
+        DataError: their folder cannot be read.
+    """
+    found: list[Kind] = []
+    if run is not None and story_plots(run) is not None:
+        found.append("stories")
+    if run is not None and knows_python_docs(run):
+        found.append("docs")
+    if own_prompts(chats):
+        found.append("own")
+    if run is not None and suggested_prompts(run):
+        found.append("suggested")
+    return [*found, "file"]
+
+
+def new_prompts(
+    kind: Kind, count: int, seed: int, run: RunDirectory | None, chats: SavedChats, path: Path | None = None
+) -> list[Prompt]:
+    """Up to `count` prompts, decided by the seed, none of which the model was trained on as far as that is known.
+
+    Raises:
+        DataError: there are none; the message says why.
+    """
+    found: list[Prompt]
+    if kind == "stories" and run is not None:
+        found = story_prompts(count, seed, story_plots(run) or 0)
+    elif kind == "docs":
+        found = docs_prompts()
+    elif kind == "own":
+        found = own_prompts(chats)
+    elif kind == "suggested" and run is not None:
+        found = suggested_prompts(run)
+    else:
+        found = prompts_in(path if path is not None else Path())
+    left = unused(found, run) if run is not None else found
+    if not left:
+        raise DataError(
+            f"the model was trained on all of these {len(found)} prompts; take others"
+            if found
+            else ("there are no prompts there; take others")
+        )
+    return drawn(left, count, seed)
 
 
 def story_plots(run: RunDirectory) -> int | None:

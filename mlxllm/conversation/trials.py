@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import comb
 from typing import Any, Literal
 
@@ -102,6 +102,12 @@ class Trial:
         self.number = 0
         """The round that is to be judged; the number of rounds when all are."""
 
+    def add(self, prompt: Prompt) -> Round:
+        """One round more, at the end, with sides of its own."""
+        first = random.Random(f"{self.seed} {len(self.rounds)}").randrange(2)
+        self.rounds.append(Round(prompt, (first, 1 - first)))
+        return self.rounds[-1]
+
     @property
     def current(self) -> Round | None:
         """The round that is to be judged; None when all are."""
@@ -146,6 +152,22 @@ class Trial:
         stored, taken.stored = taken.stored, ()
         taken.choice, taken.rewritten = None, ""
         return stored
+
+    def as_json(self) -> dict[str, Any]:
+        """What was asked, answered and chosen, of the rounds judged so far."""
+        judged = [
+            {
+                "prompt": [message.as_dict() for message in each.prompt],
+                "a": asdict(each.shown("a")) | {"sample": dict(each.shown("a").sample)},
+                "b": asdict(each.shown("b")) | {"sample": dict(each.shown("b").sample)},
+                "sides": list(each.sides),
+                "choice": each.choice,
+                **({"rewritten": each.rewritten} if each.rewritten else {}),
+            }
+            for each in self.rounds[: self.number]
+        ]
+        about = {"id": self.id, "time": round(time.time(), 3), "seed": self.seed, "players": list(self.players)}
+        return {**about, "verdict": asdict(self.verdict()), "rounds": judged}
 
     def verdict(self) -> "Verdict":
         """Of the rounds judged so far."""

@@ -12,7 +12,9 @@ from mlxllm.conversation.saved import SavedChats
 from mlxllm.conversation.trial_prompts import (
     docs_prompts,
     drawn,
+    kinds_for,
     knows_python_docs,
+    new_prompts,
     own_prompts,
     prompts_in,
     story_plots,
@@ -140,3 +142,26 @@ def test_names_of_the_library_that_no_lesson_has_are_drawn_by_the_seed() -> None
     assert len(prompts) > 50
     assert drawn(prompts, 5, 1) == drawn(prompts, 5, 1) != drawn(prompts, 5, 2)
     assert len(drawn(prompts[:3], 5, 1)) == 3
+
+
+def test_where_prompts_come_from_and_that_none_was_trained_on(
+    mlxllm_home: Path, small_world: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_world, mlxllm_home / "datasets/tales")
+    (tmp_path / "sft.jsonl").write_text('{"prompt": "Who is Tom?", "completion": "A cat."}\n')
+    base = run(mlxllm_home, "tales", method="pretrain", data={"dataset": "tales"})
+    tuned = run(mlxllm_home, "tales-sft", base_model="tales@5", data={"records": [str(tmp_path / "sft.jsonl")]})
+    chats = SavedChats()
+    assert kinds_for(None, chats) == ["file"]
+    assert kinds_for(base, chats) == ["stories", "file"]
+    for text in ("Who is Tom?", "Who is Mia?"):
+        chats.begin("m").say("user", text)
+    (tuned.path / "suggestions.json").write_text('["Who is Tom?"]')
+    assert kinds_for(tuned, chats) == ["stories", "own", "suggested", "file"]
+    assert len(new_prompts("stories", 6, 1, tuned, chats)) == 6
+    assert texts(new_prompts("own", 6, 1, tuned, chats)) == ["Who is Mia?"]
+    with pytest.raises(DataError, match="trained on all of these 1"):
+        new_prompts("suggested", 6, 1, tuned, chats)
+    (tmp_path / "mine.txt").write_text("One?\nTwo?\nWho is Tom?\n")
+    found = texts(new_prompts("file", 6, 1, tuned, chats, tmp_path / "mine.txt"))
+    assert sorted(found) == ["One?", "Two?"]

@@ -1,5 +1,6 @@
 """The blind taste test: who stands where is hidden and even, each choice counts once, and the chance is exact."""
 
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from mlxllm.conversation import Message
 from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.trial_log import TrialLog
 from mlxllm.conversation.trials import Answer, Choice, Trial, Verdict, chance_of, needed, percent
 from mlxllm.errors import ConfigError
 
@@ -171,3 +173,32 @@ def test_a_cut_off_or_empty_answer_counts_but_teaches_nothing() -> None:
     empty.rounds[0].answers = {0: Answer("", "x"), 1: Answer("yes", "y")}
     outcome = empty.judge(prefer(empty, 1))
     assert (outcome.preferences, "empty" in outcome.left_out) == ((), True)
+
+
+def test_rounds_can_be_added_one_by_one() -> None:
+    made = Trial(PLAYERS, [], 3)
+    assert made.current is None
+    sides = [made.add((Message("user", f"{n}?"),)).sides for n in range(200)]
+    assert sides == [Trial(PLAYERS, [], 3).add((Message("user", ""),)).sides, *sides[1:]]
+    assert 70 < sum(side[0] for side in sides) < 130
+    assert made.current is made.rounds[0]
+
+
+def test_a_test_is_kept_whole_and_its_verdict_read_again(tmp_path: Path) -> None:
+    log = TrialLog(tmp_path / "trials.jsonl")
+    assert log.read() == []
+    made = trial(4)
+    for choice in (prefer(made, 0), "tie"):
+        made.judge(choice)  # type: ignore[arg-type]  # both are choices
+    log.add(made)
+    made.judge("both bad")
+    made.judge("rewritten", "Better.")
+    log.add(made)
+    with open(log.path, "ab") as file:
+        file.write(b'{"players": 7}\n{"torn')
+    (past,) = log.read()
+    assert (past.players, past.verdict) == (PLAYERS, Verdict(1, 0, 1, 2))
+    raw = json.loads(log.path.read_bytes().splitlines()[1])
+    assert [each["choice"] for each in raw["rounds"]][1:] == ["tie", "both bad", "rewritten"]
+    assert raw["rounds"][3]["rewritten"] == "Better."
+    assert {raw["rounds"][0]["a"]["model"], raw["rounds"][0]["b"]["model"]} == set(PLAYERS)

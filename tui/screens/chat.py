@@ -12,7 +12,10 @@ from mlxllm.config import SampleConfig
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
 from mlxllm.conversation.saved import ChatWriter
 from mlxllm.errors import UserError
-from tui.models import check_model, relatives, sampling_of
+from tui.models import check_model, relatives, sampling_of, untuned
+from tui.screens.chat_ab import ABScreen
+from tui.screens.chat_blind import BlindScreen
+from tui.screens.chat_blind_setup import BlindSetup, BlindTest
 from tui.screens.chat_judge import JudgeAnswer, Judgement
 from tui.screens.chat_machine import TimeMachine
 from tui.screens.chat_opening import Starters
@@ -21,6 +24,7 @@ from tui.screens.chat_saved import SavedPicker
 from tui.screens.chat_settings import ChatSettings, SettingsDrawer
 from tui.screens.chat_talking import TalkingScreen
 from tui.screens.chat_tokens import TokenView
+from tui.screens.chat_versus import Versus
 from tui.talk import Talk
 from tui.widgets.token_flow import TokenFlow
 from tui.widgets.writing import Writing
@@ -40,7 +44,7 @@ class ChatScreen(TalkingScreen):
         *("preference pair", "seed", "SFT", "system prompt", "temperature", "time to first token", "tok/s", "token"),
         *("top-k", "top-p"),
     )
-    PARTS = (Writing, TokenFlow, TimeMachine)
+    PARTS = (Writing, TokenFlow, TimeMachine, Versus, ABScreen, BlindScreen)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,i", "write", "Write", key_display="⏎", id="chat.write"),
         Binding("m", "model", "Model", id="chat.model"),
@@ -73,6 +77,16 @@ class ChatScreen(TalkingScreen):
             "Compare",
             id="chat.machine",
             tooltip="Time machine: the same prompt to stages or checkpoints",
+        ),
+        Binding(
+            "A",
+            "versus",
+            "A/B",
+            id="chat.versus",
+            tooltip="Two answers with names hidden; the better one becomes a pair",
+        ),
+        Binding(
+            "B", "blind", "Blind", id="chat.blind", tooltip="Blind taste test: tuned against untuned, with a verdict"
         ),
         Binding("o", "earlier", "Earlier messages", show=False, id="chat.earlier"),
     ]
@@ -198,6 +212,30 @@ class ChatScreen(TalkingScreen):
         prompt = question.content.strip() if question is not None else next(iter(self.query_one(Starters).lines), "")
         at_once = at_once and question is not None
         self.app.push_screen(TimeMachine(models, self._settings, self.writing.text or prompt, at_once=at_once))
+
+    def action_versus(self) -> None:
+        """Two answers to what was asked last, or to what is written there."""
+        if self._busy or not self._model:
+            self._status(
+                "an answer is being written: esc stops it" if self._busy else "there is no model yet: m chooses one"
+            )
+            return
+        prompt = self._talk.question_prompt() if self._talk.form == "turns" else ()
+        begin = next(iter(self.query_one(Starters).lines), "")
+        self.app.push_screen(ABScreen(self._model, self._model, self._settings, prompt, begin))
+
+    @work
+    async def action_blind(self) -> None:
+        """Tuned against untuned, on new prompts."""
+        if self._busy or not self._model:
+            self._status(
+                "an answer is being written: esc stops it" if self._busy else "there is no model yet: m chooses one"
+            )
+            return
+        before = await asyncio.to_thread(untuned, self._address)
+        test: BlindTest | None = await self.app.push_screen_wait(BlindSetup(self._address, before, self._chats))
+        if test is not None:
+            self.app.push_screen(BlindScreen(test, self._settings))
 
     def action_tokens(self) -> None:
         """The tokens of the last answer."""

@@ -25,6 +25,15 @@ class ChatSettings:
     """None is a new one each time."""
 
 
+class Field(Input):
+    """A value in one line; elsewhere inputs have a border."""
+
+    def __init__(self, text: str, name: str) -> None:
+        """With this text in it."""
+        super().__init__(text, id=name, compact=True, select_on_focus=True)
+        self.styles.border, self.styles.height = ("none", "transparent"), 1
+
+
 class SettingsDrawer(ModalScreen[ChatSettings | None]):
     """Settings to change; None where they were put away as they were."""
 
@@ -70,7 +79,7 @@ class SettingsDrawer(ModalScreen[ChatSettings | None]):
                 label, scale = FIELDS[name]
                 with Horizontal():
                     yield Label(label, classes="name")
-                    yield Input(text, id=name, compact=True, select_on_focus=True)
+                    yield Field(text, name)
                     yield Static(scale, classes="scale", markup=False)
             yield Static("", id="wrong", markup=False)
         yield Footer()

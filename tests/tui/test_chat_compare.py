@@ -1,0 +1,310 @@
+"""Time machine, A/B and the blind taste test: names stay hidden until the choice, and each choice counts once."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.saved import SavedChats
+from mlxllm.conversation.trial_log import TrialLog
+from tests.tui.chatting import chatting, life, run_with_checkpoints, write
+from tests.tui.harness import screen_text, wait_for, wait_for_text
+from tui.models import relatives
+from tui.screens.chat_ab import ABScreen
+from tui.screens.chat_blind import BlindScreen
+from tui.screens.chat_machine import TimeMachine
+from tui.screens.chat_versus import Versus
+from tui.widgets.columns import Columns
+
+WIDE = (120, 40)
+
+
+def pairs() -> int:
+    return len(list(PreferenceStore().read()))
+
+
+@pytest.mark.parametrize(("size", "rows"), [(WIDE, False), ((80, 24), True)])
+async def test_the_stages_of_a_life_answer_the_same_question_side_by_side(size: tuple[int, int], rows: bool) -> None:
+    life()
+    async with chatting(size=size) as (pilot, chat):
+        await write(pilot, "Who?", "enter")
+        await wait_for_text(pilot, "tok/s")
+        await pilot.press("escape", "T")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, TimeMachine))
+        screen = pilot.app.screen
+        await wait_for(pilot, lambda: "asks again with another one" in screen_text(pilot.app))
+        columns = screen.query_one(Columns)
+        titles = [str(column.border_title) for column in columns.all]
+        assert titles == [
+            "base: tales-base@20 (continues the text)",
+            "SFT: tales-sft@30 (answers)",
+            "DPO: tales-dpo (answers)",
+        ] or [title.split(":")[0] for title in titles] == ["base", "SFT", "DPO"]
+        assert columns.has_class("rows") == rows
+        seeds = {column.text.partition(" with seed ")[2].split(":")[0] for column in columns.all}
+        assert len(seeds) == 1, "the same seed for all"
+        assert all("Who?" in column.text for column in columns.all)
+        before = seeds.pop()
+        await pilot.press("escape", "ctrl+r")
+        await wait_for(pilot, lambda: f"seed {int(before) + 1}" in columns.all[-1].text)
+        await pilot.press("x")
+        await wait_for(pilot, lambda: len(columns.all) == 2)
+        await pilot.press("a")
+        await wait_for_text(pilot, "shall be asked as well")
+        await pilot.press(*"tales-dpo", "enter")
+        await wait_for(pilot, lambda: len(columns.all) == 3)
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: pilot.app.screen is chat)
+
+
+async def test_a_model_that_is_missing_fails_in_its_column_alone_and_esc_stops_the_rest() -> None:
+    life()
+    run_with_checkpoints("missing", 5)
+    async with chatting("--tokens", "400", "--rate", "100", size=WIDE) as (pilot, chat):
+        await wait_for_text(pilot, "answers (SFT, DPO)")
+        pilot.app.open_chat("tales-dpo", compare=["missing", "tales-sft"])  # type: ignore[attr-defined]
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, TimeMachine))
+        await pilot.press("ctrl+u")
+        await write(pilot, "Why?", "enter")
+        await wait_for_text(pilot, "writing" if False else "word2")
+        await pilot.press("escape")
+        await wait_for_text(pilot, "not asked")
+        await pilot.press("escape", "escape")
+        await wait_for(pilot, lambda: pilot.app.screen is chat)
+    async with chatting("--tokens", "5", size=WIDE) as (pilot, _):
+        await wait_for_text(pilot, "answers (SFT, DPO)")
+        pilot.app.open_chat("tales-dpo", compare=["missing", "tales-sft"])  # type: ignore[attr-defined]
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, TimeMachine))
+        await write(pilot, "Why?", "enter")
+        await wait_for_text(pilot, "1 could not answer")
+        assert "there is no run 'missing'" in screen_text(pilot.app)
+        assert pilot.app.screen.query_one(Columns).all[2].text
+
+
+def test_what_a_model_is_compared_with(mlxllm_home: Path) -> None:
+    life()
+    run_with_checkpoints("alone", 1, 2, 3, 4, 5, method="pretrain")
+    run_with_checkpoints("one", 7, method="pretrain")
+    assert relatives("tales-dpo@40") == ["tales-base@20", "tales-sft@30", "tales-dpo@40"]
+    assert relatives("tales-base") == ["tales-base", "tales-sft@30", "tales-dpo"]
+    assert relatives("alone") == ["alone@1", "alone@3", "alone@5"]
+    assert relatives("one@7") == ["one@7"]
+    assert relatives("./folder") == ["./folder"]
+
+
+async def test_a_choice_becomes_a_pair_and_tells_whose_answers_they_were() -> None:
+    life()
+    async with chatting(size=WIDE) as (pilot, chat):
+        await write(pilot, "Who?", "enter")
+        await wait_for_text(pilot, "tok/s")
+        await pilot.press("escape", "A")
+        await wait_for_text(pilot, "which one is better?")
+        screen = pilot.app.screen
+        assert isinstance(screen, ABScreen)
+        assert "tales-dpo@100, seed" not in screen_text(pilot.app)
+        shown = screen.trial.rounds[0].shown("b").text
+        await pilot.press("b")
+        await wait_for_text(pilot, "B (yours): tales-dpo@100, seed")
+        (pair,) = PreferenceStore().read()
+        assert (pair.chosen, pair.how, pair.prompt[-1].content) == (shown, "compared", "Who?")
+        assert pair.seed["chosen"] != pair.seed["rejected"]
+        await pilot.press("a")  # it is judged: nothing more happens
+        await pilot.press("u")
+        await wait_for_text(pilot, "which one is better?")
+        assert pairs() == 0
+        await pilot.press("equals_sign")
+        await wait_for_text(pilot, "kept: 0 preference pairs")
+        await write(pilot, "And who else?", "enter")
+        await wait_for(
+            pilot, lambda: screen.trial.number == 1 and screen.trial.current and screen.trial.current.is_complete
+        )
+        await wait_for_text(pilot, "And who else?")
+        await pilot.press("w")
+        await wait_for_text(pilot, "would have liked")
+        await pilot.press(*"!!", "ctrl+s")
+        await wait_for(pilot, lambda: pairs() == 2)
+        assert {each.how for each in PreferenceStore().read()} == {"rewritten"}
+        await pilot.press("ctrl+r")
+        await wait_for(
+            pilot, lambda: screen.trial.number == 2 and screen.trial.current and screen.trial.current.is_complete
+        )
+        await pilot.press("0")
+        await wait_for(pilot, lambda: screen.trial.number == 3)
+        assert pairs() == 2
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: pilot.app.screen is chat)
+
+
+async def test_two_models_are_compared_and_counted() -> None:
+    life()
+    async with chatting(size=WIDE) as (pilot, _):
+        await wait_for_text(pilot, "answers (SFT, DPO)")
+        await pilot.press("escape", "A")
+        await wait_for_text(pilot, "enter asks for two answers")
+        screen = pilot.app.screen
+        assert isinstance(screen, ABScreen)
+        await pilot.press("escape", "m")
+        await wait_for_text(pilot, "second answer")
+        await pilot.press(*"sft", "enter")
+        await wait_for_text(pilot, "the second answer will be of tales-sft")
+        await pilot.press("enter", "enter")  # the starter that stands in the input
+        await wait_for_text(pilot, "which one is better?")
+        await pilot.press("a" if screen.trial.rounds[0].sides[0] == 1 else "b")
+        await wait_for_text(pilot, "You preferred tales-sft 1 of 1 time; a coin does that 50 % of the time.")
+        (pair,) = PreferenceStore().read()
+        assert (pair.model, pair.chosen_by["model"]) == ("tales-dpo@100", "tales-sft@100")
+
+
+async def test_equal_answers_cannot_be_told_apart() -> None:
+    life()
+    async with chatting("--answer", "Always this.", size=WIDE) as (pilot, _):
+        await write(pilot, "Who?", "enter")
+        await wait_for_text(pilot, "tok/s")
+        await pilot.press("escape", "A")
+        await wait_for_text(pilot, "the same, word for word")
+        await pilot.press("a", "b")
+        assert pairs() == 0
+        await pilot.press("equals_sign")
+        await wait_for_text(pilot, "kept: 0 preference pairs")
+
+
+async def test_stopped_answers_are_given_up_and_a_killed_engine_is_told() -> None:
+    life()
+    async with chatting("--tokens", "400", "--rate", "100", size=WIDE) as (pilot, chat):
+        await wait_for_text(pilot, "answers (SFT, DPO)")
+        await pilot.press("escape", "A")
+        await wait_for_text(pilot, "enter asks for two answers")
+        screen = pilot.app.screen
+        assert isinstance(screen, ABScreen)
+        await pilot.press("enter")
+        await wait_for_text(pilot, "word2")
+        await pilot.press("escape")
+        await wait_for_text(pilot, "stopped")
+        assert screen.trial.rounds == []
+        await pilot.press("ctrl+r")
+        await wait_for_text(pilot, "word2")
+        pid = chat.mlx.engine.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await wait_for_text(pilot, "was killed (signal 9)")
+        await pilot.press("ctrl+r")
+        await wait_for_text(pilot, "word1")
+        assert chat.mlx.engine.pid != pid
+
+
+async def blind(pilot: object, rounds: str) -> BlindScreen:
+    await pilot.press("escape", "B")  # type: ignore[attr-defined]
+    await wait_for_text(pilot, "tuned model")  # type: ignore[arg-type]
+    await wait_for_text(pilot, "what began your own")  # type: ignore[arg-type]
+    await pilot.press(*rounds, "ctrl+s")  # type: ignore[attr-defined]
+    await wait_for(pilot, lambda: isinstance(pilot.app.screen, BlindScreen))  # type: ignore[arg-type,attr-defined]
+    screen = pilot.app.screen  # type: ignore[attr-defined]
+    assert isinstance(screen, BlindScreen)
+    return screen
+
+
+def own_questions(count: int) -> None:
+    saved = SavedChats()
+    for number in range(count):
+        saved.begin("tales-dpo").say("user", f"Question number {number}?")
+
+
+def prefer(screen: Versus, player: int) -> str:
+    each = screen.trial.current
+    assert each is not None
+    return "a" if each.sides[0] == player else "b"
+
+
+async def test_a_blind_test_from_the_first_round_to_the_verdict() -> None:
+    life()
+    own_questions(8)
+    async with chatting(size=WIDE) as (pilot, chat):
+        await wait_for_text(pilot, "answers (SFT, DPO)")
+        screen = await blind(pilot, "6")
+        assert screen.trial.players == ("tales-dpo@100", "tales-sft@30")
+        for number, choice in enumerate(("tuned", "tuned", "undo", "untuned", "tie", "tuned", "tuned", "0")):
+            await wait_for(pilot, lambda: screen.trial.current and screen.trial.current.is_complete)
+            text = screen_text(pilot.app)
+            assert "tales-sft" not in text.partition("$ mlxllm")[0].replace("heard", "") or "tales-sft@30 heard" in text
+            assert f"round {screen.trial.number + 1} of 6" in text or number
+            before = screen.trial.number
+            if choice == "undo":
+                await pilot.press("u")
+                await wait_for(pilot, lambda before=before: screen.trial.number == before - 1)
+                continue
+            key = {"tie": "equals_sign", "0": "0"}.get(choice) or prefer(screen, 0 if choice == "tuned" else 1)
+            await pilot.press(key)
+            await wait_for(pilot, lambda before=before: screen.trial.number == before + 1)
+        await wait_for_text(pilot, "You preferred the tuned model (tales-dpo@100) 3 of 4 times")
+        assert "a coin does that 31 % of the time" in " ".join(screen_text(pilot.app).split())
+        assert "1 tie and 1 round in which neither was good enough are left out." in " ".join(
+            screen_text(pilot.app).split()
+        )
+        await wait_for(pilot, lambda: TrialLog().read())
+        assert pairs() == 4
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: pilot.app.screen is chat)
+        await pilot.press("B")
+        await wait_for_text(pilot, "Last test, just now: You preferred tales-dpo@100 3 of 4 times")
+        await pilot.press("escape")
+
+
+async def test_leaving_a_test_in_the_middle_asks_and_the_verdict_can_come_early() -> None:
+    life()
+    own_questions(8)
+    async with chatting(size=WIDE) as (pilot, chat):
+        await wait_for_text(pilot, "answers (SFT, DPO)")
+        screen = await blind(pilot, "8")
+        await wait_for(pilot, lambda: screen.trial.rounds[0].is_complete)
+        await wait_for_text(pilot, "round 1 of 8   which")
+        await pilot.press(prefer(screen, 1))
+        await wait_for(pilot, lambda: screen.trial.number == 1)
+        await pilot.press("escape")
+        await wait_for_text(pilot, "Leave the test after 1 of 8 rounds")
+        await pilot.press("n", "v")
+        await wait_for_text(pilot, "You preferred the untuned one (tales-sft@30) 1 of 1 time")
+        await pilot.press("u")
+        await wait_for(pilot, lambda: screen.trial.number == 0)
+        await wait_for_text(pilot, "which one is better?")
+        assert pairs() == 0
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: pilot.app.screen is chat)
+
+
+async def test_an_engine_that_dies_in_the_middle_costs_no_round() -> None:
+    life()
+    own_questions(5)
+    async with chatting("--rate", "100", size=WIDE) as (pilot, chat):
+        await wait_for_text(pilot, "answers (SFT, DPO)")
+        screen = await blind(pilot, "5")
+        await wait_for(pilot, lambda: screen.trial.rounds[0].is_complete)
+        await pilot.press("a")
+        await wait_for(pilot, lambda: screen.trial.number == 1)
+        pid = chat.mlx.engine.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await wait_for_text(pilot, "^r goes on with the test")
+        await pilot.press("ctrl+r")
+        await wait_for(pilot, lambda: screen.trial.rounds[1].is_complete)
+        assert screen.trial.number == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (("ctrl+s",), "there are two sides to a test"),
+        (("shift+tab", *"tales-dpo@100", "ctrl+s"), "both are the same model"),
+        (("shift+tab", *"nope", "ctrl+s"), "there is no run 'nope'"),
+        (("tab", *"x", "ctrl+s"), "rounds is 'x'; give a whole number from 1 to 200"),
+    ],
+)
+async def test_what_a_blind_test_lacks_is_told_before_it_begins(keys: tuple[str, ...], told: str) -> None:
+    run_with_checkpoints("tales-dpo", 100)
+    async with chatting(size=WIDE) as (pilot, _):
+        await wait_for_text(pilot, "answers (SFT, DPO)")
+        await pilot.press("escape", "B")
+        await wait_for_text(pilot, "tuned model")
+        await pilot.press("tab" if keys[0] == "shift+tab" else "end", *keys)
+        await wait_for_text(pilot, told)
