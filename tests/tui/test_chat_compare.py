@@ -36,12 +36,11 @@ async def test_the_stages_of_a_life_answer_the_same_question_side_by_side(size: 
         screen = pilot.app.screen
         await wait_for(pilot, lambda: "asks again with another one" in screen_text(pilot.app))
         columns = screen.query_one(Columns)
-        titles = [str(column.border_title) for column in columns.all]
-        assert titles == [
+        assert [str(column.border_title) for column in columns.all] == [
             "base: tales-base@20 (continues the text)",
             "SFT: tales-sft@30 (answers)",
-            "DPO: tales-dpo (answers)",
-        ] or [title.split(":")[0] for title in titles] == ["base", "SFT", "DPO"]
+            "DPO: tales-dpo@100 (answers)",
+        ]
         assert columns.has_class("rows") == rows
         seeds = {column.text.partition(" with seed ")[2].split(":")[0] for column in columns.all}
         assert len(seeds) == 1, "the same seed for all"
@@ -66,9 +65,8 @@ async def test_a_model_that_is_missing_fails_in_its_column_alone_and_esc_stops_t
         await wait_for_text(pilot, "answers (SFT, DPO)")
         pilot.app.open_chat("tales-dpo", compare=["missing", "tales-sft"])  # type: ignore[attr-defined]
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, TimeMachine))
-        await pilot.press("ctrl+u")
         await write(pilot, "Why?", "enter")
-        await wait_for_text(pilot, "writing" if False else "word2")
+        await wait_for_text(pilot, "word2")
         await pilot.press("escape")
         await wait_for_text(pilot, "not asked")
         await pilot.press("escape", "escape")
@@ -224,11 +222,10 @@ async def test_a_blind_test_from_the_first_round_to_the_verdict() -> None:
         await wait_for_text(pilot, "answers (SFT, DPO)")
         screen = await blind(pilot, "6")
         assert screen.trial.players == ("tales-dpo@100", "tales-sft@30")
-        for number, choice in enumerate(("tuned", "tuned", "undo", "untuned", "tie", "tuned", "tuned", "0")):
+        for choice in ("tuned", "tuned", "undo", "untuned", "tie", "tuned", "tuned", "0"):
             await wait_for(pilot, lambda: screen.trial.current and screen.trial.current.is_complete)
-            text = screen_text(pilot.app)
-            assert "tales-sft" not in text.partition("$ mlxllm")[0].replace("heard", "") or "tales-sft@30 heard" in text
-            assert f"round {screen.trial.number + 1} of 6" in text or number
+            assert [str(column.border_title) for column in screen.query_one(Columns).all] == ["A", "B"]
+            assert "tales" not in str(screen.query_one("#status").render()), "names are hidden"
             before = screen.trial.number
             if choice == "undo":
                 await pilot.press("u")

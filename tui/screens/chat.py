@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from textual import work
 from textual.binding import Binding, BindingType
-from textual.worker import Worker
 
 from mlxllm.config import SampleConfig
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
@@ -307,10 +306,6 @@ class ChatScreen(TalkingScreen):
     async def _keep(self, preference: StoredPreference) -> None:
         await asyncio.to_thread(PreferenceStore().add, preference)
         self.mlx.tell("kept as a preference pair; 7 shows them all")
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """What has come to its end may have given keys something to do."""
-        self.refresh_bindings()
 
 
 _LETTERS = frozenset(

@@ -26,7 +26,9 @@ class ABScreen(Versus):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,i", "write", "Next", key_display="⏎", id="ab.write"),
-        Binding("ctrl+r", "again", "New answers", key_display="^r", id="ab.again", tooltip="Two new answers to the same prompt"),
+        Binding(
+            "ctrl+r", "again", "New answers", key_display="^r", id="ab.again", tooltip="Two others to the same prompt"
+        ),
         Binding("m", "second", "Model", id="ab.model", tooltip="Another model for one of the two answers"),
     ]
 

@@ -156,7 +156,8 @@ class TalkingScreen(ModeScreen):
         self.refresh_bindings()
 
     def _status(self, text: str) -> None:
-        self.query_one("#status", Static).update(Content(text))
+        for line in self.query("#status").results(Static):  # none where the application is closing
+            line.update(Content(text))
 
     def _set_twin(self) -> None:
         self.twin = sampling.twin(self._address or "RUN", self._settings.sample, self._settings.seed)
@@ -231,16 +232,15 @@ class TalkingScreen(ModeScreen):
             done = await follow(self._answer, show)
             self._take(done.text, tokens, done)
             self._status(speed(done) + (f"   {done.note}" if done.note else ""))
-        except EngineError as error:
+        except (EngineError, asyncio.CancelledError) as error:
             self._take("".join(token.text for token in tokens), tokens, None)
+            if isinstance(error, asyncio.CancelledError) or not self.is_attached:  # the application is closing
+                with suppress(UserError):
+                    save(self._talk, self._writer or self._chats.begin(self._address))
+                raise asyncio.CancelledError from None
             self._status("the last answer did not come to its end")
             await self.log_.end_answer()
             await self.log_.note(f"! {error}")
-        except asyncio.CancelledError:  # the application is closing
-            self._take("".join(token.text for token in tokens), tokens, None)
-            with suppress(UserError):
-                save(self._talk, self._writer or self._chats.begin(self._address))
-            raise
         finally:
             self._answer, self._busy = None, False
         await self.log_.end_answer()

@@ -40,7 +40,9 @@ class Versus(ModeScreen):
         Binding("b", "choose('b')", "B better", id="versus.b"),
         Binding("equals_sign", "choose('tie')", "Tie", key_display="=", id="versus.tie"),
         Binding("0,x", "choose('both bad')", "Both bad", key_display="0", id="versus.both_bad"),
-        Binding("w", "write_better", "Write one", id="versus.write", tooltip="Write an answer that is better than both"),
+        Binding(
+            "w", "write_better", "Write one", id="versus.write", tooltip="Write an answer that is better than both"
+        ),
         Binding("u", "undo", "Undo", id="versus.undo", tooltip="Take the last choice back"),
     ]
     DEFAULT_CSS = """

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from textual.containers import VerticalScroll
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message as TextualMessage
 from textual.widgets import Static
@@ -11,8 +12,8 @@ from textual.widgets import Static
 from mlxllm.conversation.saved import Said
 from tui.widgets.answers import Message, Streaming
 
-MOST_SHOWN = 50
-"""So many messages are mounted; more make scrolling and drawing slow."""
+MOST_SHOWN = 24
+"""So many messages are mounted: with 50 each piece of a streaming answer takes twice as long to draw."""
 
 
 class Conversation(VerticalScroll, can_focus=True):
@@ -22,6 +23,7 @@ class Conversation(VerticalScroll, can_focus=True):
     DEFAULT_CSS = """
     Conversation { height: 1fr; padding: 0 1; }
     Conversation #earlier { height: 1; color: $accent; }
+    Conversation #past { height: auto; }
     """
 
     @dataclass
@@ -36,6 +38,14 @@ class Conversation(VerticalScroll, can_focus=True):
         self._first = 0  # turn at which what is shown begins
         self._turns: list[tuple[Said, Message]] = []
         self._streaming: Streaming | None = None
+
+    def compose(self) -> ComposeResult:
+        # A box of its own, which is not laid out anew for each word of an answer that comes below it.
+        yield Vertical(id="past")
+
+    @property
+    def _past(self) -> Vertical:
+        return self.query_one("#past", Vertical)
 
     def on_mount(self) -> None:
         """Stay at the bottom until somebody scrolls."""
@@ -52,7 +62,9 @@ class Conversation(VerticalScroll, can_focus=True):
         self._said, self._model, self._markdown = said, model, markdown
         self._turns, self._streaming = [], None
         self._first = max(0, len(said) - MOST_SHOWN)
-        await self.remove_children()
+        for widget in [child for child in self.children if child.id != "past"]:
+            await widget.remove()
+        await self._past.remove_children()
         await self.follow()
         self.anchor()
 
@@ -68,7 +80,7 @@ class Conversation(VerticalScroll, can_focus=True):
             await self.query("Message.note").remove()
             for _, widget in gone:
                 await widget.remove()
-            await self.mount_all([widget for _, widget in new])
+            await self._past.mount_all([widget for _, widget in new])
             self._turns += new
             await self._trim()
             await self._tell_earlier()
@@ -103,7 +115,7 @@ class Conversation(VerticalScroll, can_focus=True):
         self._first -= more
         new = [(said, self._widget(said)) for said in self._said[self._first : self._first + more]]
         self.release_anchor()
-        await self.mount_all([widget for _, widget in new], before=self._turns[0][1] if self._turns else None)
+        await self._past.mount_all([widget for _, widget in new], before=self._turns[0][1] if self._turns else None)
         self._turns = [*new, *self._turns]
         await self._tell_earlier()
         return more
