@@ -10,6 +10,8 @@ from mlxllm.runs.directory import RunDirectory
 from mlxllm.runs.state import ACTIVE
 from mlxllm.runs.summary import RunSummary, summarise_anyhow
 
+_FIRST_PAGE = 50
+
 _Mark = tuple[int, ...]
 
 
@@ -28,18 +30,21 @@ class RunCatalogue:
         self._marks: dict[str, _Mark] = {}
 
     def refresh(self, page: int = 500) -> Iterator[list[RunSummary]]:
-        """Look at every run; yields those that are new or changed, last written first, `page` of them at a time.
+        """Look at every run; yields those that are new or changed, last written first, in pages.
 
-        What is gone leaves `runs` before the first page.
+        What is gone leaves `runs` before the first page. That one is short, so that there is soon something to show;
+        the following ones grow up to `page` runs.
         """
         marks = _marks(paths.folder("runs"))
         for name in self._marks.keys() - marks.keys():
             self._forget(name)
         stale = (name for name in sorted(marks, key=marks.__getitem__, reverse=True) if self._is_stale(name, marks))
-        while names := list(islice(stale, page)):
+        size = min(page, _FIRST_PAGE)
+        while names := list(islice(stale, size)):
             # A file that changes while it is read has another mark at the next look.
             found = [summary for name in names if (summary := self._look(name, marks[name])) is not None]
             yield found
+            size = min(page, 2 * size)
 
     def refresh_active(self) -> list[RunSummary]:
         """Look only at the runs that were active; returns those that have changed."""

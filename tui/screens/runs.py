@@ -204,9 +204,8 @@ class RunsScreen(RunActions):
 
     def _show_bar(self, found: int, filtered: bool) -> None:
         training = sum(run.status in ACTIVE for run in self.runs.values())
-        parts: list[Content | str] = [
-            (f"{len(self.runs):,} run" + ("" if len(self.runs) == 1 else "s")) if self._read_all else "reading the runs"
-        ]
+        told = f"{len(self.runs):,} run" + ("" if len(self.runs) == 1 else "s")
+        parts: list[Content | str] = [told if self._read_all else f"{told} so far, reading on"]
         if training:
             parts.append(f"{training:,} training")
         if filtered:
