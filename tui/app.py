@@ -28,6 +28,7 @@ from tui.screens.base import TITLES, ModeScreen
 from tui.screens.help import HelpScreen
 from tui.themes import THEMES, default_theme
 from tui.widgets.dialogs import Ask, Confirm
+from tui.words import visible
 
 if TYPE_CHECKING:  # it is loaded when a model is first asked for
     from tui.engine import EngineClient
@@ -229,16 +230,16 @@ class MlxllmApp(App[None]):
 
     def tell(self, text: str, title: str = "") -> None:
         """Say something in passing."""
-        self.notify(text, title=title, markup=False)
+        self.notify(visible(text), title=title, markup=False)
 
     def warn(self, text: str) -> None:
         """Say something that may matter."""
-        self.notify(f"! {text}", severity="warning", timeout=10, markup=False)
+        self.notify(f"! {visible(text)}", severity="warning", timeout=10, markup=False)
 
     def fail(self, error: UserError | str) -> None:
         """Say why something could not be done."""
         mark = "x" if self.marks == "ascii" else "✗"
-        self.notify(f"{mark} {error}", severity="error", timeout=15, markup=False)
+        self.notify(f"{mark} {visible(str(error))}", severity="error", timeout=15, markup=False)
 
     async def confirm(self, question: str, yes: str = "Yes") -> bool:
         """Ask a question in front of the screen; to be awaited in a worker."""

@@ -111,6 +111,17 @@ async def test_quick_start_shows_and_starts_its_command(monkeypatch: pytest.Monk
         await wait_for(pilot, lambda: app.current_mode == "monitor")
 
 
+async def test_what_is_said_and_asked_steers_no_terminal() -> None:
+    app = new_app()
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
+        for say in (app.tell, app.warn, app.fail):
+            say(f"{say.__name__} a\x1b[31mb")
+        await wait_for(pilot, lambda: screen_text(app).count("a␛[31mb") == 3)
+        app.run_worker(app.confirm("delete a\x1b[32mb?"))
+        await wait_for_text(pilot, "a␛[32mb?")
+        assert "\x1b" not in screen_text(app)
+
+
 async def test_the_palette_reaches_actions_of_other_screens() -> None:
     async with new_app().run_test(size=(100, 30)) as pilot:
         await pilot.press("5")

@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, Static
 
 from mlxllm.errors import UserError
+from tui.words import visible
 
 
 class Confirm(ModalScreen[bool | None]):
@@ -35,7 +36,7 @@ class Confirm(ModalScreen[bool | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Static(Content(self._question))
+            yield Static(Content(visible(self._question)))
             with Horizontal():
                 yield Button("No  (n)", id="no", compact=True)
                 yield Button(f"{self._yes}  (y)", id="yes", variant="primary", compact=True)
@@ -77,7 +78,7 @@ class Ask(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Static(Content(self._question))
+            yield Static(Content(visible(self._question)))
             yield Input(self._value, placeholder=self._placeholder)
             yield Static("", id="wrong", markup=False)
         yield Footer()
@@ -88,7 +89,7 @@ class Ask(ModalScreen[str | None]):
             if self._check is not None:
                 self._check(event.value)
         except UserError as error:
-            self.query_one("#wrong", Static).update(Content(f"! {error}"))
+            self.query_one("#wrong", Static).update(Content(f"! {visible(str(error))}"))
             return
         self.dismiss(event.value)
 
