@@ -175,3 +175,53 @@ def prefs_export(file: str) -> Args:
 def prefs_import(file: str) -> Args:
     """The preferences of a file, added to one's own."""
     return ("prefs", "import", file)
+
+
+def data_sources() -> Args:
+    """The kinds of sources."""
+    return ("data", "sources")
+
+
+def data_ls() -> Args:
+    """All datasets."""
+    return ("data", "ls")
+
+
+def data_preview(source: str, tokenizer: str | None = None, *, tokens: bool = False) -> Args:
+    """The beginning of a source, also in tokens."""
+    return ("data", "preview", source, *options(tokenizer=tokenizer, tokens=tokens))
+
+
+def data_inspect(dataset: str, *, tokens: bool = False) -> Args:
+    """What is in a dataset."""
+    return ("data", "inspect", dataset, *options(tokens=tokens))
+
+
+def data_label(dataset: str) -> Args:
+    """What a dataset is made of, and what was dropped."""
+    return ("data", "label", dataset)
+
+
+def data_masks(records: str, tokenizer: str) -> Args:
+    """What of conversations or preferences is learned."""
+    return ("data", "inspect", "--masks", records, *options(tokenizer=tokenizer))
+
+
+def data_build(
+    name: str,
+    sources: Sequence[tuple[str, float]],
+    tokenizer: str,
+    val_split: str | None = None,
+    *,
+    force: bool = False,
+) -> Args:
+    """A dataset of sources with their weights; without sources, the one that was interrupted."""
+    if not sources:
+        return ("data", "build", name)
+    weighted = [spec if weight == 1 else f"{spec}@{weight:g}" for spec, weight in sources]
+    return ("data", "build", name, *options(source=weighted, tokenizer=tokenizer, val_split=val_split, force=force))
+
+
+def data_rm(name: str) -> Args:
+    """A dataset, deleted for good."""
+    return ("data", "rm", name, "--yes")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
+from threading import Lock
 
 from mlxllm.data.sources.base import Document, Problems
 from mlxllm.errors import DataError
@@ -31,6 +32,8 @@ _SKIPPED_FOLDERS = {
     "tests",
     "turtledemo",
 }
+_PARSING = Lock()
+"""CPython 3.11 counts the depth of a syntax tree in a place that all threads share (python/cpython issue 106905)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,8 @@ def docstrings(problems: Problems | None = None) -> Iterator[Docstring]:
             with warnings.catch_warnings():
                 # Old modules spell some backslashes in a way that newer parsers warn of.
                 warnings.simplefilter("ignore")
-                tree = ast.parse(path.read_bytes())
+                with _PARSING:
+                    tree = ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError) as error:
             if problems is not None:
                 problems.drop("unreadable module", str(path), str(error))

@@ -1,0 +1,69 @@
+"""The sources that are to become a dataset, and how much of each."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+_MOST = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much text a source holds."""
+
+    bytes: int | None
+    """About; None where nobody knows."""
+    single_text: bool
+    """One text, which can only be repeated whole."""
+
+
+def heavier(weight: float) -> float:
+    """The next weight: in tenths below 1, then 2, 3, ..."""
+    return min(_MOST, round(weight + 0.1, 1) if weight < 1 else math.floor(weight) + 1.0)
+
+
+def lighter(weight: float) -> float:
+    """The weight before; never less than a tenth."""
+    return max(0.1, round(weight - 0.1, 1)) if weight <= 1 else math.ceil(weight) - 1.0
+
+
+def shares(mixture: Mapping[str, float], sizes: Mapping[str, Size]) -> dict[str, float | None]:
+    """What part of the training text each source is going to be, about; None as long as a size is not known."""
+    parts: dict[str, float] = {}
+    for spec, weight in mixture.items():
+        size = sizes.get(spec)
+        if size is None or size.bytes is None:
+            return dict.fromkeys(mixture)
+        parts[spec] = weight * size.bytes
+    whole = sum(parts.values())
+    return {spec: part / whole if whole else None for spec, part in parts.items()}
+
+
+def total_bytes(mixture: Iterable[tuple[str, float]], sizes: Mapping[str, Size]) -> int | None:
+    """Bytes of text in the mixture, about; None as long as a size is not known."""
+    parts = [(weight, sizes[spec].bytes if spec in sizes else None) for spec, weight in mixture]
+    if any(size is None for _, size in parts):
+        return None
+    return round(sum(weight * size for weight, size in parts if size is not None))
+
+
+def suggested_tokenizer(size: int | None) -> str:
+    """A vocabulary takes text to be learned from: a short text is read by characters, a long one in larger pieces."""
+    if size is None:
+        return "bpe:4096"
+    return "char" if size < 300_000 else "bpe:1024" if size < 2_000_000 else "bpe:4096"
+
+
+def suggested_name(titles: Sequence[str], taken: Iterable[str]) -> str:
+    """A name for a dataset of these sources that is still free."""
+    # Without the options of a source and the suffix of a file.
+    first = re.sub(r"\.\w{1,6}$", "", titles[0].partition(":")[0]) if titles else ""
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", first).strip("-._")[:40] or "mixture"
+    base = base if len(titles) < 2 else f"{base}-mix"
+    known = set(taken)
+    name, number = base, 1
+    while name in known:
+        number += 1
+        name = f"{base}-{number}"
+    return name
