@@ -12,7 +12,7 @@ from mlxllm.conversation import Message
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
 from tests.tui import runs
 from tests.tui.chatting import chatting, life, write
-from tests.tui.harness import new_app, screen_text, wait_for_text
+from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
 from tests.tui.scripted_engine import scripted
 from tui import machine
 from tui.engine import EngineClient
@@ -139,7 +139,9 @@ async def test_chat(snapshot: SnapshotAssertion) -> None:
 
 async def test_data(snapshot: SnapshotAssertion) -> None:
     async with app().run_test(size=(110, 32)) as pilot:
-        assert await shown(pilot, 2, "pydocs") == snapshot
+        await shown(pilot, 2, "pydocs")
+        await wait_for(pilot, lambda: "Reading ..." not in screen_text(pilot.app))
+        assert screen_text(pilot.app) == snapshot
 
 
 async def test_new_run_without_a_dataset(snapshot: SnapshotAssertion) -> None:
