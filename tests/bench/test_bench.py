@@ -264,3 +264,15 @@ def test_the_share_of_peak_counts_the_matrix_products(bench: Any) -> None:
     assert flops(Transformer(config), config, 16) == expected
     untied = config.model_copy(update={"tie_word_embeddings": False})
     assert flops(Transformer(untied), untied, 16) == expected
+
+
+def test_the_application_is_measured() -> None:
+    result, table = run("tui.py", *"--points 300 5000 --steps 1200 --seconds 0.3".split())
+    assert result["opening_seconds"]["steps"] == 1200
+    assert 0 < result["opening_seconds"]["first"] <= result["opening_seconds"]["all"]
+    assert result["tail_events_per_second"] > 0
+    assert result["redraw_ms"].keys() == {"300", "5000"}
+    for found in (*result["redraw_ms"]["300"].values(), *result["late_ms"].values()):
+        assert found["median"] <= found["p99"] <= found["largest"]
+    assert result["late_ms"].keys() == {"monitor", "chat", "both"}
+    assert "200 tokens a second" in table

@@ -62,7 +62,7 @@ class MonitorScreen(SteeringScreen):
         Binding("a", "another", "Other run", id="monitor.another", tooltip="Watch another run"),
     ]
     DEFAULT_CSS = """
-    MonitorScreen #about { height: auto; padding: 0 1; }
+    MonitorScreen #about { height: 2; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     MonitorScreen #sentence { height: auto; padding: 0 1; color: $foreground; }
     MonitorScreen #alerts { height: auto; max-height: 5; padding: 0 1; }
     MonitorScreen #nothing { height: 1fr; padding: 2 4; display: none; }
@@ -169,9 +169,8 @@ class MonitorScreen(SteeringScreen):
         if self.found is None:
             return
         view, room = self.found.view, self.size.width - 2
-        self.query_one("#about", Static).update(
-            Content("\n").join([head_line(view, self.mlx.marks, room), numbers_line(view, self._machine, room)])
-        )
+        about = Content("\n").join([head_line(view, self.mlx.marks, room), numbers_line(view, self._machine, room)])
+        self.query_one("#about", Static).update(about, layout=False)  # of the same height, several times a second
         told = sentence(view, waited=self.found.waited, next_stage=self.found.successor)
         self._tell_line("#sentence", Content(told))
         self._tell_line("#alerts", alert_lines(view))
@@ -182,7 +181,8 @@ class MonitorScreen(SteeringScreen):
 
     def _tell_line(self, where: str, told: Content) -> None:
         line = self.query_one(where, Static)
-        line.update(told)
+        if line.content != told:  # another height would move everything
+            line.update(told)
         line.display = bool(told)
 
     def _draw(self) -> None:

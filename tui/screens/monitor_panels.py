@@ -160,7 +160,8 @@ class TalkPanel(Panel):
             told = "" if any_talk or self.waiting else "Ask now and again later: step 100 babbles, step 1,000 tells."
         else:
             told = "It does not train now, so nobody answers here: c talks to it (esc first, if you are in the line)."
-        hint.update(Content(told))
+        if hint.content != told:
+            hint.update(told)
         hint.display = bool(told)
 
 
