@@ -1,7 +1,7 @@
 """What a prepared run will cost: parameters, memory, tokens, steps and time, and what to think of them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlxllm.budget import Cost, seconds_of, steps_within
 from mlxllm.config import RunConfig
@@ -11,10 +11,13 @@ from mlxllm.speed import Pace, pace
 from tui.draft import Draft
 from tui.machine import TRAINABLE_SHARE
 from tui.records import RecordsLook
-from tui.stock import Stock
+from tui.stock import Dataset, Stock
 
 START_SECONDS = 5.0
 """Until the first step; compiling for the first time takes half a minute more."""
+
+_PADDED = 1.4
+"""A step of pairs takes so many times as long as one of as many tokens in full rows (measured)."""
 
 _SMALL_MODEL = 5_000_000
 _BY_HEART = 20
@@ -65,56 +68,68 @@ def forecast(draft: Draft, stock: Stock, look: RecordsLook | None = None) -> For
     config = draft.config(model.config if model else None, dataset.vocab_size if dataset else 0)
     if draft.method != "pretrain" and model is None:
         return None
-    in_data: int | None
-    found: Pace | None
-    steps: int | None
-    if draft.method == "pretrain":
-        in_data = dataset.tokens if dataset else None
-        found = pace(config, stock.speed, stock.paced, dataset.val_tokens if dataset else 0)
-        steps = config.train.max_steps
-    else:
-        in_data, found, steps = _of_tuning(config, stock, look)
+    work = _of_dataset(config, stock, dataset) if draft.method == "pretrain" else _of_records(config, stock, look)
+    steps, found = work.steps, work.pace
     if draft.minutes is not None and found is not None:
-        steps = steps_within(config.train, found.cost, 60 * draft.minutes - START_SECONDS)
+        steps = steps_within(config.train, found.cost, 60 * draft.minutes - START_SECONDS - work.before)
     if steps is not None:
         config = config.with_values(train={"max_steps": steps, "epochs": None})
     costs = estimate(config)
-    seconds = seconds_of(config.train, found.cost) + START_SECONDS if found is not None and steps else None
-    tokens = costs.tokens if steps is not None and draft.method != "dpo" else None
-    passes = None
-    if steps is not None and in_data:
-        a_step = config.train.batch_size * config.train.grad_accum_steps
-        passes = steps * a_step / in_data if draft.method != "pretrain" else costs.tokens / in_data
+    seconds = None
+    if found is not None and steps is not None:
+        seconds = START_SECONDS + work.before + seconds_of(config.train, found.cost)
     known = Forecast(
-        config,
-        costs,
-        steps,
-        tokens,
-        passes,
-        60.0 * draft.minutes if draft.minutes is not None else seconds,
-        found.source if found is not None else "",
-        draft.minutes is not None,
-        stock.memory_bytes,
-        "",
+        config=config,
+        costs=costs,
+        steps=steps,
+        tokens=costs.tokens if steps is not None and draft.method != "dpo" else None,
+        passes=steps * work.a_step / work.data if steps is not None and work.data else None,
+        seconds=60.0 * draft.minutes if draft.minutes is not None else seconds,
+        source=found.source if found is not None else "",
+        by_time=draft.minutes is not None,
+        memory_bytes=stock.memory_bytes,
+        advice="",
     )
-    return Forecast(**{**vars(known), "advice": _advice(draft, known, bool(dataset))})
+    return replace(known, advice=_advice(draft, known, bool(dataset)))
 
 
-def _of_tuning(config: RunConfig, stock: Stock, look: RecordsLook | None) -> tuple[int | None, Pace | None, int | None]:
-    """Rows of the data, what a step takes, and steps."""
-    if not config.model.vocab_size or look is None or look.mean_tokens is None:
-        return None, None, None
+@dataclass(frozen=True)
+class _Work:
+    """How much there is to do."""
+
+    steps: int | None = None
+    pace: Pace | None = None
+    data: int | None = None
+    """Tokens of a dataset, rows or pairs of records."""
+    a_step: int = 1
+    """How many of them a step takes."""
+    before: float = 0.0
+    """Seconds that the data take before the first step."""
+
+
+def _of_dataset(config: RunConfig, stock: Stock, dataset: Dataset | None) -> _Work:
+    val_tokens = dataset.val_tokens if dataset else 0
+    found = pace(config, stock.speed, stock.paced, val_tokens)
+    in_data = dataset.tokens if dataset else None
+    return _Work(config.train.max_steps, found, in_data, estimate(config).tokens_per_step)
+
+
+def _of_records(config: RunConfig, stock: Stock, look: RecordsLook | None) -> _Work:
+    if look is None or look.mean_tokens is None:
+        return _Work()
     rows = look.rows(config.method, config.data.max_seq_len)
+    a_step = config.train.batch_size * config.train.grad_accum_steps
     steps: int | None = config.train.max_steps
     if config.train.epochs is not None:
-        a_step = config.train.batch_size * config.train.grad_accum_steps
         steps = max(1, math.ceil(config.train.epochs * rows / a_step)) if rows is not None else None
     if config.method == "sft":
-        return rows, pace(config, stock.speed, stock.paced), steps
-    # Pairs are as long as they are, and the reference reads each once before training.
+        return _Work(steps, pace(config, stock.speed, stock.paced), rows, a_step)
+    # Pairs are as long as they are, padded to one of a few lengths; the reference reads each once, before training.
     length = max(8, min(config.data.max_seq_len, round(look.mean_tokens / 2)))
-    found = pace(config.with_values(data={"max_seq_len": length}), stock.speed)
-    return rows, Pace(Cost(found.cost.step, 0.0, 0.0), found.source), steps
+    short = config.with_values(data={"max_seq_len": length})
+    found = pace(short, stock.speed, val_tokens=round((rows or 0) * look.mean_tokens))
+    a_pace = Pace(Cost(_PADDED * found.cost.step, 0.0, 0.0), found.source)
+    return _Work(steps, a_pace, rows, a_step, found.cost.validation)
 
 
 def _advice(draft: Draft, known: Forecast, has_data: bool) -> str:

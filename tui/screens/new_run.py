@@ -50,13 +50,17 @@ class NewRunScreen(LooksAround):
         Binding("left", "dial(-1)", "Less", show=False, id="new.less"),
         Binding("right", "dial(1)", "More", show=False, id="new.more"),
     ]
+    SCOPED_CSS: ClassVar[bool] = False  # the class `ascii` is the application's
     CSS = """
     NewRunScreen #choices, NewRunScreen #choices:focus { border: none; }
+    .ascii NewRunScreen #changed { border: ascii $border-blurred; }
+    .ascii NewRunScreen #detail { border: ascii $border-blurred; }
+    .ascii NewRunScreen #costs { border: ascii $border-blurred; }
     """
     DEFAULT_CSS = """
     NewRunScreen #body { layout: horizontal; }
     NewRunScreen #left { width: 1fr; max-width: 74; }
-    NewRunScreen #right { width: 1fr; }
+    NewRunScreen #right { width: 1fr; max-width: 100; }
     NewRunScreen #form { height: auto; padding: 0; }
     NewRunScreen #changed { height: 1fr; border: round $border-blurred; padding: 0 1; min-height: 3; }
     NewRunScreen #differences { height: auto; }
@@ -65,7 +69,6 @@ class NewRunScreen(LooksAround):
     NewRunScreen #buttons Button { margin-right: 2; }
     NewRunScreen #detail { height: 1fr; }
     NewRunScreen #costs { height: auto; border: round $border-blurred; padding: 0 1; }
-    .ascii NewRunScreen #changed, .ascii NewRunScreen #detail, .ascii NewRunScreen #costs { border: ascii $border-blurred; }
     """
 
     def __init__(self) -> None:
@@ -111,7 +114,8 @@ class NewRunScreen(LooksAround):
 
     def on_resize(self) -> None:
         """Lines are as wide as there is room."""
-        self.call_after_refresh(self._show_all)
+        if self._rows:
+            self.call_after_refresh(self._show_all)
 
     def home_focus(self) -> Widget | None:
         """The form."""

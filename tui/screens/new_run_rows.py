@@ -185,7 +185,7 @@ def _records(draft: Draft, stock: Stock) -> Row:
     )
     if draft.method == "dpo":
         empty += " Or press 6: in a chat, two answers side by side become pairs of your own."
-    entry = "a path, or owner/name"
+    entry = "a path (right completes it), owner/name"
     shown = "none yet" if stock.known else "..."
     return _row(draft, "records", "Data", choices, entry=entry, shown=shown, empty="" if choices else empty)
 
