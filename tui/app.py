@@ -90,6 +90,7 @@ class MlxllmApp(App[None]):
     .ascii Input, .ascii TextArea, .ascii OptionList, .ascii DataTable, .ascii Tree { border: ascii $border-blurred; }
     .ascii Input:focus, .ascii TextArea:focus, .ascii OptionList:focus { border: ascii $border; }
     .ascii DataTable:focus, .ascii Tree:focus { border: ascii $border; }
+    .ascii Static { text-overflow: clip; }
     """
 
     def __init__(
@@ -170,10 +171,16 @@ class MlxllmApp(App[None]):
         self._open("chat", lambda screen: screen.open_model(model, compare=compare))
 
     def open_new_run(
-        self, method: str = "pretrain", *, model: str = "", data: Sequence[str] = (), preset: str = ""
+        self,
+        method: str = "pretrain",
+        *,
+        model: str = "",
+        data: Sequence[str] = (),
+        preset: str = "",
+        epochs: float | None = None,
     ) -> None:
         """Prepare a run: pretrain, sft or dpo."""
-        self._open("new", lambda screen: screen.prefill(method, model=model, data=data, preset=preset))
+        self._open("new", lambda screen: screen.prefill(method, model=model, data=data, preset=preset, epochs=epochs))
 
     def open_data(self, name: str = "") -> None:
         """Show a dataset or source."""

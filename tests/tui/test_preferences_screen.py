@@ -191,7 +191,7 @@ async def test_export_and_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     PreferenceStore().add(pair(1), pair(2), pair(3, model="gone@4"))
     app = new_app()
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(app, "open_new_run", lambda method, model, data: asked.append((method, model, data)))
+    monkeypatch.setattr(app, "open_new_run", lambda method, model, data, epochs: asked.append((method, model, data)))
     async with app.run_test(size=SIZE) as pilot:
         await open_preferences(pilot, 3)
         await pilot.press("e")

@@ -13,9 +13,8 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from mlxllm.runs import RunDirectory
-from tui import commands
+from tui import commands, machine
 from tui.follow import RunFollower
-from tui.machine import Machine, this_machine
 from tui.screens.monitor_charts import LETTERS, METRICS, Metric, metrics_of, place_of, traces_of
 from tui.screens.monitor_panels import LogPanel, Panel, SamplesPanel, TalkPanel, Waiting
 from tui.screens.monitor_runs import RunPicker
@@ -80,7 +79,7 @@ class MonitorScreen(SteeringScreen):
     def __init__(self) -> None:
         """Nothing is watched yet."""
         super().__init__()
-        self._machine: Machine | None = None
+        self._machine: machine.Machine | None = None
         self._metric: Metric = METRICS[0]
         self._front_chosen = False
         self._drawn: tuple[object, ...] = ()
@@ -123,8 +122,8 @@ class MonitorScreen(SteeringScreen):
 
     @work(thread=True, group="machine")
     def _ask_machine(self) -> None:
-        machine = this_machine()
-        self.app.call_from_thread(setattr, self, "_machine", machine)
+        found = machine.this_machine()
+        self.app.call_from_thread(setattr, self, "_machine", found)
 
     def on_resize(self) -> None:
         """There may be room for a second chart now."""

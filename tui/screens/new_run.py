@@ -145,12 +145,19 @@ class NewRunScreen(LooksAround):
         self.draft = draft
 
     def prefill(
-        self, method: Method = "pretrain", *, model: str = "", data: Sequence[str] = (), preset: str = ""
+        self,
+        method: Method = "pretrain",
+        *,
+        model: str = "",
+        data: Sequence[str] = (),
+        preset: str = "",
+        epochs: float | None = None,
     ) -> None:
         """Begin with these choices; another screen asks for it."""
         self._change_method(method)
         changes: dict[str, object] = {"name": ""}
         changes |= {"model": model} if model else {}
+        changes |= {"epochs": epochs} if epochs else {}
         changes |= {"preset": preset, "factor": 1.0} if preset else {}
         if data:
             changes |= {"dataset": data[0]} if method == "pretrain" else {"records": tuple(data)}

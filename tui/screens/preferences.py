@@ -14,6 +14,7 @@ from textual.widgets import Input, Static
 
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
 from mlxllm.errors import ConfigError
+from mlxllm.presets import FEW_RECORDS_EPOCHS
 from tui import commands
 from tui.jobs import Job, Line
 from tui.screens import preferences_rows as rows
@@ -300,7 +301,12 @@ class PreferencesScreen(ModeScreen):
         """Prepare a DPO run on these pairs, from the model that most of them are about."""
         pairs = list(self._stored.pairs.values())
         if pairs:
-            self.mlx.open_new_run("dpo", model=rows.model_to_align(pairs), data=(str(PreferenceStore().path),))
+            self.mlx.open_new_run(
+                "dpo",
+                model=rows.model_to_align(pairs),
+                data=(str(PreferenceStore().path),),
+                epochs=FEW_RECORDS_EPOCHS if len(pairs) < rows.ENOUGH else None,
+            )
             self.mlx.tell(rows.advice(len(pairs)))
 
 

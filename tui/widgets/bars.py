@@ -46,7 +46,10 @@ class Tabs(Widget):
             if label is None:
                 label = Content.assemble(" ", (f"{position}", str(number)), f" {name} ")
             parts.append(label.stylize(f"@click=app.go('{mode}')") if not here else label)
-        return Content.assemble(*parts)
+        tabs = Content.assemble(*parts)
+        room = self.size.width - tabs.cell_length
+        # A narrow footer has no room for it.
+        return Content.assemble(tabs, " " * (room - 7), ("?", str(number)), " help ") if room >= 8 else tabs
 
 
 class Hint(Static):
