@@ -71,6 +71,11 @@ def run_of(model: str) -> RunDirectory | None:
     return None
 
 
+def short_name(model: str) -> str:
+    """What a model is called where there is little room: without the folders above it."""
+    return model.rstrip("/").rpartition("/")[2] or model
+
+
 def check_model(text: str) -> None:
     """What can be said of a name before it is loaded.
 

@@ -9,7 +9,7 @@ from mlxllm.errors import ConfigError
 from tui import commands
 
 FIELDS: Mapping[str, tuple[str, str]] = {
-    "temperature": ("temperature", "0 is always the likeliest, 0.8 lively"),
+    "temperature": ("temperature", "0: the likeliest, 0.8: lively"),
     "top_p": ("top-p", "1 is off, 0.9 usual"),
     "top_k": ("top-k", "0 is off, 40 usual"),
     "min_p": ("min-p", "0 is off, 0.05 mild"),

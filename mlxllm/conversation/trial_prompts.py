@@ -74,7 +74,7 @@ def new_prompts(
     """
     found: list[Prompt]
     if kind == "stories" and run is not None:
-        found = story_prompts(count, seed, story_plots(run) or 0)
+        found = story_prompts(2 * count, seed, story_plots(run) or 0)  # the same may be asked twice
     elif kind == "docs":
         found = docs_prompts()
     elif kind == "own":

@@ -30,7 +30,7 @@ def test_what_is_shown_is_read_back(sample: SampleConfig, seed: int | None) -> N
     [
         ("temperature", "-1", "temperature is -1.0; it should be greater than or equal to 0"),
         ("temperature", "101", "temperature is 101; it should be from 0 to 100"),
-        ("temperature", "hot", "temperature is 'hot', which is not a number; 0 is always the likeliest, 0.8 lively"),
+        ("temperature", "hot", "temperature is 'hot', which is not a number; 0: the likeliest, 0.8: lively"),
         ("temperature", "nan", "temperature is"),
         ("top_p", "0", "top-p is 0.0; it should be greater than 0"),
         ("top_k", "2.5", "top-k is '2.5', which is not a whole number"),

@@ -11,7 +11,7 @@ from mlxllm.config import SampleConfig
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
 from mlxllm.conversation.saved import ChatWriter
 from mlxllm.errors import UserError
-from tui.models import check_model, relatives, sampling_of, untuned
+from tui.models import check_model, relatives, sampling_of, short_name, untuned
 from tui.screens.chat_ab import ABScreen
 from tui.screens.chat_blind import BlindScreen
 from tui.screens.chat_blind_setup import BlindSetup, BlindTest
@@ -242,7 +242,7 @@ class ChatScreen(TalkingScreen):
         if not tokens:
             self._status("the tokens of this answer were not kept; ctrl+r asks for another one, and keeps its tokens")
             return
-        self.app.push_screen(TokenView(tokens, self._address))
+        self.app.push_screen(TokenView(tokens, short_name(self._address)))
 
     async def action_earlier(self) -> None:
         """Older messages."""

@@ -11,6 +11,7 @@ from mlxllm.conversation import Message
 from mlxllm.conversation.trials import Prompt, Trial
 from mlxllm.errors import UserError
 from tui import sampling
+from tui.models import short_name
 from tui.screens.chat_picker import ModelPicker
 from tui.screens.chat_settings import ChatSettings
 from tui.screens.chat_versus import SIDES, StoppedError, Versus
@@ -109,12 +110,12 @@ class ABScreen(Versus):
         for side in SIDES:
             answer = each.shown(side)
             mark = " (yours)" if each.choice == side else ""
-            self.column(side).title(f"{side.upper()}{mark}: {answer.model}, seed {answer.seed}")
+            self.column(side).title(f"{side.upper()}{mark}: {short_name(answer.model)}, seed {answer.seed}")
         verdict = self.trial.verdict()
         kept = "1 preference pair" if self.stored == 1 else f"{self.stored} preference pairs"
         told = f"kept: {kept}   enter: the next prompt   u takes the choice back"
         if self.trial.players[0] != self.trial.players[1] and verdict.decided:
-            told = f"{verdict.sentence(*self.trial.players)}   {told}"
+            told = f"{verdict.sentence(*map(short_name, self.trial.players))}   {told}"
         self.status(told)
 
     def undone(self) -> None:

@@ -14,6 +14,7 @@ from mlxllm.conversation.trial_log import TrialLog
 from mlxllm.conversation.trials import UNLIKELY, Trial
 from mlxllm.errors import UserError
 from tui import sampling
+from tui.models import short_name
 from tui.screens.chat_blind_setup import BlindTest
 from tui.screens.chat_settings import ChatSettings
 from tui.screens.chat_versus import StoppedError, Versus
@@ -129,7 +130,7 @@ class BlindScreen(Versus):
 
     def _verdict(self) -> Content:
         trial, verdict = self.trial, self.trial.verdict()
-        tuned, untuned = trial.players
+        tuned, untuned = map(short_name, trial.players)
         lines = [
             Content.assemble((verdict.sentence(f"the tuned model ({tuned})", f"the untuned one ({untuned})"), "bold")),
             Content(_meaning(verdict.chance, verdict.decided, verdict.first == verdict.second)),

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, OptionList, Static
@@ -20,7 +20,7 @@ from mlxllm.conversation.trial_log import TrialLog
 from mlxllm.conversation.trial_prompts import KINDS, Kind, kinds_for, new_prompts
 from mlxllm.conversation.trials import Prompt, needed
 from mlxllm.errors import ConfigError, UserError
-from tui.models import check_model, run_of
+from tui.models import check_model, run_of, short_name
 from tui.screens.chat_picker import ModelPicker
 from tui.screens.chat_settings import Field
 from tui.words import ago
@@ -43,8 +43,9 @@ class BlindSetup(ModalScreen[BlindTest | None]):
 
     DEFAULT_CSS = """
     BlindSetup { align: center middle; }
-    BlindSetup > VerticalScroll { width: 90; max-width: 96%; height: auto; max-height: 94%; padding: 0 1; }
-    BlindSetup > VerticalScroll { background: $surface; border: round $primary; }
+    BlindSetup > Vertical { width: 90; max-width: 96%; height: auto; max-height: 94%; padding: 0 1; }
+    BlindSetup > Vertical { background: $surface; border: round $primary; }
+    BlindSetup VerticalScroll { height: auto; max-height: 16; }
     BlindSetup Horizontal { height: 1; }
     BlindSetup Label { width: 15; text-style: bold; }
     BlindSetup Field { width: 1fr; background: $panel; }
@@ -69,31 +70,35 @@ class BlindSetup(ModalScreen[BlindTest | None]):
         self._gathering = False
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(can_focus=False) as box:
+        with Vertical() as box:
             box.border_title = "Blind taste test"
-            yield Static(
-                "Each round shows two answers to a new prompt and does not say whose they are; you choose the better one. "
-                "In the end you learn which model you preferred, and how often a coin would have been as sure.",
-                id="about",
-                markup=False,
-            )
-            for name, label, text in (
-                ("tuned", "tuned model", self._tuned),
-                ("untuned", "against", self._untuned),
-                ("rounds", "rounds", str(USUAL_ROUNDS)),
-            ):
-                with Horizontal():
-                    yield Label(label)
-                    yield Field(text, name)
-            yield Static(id="enough", markup=False)
-            yield Static("Prompts", id="from", markup=False)
-            yield OptionList(markup=False)
-            with Horizontal(id="file_row"):
-                yield Label("file")
-                yield Field("", "file")
-            yield Static(id="past", markup=False)
+            with VerticalScroll(can_focus=False):
+                yield from self._questions()
             yield Static(id="wrong", markup=False)
         yield Footer()
+
+    def _questions(self) -> ComposeResult:
+        yield Static(
+            "Each round shows two answers to a new prompt, without names; you choose the better one. In the end you learn "
+            "which model you preferred, and how often a coin would have been as sure.",
+            id="about",
+            markup=False,
+        )
+        for name, label, text in (
+            ("tuned", "tuned model", self._tuned),
+            ("untuned", "against", self._untuned),
+            ("rounds", "rounds", str(USUAL_ROUNDS)),
+        ):
+            with Horizontal():
+                yield Label(label)
+                yield Field(text, name)
+        yield Static(id="enough", markup=False)
+        yield Static("Prompts", id="from", markup=False)
+        yield OptionList(markup=False)
+        with Horizontal(id="file_row"):
+            yield Label("file")
+            yield Field("", "file")
+        yield Static(id="past", markup=False)
 
     def on_mount(self) -> None:
         """Look where there are prompts, and what earlier tests said."""
@@ -127,7 +132,7 @@ class BlindSetup(ModalScreen[BlindTest | None]):
             return
         if past:
             last = past[-1]
-            told = f"Last test, {ago(last.time)}: {last.verdict.sentence(*last.players)}"
+            told = f"Last test, {ago(last.time)}: {last.verdict.sentence(*map(short_name, last.players))}"
             self.app.call_from_thread(self.query_one("#past", Static).update, Content(told))
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:

@@ -15,7 +15,7 @@ from mlxllm.errors import UserError
 from tui import sampling
 from tui.answering import asked, follow
 from tui.engine_replies import Answer, LoadedInfo
-from tui.models import stage_name
+from tui.models import short_name, stage_name
 from tui.screens.base import ModeScreen
 from tui.screens.chat_picker import ModelPicker
 from tui.screens.chat_settings import ChatSettings
@@ -68,7 +68,7 @@ class TimeMachine(ModeScreen):
     def compose_body(self) -> ComposeResult:
         with Columns():
             for model in self._models:
-                yield Column(model)
+                yield Column(short_name(model))
         yield Static(id="status", markup=False)
         yield Writing(placeholder="ask all of them; enter sends", id="writing")
 
@@ -190,7 +190,7 @@ class TimeMachine(ModeScreen):
             return
         self._models.append(model)
         columns = self.query_one(Columns)
-        await columns.mount(Column(model))
+        await columns.mount(Column(short_name(model)))
         columns.lay_out()
         self._status(self._what_to_do())
 
@@ -218,4 +218,4 @@ class TimeMachine(ModeScreen):
 def _title(loaded: LoadedInfo) -> str:
     stage = stage_name(loaded.address)
     does = "continues the text" if loaded.kind == "base" else "answers"
-    return f"{stage + ': ' if stage else ''}{loaded.address} ({does})"
+    return f"{stage + ': ' if stage else ''}{short_name(loaded.address)} ({does})"

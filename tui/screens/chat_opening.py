@@ -10,7 +10,7 @@ from textual.widgets.option_list import Option
 from mlxllm.errors import UserError
 from mlxllm.runs import ACTIVE, effective_status
 from tui.engine_replies import LoadedInfo
-from tui.models import run_of, sample_prompt_of
+from tui.models import run_of, sample_prompt_of, short_name
 from tui.words import count, printable
 
 NO_MODEL = (
@@ -26,7 +26,7 @@ def heading(loaded: LoadedInfo) -> str:
         if loaded.kind == "base"
         else f"answers ({', '.join(loaded.history[1:]).upper()})"
     )
-    parts = [loaded.address, does, f"{count(loaded.parameters)} parameters", f"context {loaded.context:,}"]
+    parts = [short_name(loaded.address), does, f"{count(loaded.parameters)} parameters", f"context {loaded.context:,}"]
     return "   ".join(parts)
 
 

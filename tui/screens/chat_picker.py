@@ -117,13 +117,13 @@ class ModelPicker(ModalScreen[str | None]):
         listing.highlighted = names.index(before) if before in names else 0 if names[0] else None
 
     def _line(self, row: ModelRow) -> Content:
-        size = f"{count(row.run.parameters)} parameters" if row.run.parameters else ""
-        if not row.steps:
-            told = "no checkpoint yet" + (" (it trains: talk to it on the Monitor)" if row.trains else "")
-        else:
+        if row.steps:
             many = "1 checkpoint" if len(row.steps) == 1 else f"{len(row.steps)} checkpoints"
             told = f"step {row.steps[-1]:,}, {many}"
-        return Content.assemble((f"{printable(row.address):<26.40}", "bold"), f" {row.kind:<16} {told:<30} {size}")
+        else:
+            told = "trains; no checkpoint yet" if row.trains else "no checkpoint"
+        size = count(row.run.parameters) if row.run.parameters and self.size.width >= 100 else ""
+        return Content.assemble((f"{printable(row.address):<24.40}", "bold"), f" {row.kind:<14} {told:<28} {size}")
 
     def _marked(self) -> str:
         listing = self.query_one(OptionList)

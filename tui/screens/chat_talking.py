@@ -17,7 +17,7 @@ from mlxllm.errors import UserError
 from tui import sampling
 from tui.answering import ALTERNATIVES, follow, shown, speed
 from tui.engine_replies import Answer, AnswerToken, Done, EngineError, LoadedInfo
-from tui.models import check_model, first_model, sampling_of
+from tui.models import check_model, first_model, sampling_of, short_name
 from tui.screens.base import ModeScreen
 from tui.screens.chat_opening import NO_MODEL, Starters, failure, heading, opening, starters
 from tui.screens.chat_settings import ChatSettings
@@ -36,8 +36,8 @@ class TalkingScreen(ModeScreen):
     """A conversation with a model; what the keys do to it is `ChatScreen`'s."""
 
     DEFAULT_CSS = """
-    ChatScreen #model { height: 1; padding: 0 1; background: $surface; text-style: bold; }
-    ChatScreen #status { height: 1; padding: 0 1; color: $text-muted; }
+    TalkingScreen #model { height: 1; padding: 0 1; background: $surface; text-style: bold; }
+    TalkingScreen #status { height: 1; padding: 0 1; color: $text-muted; }
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,11 @@ class TalkingScreen(ModeScreen):
         """Open the model that was open last, unless another is asked for."""
         self.query_one(Starters).show([])
         self.writing.focus()
-        self._open_first()
+
+    def on_screen_resume(self) -> None:
+        """There may be a model by now."""
+        if self._stage == "none" and self._model == "":
+            self._open_first()
 
     @work(exclusive=True, group="model")
     async def _open_first(self) -> None:
@@ -90,7 +94,7 @@ class TalkingScreen(ModeScreen):
         if self._stage == "none":
             if model:
                 self.open_model(model)
-            else:
+            elif not self.log_.query(".note"):
                 self._show_model("no model yet")
                 await self.log_.note(NO_MODEL)
 
@@ -220,7 +224,9 @@ class TalkingScreen(ModeScreen):
                 top=ALTERNATIVES,
                 go_on=request.go_on,
             )
-            streaming = await self.log_.begin_answer(self._address, before.content if before is not None else "")
+            streaming = await self.log_.begin_answer(
+                short_name(self._address), before.content if before is not None else ""
+            )
             self._status("reading ...   esc stops")
 
             async def show(fresh: Sequence[AnswerToken]) -> None:

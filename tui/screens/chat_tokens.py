@@ -38,8 +38,8 @@ class TokenView(ModalScreen[None]):
             box.border_title = Content(f"{len(self._tokens):,} tokens of {self._name}")
             yield Static(
                 Content(
-                    "Below each token stands how likely the model found it; the stronger the shade, the more surprising. "
-                    "n goes to the next one that was not the likeliest."
+                    "Below each token stands how likely the model found it: the stronger the shade, the more surprising. "
+                    "n: the next surprise."
                 ),
                 id="about",
             )

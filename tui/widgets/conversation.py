@@ -10,6 +10,7 @@ from textual.message import Message as TextualMessage
 from textual.widgets import Static
 
 from mlxllm.conversation.saved import Said
+from tui.models import short_name
 from tui.widgets.answers import Message, Streaming
 
 MOST_SHOWN = 24
@@ -148,7 +149,7 @@ class Conversation(VerticalScroll, can_focus=True):
             "length": "(cut off here; enter on an empty line lets it go on)",
             "cancelled": "(stopped here; enter on an empty line lets it go on)",
         }.get(str(said.about.get("finish_reason")), "")
-        who = str(said.about.get("model") or self._model)
+        who = short_name(str(said.about.get("model") or self._model))
         if said.about.get("rewritten"):
             who, note = "You, in its place", ""
         if not said.content.strip():

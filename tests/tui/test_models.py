@@ -1,0 +1,113 @@
+"""The models that can be talked to, told from files alone."""
+
+from pathlib import Path
+
+import pytest
+
+from mlxllm.config import SampleConfig
+from mlxllm.errors import ConfigError, ModelError, UserError
+from mlxllm.runs import Recorder
+from tests.tui.chatting import life, run_with_checkpoints
+from tui.models import (
+    check_model,
+    first_model,
+    life_of,
+    model_rows,
+    run_of,
+    sample_prompt_of,
+    sampling_of,
+    stage_name,
+    untuned,
+)
+from tui.screens.chat_opening import failure
+
+
+def test_runs_with_their_checkpoints_the_newest_first(mlxllm_home: Path) -> None:
+    life()
+    run_with_checkpoints("fresh")
+    rows = {row.address: row for row in model_rows()}
+    assert next(row.address for row in model_rows()) == "fresh"
+    assert (rows["tales-base"].steps, rows["tales-base"].kind) == ((10, 20), "continues text")
+    assert rows["tales-base"].at(10) == "tales-base@10"
+    assert rows["fresh"].steps == ()
+    assert not rows["fresh"].trains
+
+
+@pytest.mark.parametrize("name", ["tales-base", "tales-base@10", "tales-base@best", "runs/tales-base"])
+def test_the_run_behind_a_name(name: str, mlxllm_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    life()
+    monkeypatch.chdir(mlxllm_home)
+    run = run_of(name)
+    assert run is not None
+    assert run.name == "tales-base"
+    check_model(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("", "give a run"),
+        ("tales-bas", "tales-base"),
+        ("owner/model", "hf download owner/model --local-dir ./model"),
+        ("./nowhere", "there is no run './nowhere'"),
+        ("./file", "is a file"),
+    ],
+)
+def test_what_is_no_model_is_told(
+    name: str, told: str, mlxllm_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match=told):
+        check_model(name)
+    check_model("./folder")
+
+
+def test_the_model_to_open_with(mlxllm_home: Path) -> None:
+    assert first_model("") == ""
+    life()
+    run_with_checkpoints("fresh")
+    assert first_model("") == "tales-dpo", "the newest one that has a checkpoint"
+    assert first_model("tales-sft@30") == "tales-sft@30"
+    assert first_model("gone") == "tales-dpo"
+
+
+def test_a_life_and_what_came_before(mlxllm_home: Path) -> None:
+    life()
+    assert [stage.address for stage in life_of("tales-sft")] == ["tales-base@20", "tales-sft@30", "tales-dpo"]
+    assert (untuned("tales-dpo"), untuned("tales-sft@30"), untuned("tales-base")) == (
+        "tales-sft@30",
+        "tales-base@20",
+        "",
+    )
+    assert [stage_name(name) for name in ("tales-base", "tales-sft", "tales-dpo@40", "./x")] == [
+        "base",
+        "SFT",
+        "DPO",
+        "",
+    ]
+    assert life_of("./folder") == []
+
+
+def test_how_its_run_sampled(mlxllm_home: Path) -> None:
+    run_with_checkpoints("calm", 1, prompt="Once", sample={"temperature": 0.5, "max_tokens": 60, "seed": 3})
+    run_with_checkpoints("wrong", 1, prompt="", sample={"temperature": -1})
+    usual = SampleConfig()
+    assert sampling_of("calm") == usual.model_copy(update={"temperature": 0.5})
+    assert sampling_of("wrong") == sampling_of("./folder") == usual
+    assert (sample_prompt_of("calm@1"), sample_prompt_of("wrong"), sample_prompt_of("./x")) == ("Once", "", "")
+
+
+def test_a_run_that_trains_and_has_no_checkpoint_is_talked_to_on_the_monitor(mlxllm_home: Path) -> None:
+    run = run_with_checkpoints("fresh")
+    error = ModelError("run 'fresh' has no checkpoint yet")
+    assert "Monitor" not in failure("fresh", error)
+    with run.lock(), Recorder(run, step=0, max_steps=10, about={"method": "pretrain"}) as recorder:
+        recorder.write("train", step=1, loss=3.0, tokens=64, tok_per_sec=100.0)
+        recorder.update(now=True)
+        told = failure("fresh", error)
+        recorder.finish("finished")
+    assert "no checkpoint yet. fresh trains just now: the Monitor (4)" in told
+    assert "m chooses another model" in failure("nothing", UserError("no"))
