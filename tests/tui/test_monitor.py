@@ -1,6 +1,8 @@
 """The Monitor over run directories in every state."""
 
+import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,14 +15,16 @@ from textual.widgets import Input
 import tui.app
 from mlxllm.errors import ConfigError
 from mlxllm.runs import ControlInbox, Request, RunDirectory, truncate_after
+from mlxllm.runs.state import Launch, write_launch
 from tests.tui import runs
 from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
 from tui import commands
 from tui.screens import monitor_words
 from tui.screens.monitor import MonitorScreen
-from tui.screens.monitor_panels import SamplesPanel, TalkPanel
+from tui.screens.monitor_panels import SamplesPanel
 from tui.screens.monitor_runs import RunPicker
 from tui.screens.monitor_steer import how_far
+from tui.screens.monitor_talk import TalkPanel
 from tui.widgets.chart import Chart
 
 
@@ -149,10 +153,7 @@ async def test_talk_while_it_trains() -> None:
                 run, runs.train_event(400), runs.sample_event(400, "Once upon", text=" a time", request=later.id)
             )
             await wait_for_text(pilot, "Once upon a time")
-            lines = [line for line in screen_text(pilot.app).splitlines() if "Once upon" in line]
-            assert "zzz" in lines[0]
-            assert "a time" in lines[1]
-            told = screen_text(pilot.app)
+            told = text_in(pilot, "#talk")
             assert told.index("step 301") < told.index(" zzz") < told.rindex("step 400") < told.index(" a time")
 
 
@@ -393,9 +394,9 @@ async def test_alerts_have_a_line() -> None:
 async def test_the_log_tells_what_happened_and_ends_with_log_txt() -> None:
     run = runs.make_run("first", steps=300, checkpoint_every=150)
     run.log.write_text("--- started\nTraceback: \x1b[31mred[/red]\n")
-    async with new_app(run="first").run_test(size=(120, 60)) as pilot:
+    async with new_app(run="first").run_test(size=(140, 35)) as pilot:
         await opened(pilot)
-        await pilot.press("g")
+        await pilot.press("g")  # at this height there is one part at a time
         for text in (
             "the run begins at step 0 of 300",
             "checkpoint saved at step 150",
@@ -450,6 +451,26 @@ async def test_a_run_that_goes_on_from_this_one_is_named() -> None:
         async with new_app(run="first").run_test(size=(100, 30)) as pilot:
             await opened(pilot)
             await wait_in(pilot, "#sentence", "first-sft goes on from it")
+
+
+async def test_a_command_that_has_more_to_do_is_not_disturbed() -> None:
+    run = runs.make_run("first", steps=300)
+    write_launch(run, Launch(os.getpid(), socket.gethostname(), runs.STARTED - 5, ["quickstart"]))
+    async with new_app(run="first").run_test(size=(100, 30)) as pilot:
+        screen = await opened(pilot)
+        await wait_in(pilot, "#sentence", "The command that started it has more to do")
+        assert screen.check_action("resume", ()) is False
+
+
+async def test_before_the_first_step_the_log_is_in_front() -> None:
+    with in_state("starting") as run:
+        assert run is not None
+        run.log.write_text("learning a tokenizer\n")
+        async with new_app(run="first").run_test(size=(100, 30)) as pilot:
+            await wait_in(pilot, "#log", "learning a tokenizer")
+            runs.append(run, runs.train_event(1))
+            runs.set_status(run, "running", step=1)
+            await wait_in(pilot, "#talk", "Talk while it trains")
 
 
 async def test_a_run_in_another_folder(tmp_path: Path) -> None:

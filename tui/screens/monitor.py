@@ -16,9 +16,10 @@ from mlxllm.runs import RunDirectory
 from tui import commands, machine
 from tui.follow import RunFollower
 from tui.screens.monitor_charts import LETTERS, METRICS, Metric, metrics_of, place_of, traces_of
-from tui.screens.monitor_panels import LogPanel, Panel, SamplesPanel, TalkPanel, Waiting
+from tui.screens.monitor_panels import LogPanel, Panel, SamplesPanel
 from tui.screens.monitor_runs import RunPicker
 from tui.screens.monitor_steer import ANSWERING, FIRST_PROMPT, SteeringScreen
+from tui.screens.monitor_talk import TalkPanel, Waiting
 from tui.screens.monitor_watch import Seen
 from tui.screens.monitor_words import alert_lines, empty_sentence, head_line, numbers_line, sentence
 from tui.series import AXES
@@ -44,6 +45,8 @@ class MonitorScreen(SteeringScreen):
         *("loss", "margin", "memory", "non-finite", "overlay", "reward", "run", "sample", "spike", "stall", "step"),
         *("tok/s", "token", "validation"),
     )
+    PARTS = (Chart, SamplesPanel)
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (36, "-tall")]  # noqa: RUF012  # Screen declares it without ClassVar
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "Pause", id="monitor.pause"),
         Binding("w", "save", "Save now", id="monitor.checkpoint", tooltip="Write a checkpoint now"),
@@ -73,7 +76,7 @@ class MonitorScreen(SteeringScreen):
     MonitorScreen.-normal #main, MonitorScreen.-wide #main { layout: horizontal; }
     MonitorScreen.-normal #panels { width: 44; height: 1fr; margin-left: 1; }
     MonitorScreen.-wide #panels { width: 62; height: 1fr; margin-left: 1; }
-    MonitorScreen.-wide .panel { display: block; }
+    MonitorScreen.-tall.-normal .panel, MonitorScreen.-tall.-wide .panel { display: block; }
     """
 
     def __init__(self) -> None:
@@ -158,8 +161,9 @@ class MonitorScreen(SteeringScreen):
         self.found = found
         view = found.view
         if not self._front_chosen and view.complete:
-            self._front_chosen = True
-            self.bring_to_front("talk" if view.active or not view.samples else "samples")
+            # Before the first step the log is all there is to see.
+            self._front_chosen = view.steps_logged > 0 or not view.active
+            self.bring_to_front("log" if not view.steps_logged else "talk" if view.active else "samples")
         self._show()
         if before is None or (before.status, bool(before.samples)) != (view.status, bool(view.samples)):
             self.refresh_bindings()
@@ -170,7 +174,7 @@ class MonitorScreen(SteeringScreen):
         view, room = self.found.view, self.size.width - 2
         about = Content("\n").join([head_line(view, self.mlx.marks, room), numbers_line(view, self._machine, room)])
         self.query_one("#about", Static).update(about, layout=False)  # of the same height, several times a second
-        told = sentence(view, waited=self.found.waited, next_stage=self.found.successor)
+        told = sentence(view, waited=self.found.waited, next_stage=self.found.successor, goes_on=self.found.goes_on)
         self._tell_line("#sentence", Content(told))
         self._tell_line("#alerts", alert_lines(view))
         self._draw()
@@ -221,7 +225,7 @@ class MonitorScreen(SteeringScreen):
         if action in ("pause", "save", "stop", "sample"):
             return view.status in ANSWERING and (action != "pause" or view.status != "starting")
         if action == "resume":
-            return not view.active and view.status != "missing"
+            return not view.active and view.status != "missing" and not (self.found is not None and self.found.goes_on)
         return True
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
@@ -257,6 +261,7 @@ class MonitorScreen(SteeringScreen):
 
     def action_panel(self, name: str) -> None:
         """Bring a part to the front, and to it the focus."""
+        self._front_chosen = True
         self.bring_to_front(name)
         panel = self.query_one(f"#{name}", Panel)
         target = next((widget for widget in (panel, *panel.query("*")) if widget.focusable), None)

@@ -6,7 +6,7 @@ from mlxllm.errors import ConfigError, UserError
 from mlxllm.runs import RequestName, RunDirectory, request
 from tui import commands
 from tui.run_view import RunView
-from tui.screens.monitor_panels import Waiting
+from tui.screens.monitor_talk import Waiting
 from tui.screens.monitor_watch import Seen, WatchingScreen
 
 FIRST_PROMPT = "Once upon a time"

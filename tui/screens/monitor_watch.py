@@ -32,6 +32,8 @@ class Seen:
     """Seconds since the trainer was started."""
     successor: str = ""
     """A run that trains now, on this one's model."""
+    goes_on: bool = False
+    """The command that started the run has more to do: the other stages of a quickstart."""
 
 
 class WatchingScreen(ModeScreen):
@@ -161,8 +163,10 @@ class WatchingScreen(ModeScreen):
         beside = dict(zip(LETTERS, [other.poll() for other in others], strict=False))
         launch = read_launch(follower.run)
         waited = waited_seconds(view, launch.started if launch is not None else None)
-        successor = _successor(follower.run) if view.status == "finished" else ""
-        self.app.call_from_thread(self._looked, follower, Seen(view, beside, waited, successor))
+        ended = view.status == "finished"
+        successor = _successor(follower.run) if ended else ""
+        goes_on = ended and launch is not None and launch.is_alive()
+        self.app.call_from_thread(self._looked, follower, Seen(view, beside, waited, successor, goes_on))
 
     def _looked(self, follower: RunFollower, found: Seen) -> None:
         self._looking = False

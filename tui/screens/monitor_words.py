@@ -63,6 +63,8 @@ def numbers_line(view: RunView, machine: Machine | None, width: int) -> Content:
         high = limit is not None and held > TRAINABLE_SHARE * limit
         of = f" of {limit / GIB:.1f}" if limit else ""
         add("memory", held, lambda value: f"{value / GIB:.1f}{of} GiB{' !' if high else ''}", high)
+    if view.checkpoints:
+        found.append(("saved at step", f"{view.checkpoints[-1]:,}", False))
     add("margin", view.latest("rewards/margins"), lambda value: f"{value:.2f}")
     bits = view.val.get("bits_per_byte")
     add("bits per byte", float(bits.values[-1]) if bits is not None else None, lambda value: f"{value:.3f}")
@@ -75,7 +77,7 @@ def numbers_line(view: RunView, machine: Machine | None, width: int) -> Content:
         room -= len(name) + len(text) + 3
         if room < -2:
             break
-        parts += [(f"{name} ", "$text-muted"), (text, _colour(worrying)), "  "]
+        parts += ["  " if parts else "", (f"{name} ", "$text-muted"), (text, _colour(worrying))]
     return Content.assemble(*parts)
 
 
@@ -88,13 +90,14 @@ def is_here(view: RunView) -> bool:
     return view.state is None or view.state.host == socket.gethostname()
 
 
-def sentence(view: RunView, *, waited: float = 0.0, next_stage: str = "") -> str:
+def sentence(view: RunView, *, waited: float = 0.0, next_stage: str = "", goes_on: bool = False) -> str:
     """What is going on, and what can be done; "" where there is nothing to say.
 
     Args:
         view: the run.
         waited: seconds since its trainer was started.
         next_stage: a run that trains now and goes on from this one.
+        goes_on: the command that started it is not over.
     """
     if view.status in ("damaged", "missing"):
         return view.trouble + (". a shows another run" if view.status == "missing" else "")
@@ -112,6 +115,8 @@ def sentence(view: RunView, *, waited: float = 0.0, next_stage: str = "") -> str
     told = f"It ended: {view.report.sentence}."
     if next_stage:
         return f"{told} {next_stage} goes on from it: a shows it."
+    if goes_on:
+        return f"{told} The command that started it has more to do: g shows what it says."
     if view.status == "finished":
         return f"{told} c talks to it, r trains it further."
     if view.status == "diverged":
