@@ -144,6 +144,8 @@ class SeriesView:
     lows: tuple[Array, ...]
     """The least value of each whole block of 16 points, of 256 points, and so on."""
     highs: tuple[Array, ...]
+    smoothed: bool
+    """Whether `smooth` is something else than `values`."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -283,6 +285,7 @@ class Series:
             self._gaps.view(),
             tuple(column.view() for column in self._lows),
             tuple(column.view() for column in self._highs),
+            self._smooth is not self._values,
         )
 
     def _averaged(self, new: Array) -> Array:

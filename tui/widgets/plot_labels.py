@@ -45,7 +45,7 @@ def places_axis(whole: Canvas, axis: Axis, span: tuple[float, float], left: int,
     """The axis with its ticks, marks where values were not finite, and labels in the row below."""
     plain, width, (x0, x1) = whole.marks == "ascii", whole.width - left, span
     whole.text(left - 1, row, ("+" if plain else "└") + ("-" if plain else "─") * width, AXIS)
-    count = max(2, width // 12)
+    count = max(2, width // 9)
     if axis == "time":
         ticks = time_ticks(x0, x1, count)
         labels = [clock(tick) for tick in ticks]
@@ -76,32 +76,31 @@ def head(whole: Canvas, window: Window, traces: Sequence[Trace]) -> None:
         place = float(first.steps[window.axis][at])
         x = whole.text(x, 0, f" {_place(window.axis, place)} ", CURSOR if window.cursor is not None else TEXT)
     for trace in traces:
-        if place is None:
-            break
-        parts = _numbers_at(trace, window.axis, place, several=len(traces) > 1)
-        if parts and x + len(parts) > whole.width and x > 0:
-            break
-        x = whole.text(x, 0, parts, trace.layer if len(traces) > 1 else TEXT)
+        several = len(traces) > 1
+        words = _numbers_at(trace, window.axis, place, several) if place is not None else []
+        if several and words:
+            words[0] = f" {trace.name} {words[0]}"
+        for word in words:
+            if x + len(word) + 1 <= whole.width:
+                x = whole.text(x, 0, f" {word} ", trace.layer if several else TEXT)
     if x + len(window.keys) + 2 <= whole.width:
         whole.text(whole.width - len(window.keys), 0, window.keys, AXIS)
 
 
-def _numbers_at(trace: Trace, axis: Axis, place: float, *, several: bool) -> str:
-    """What a trace is worth at a place, in words."""
+def _numbers_at(trace: Trace, axis: Axis, place: float, several: bool) -> list[str]:
+    """What a trace is worth at a place, in words, the more important ones first."""
     words = []
-    if trace.line is not None and (at := trace.line.nearest(axis, place)) is not None:
-        value = trace.line.values[at]
-        words.append("not finite" if math.isnan(value) and at in trace.line.gaps else short(float(value)))
-        if trace.line.smooth is not trace.line.values and not several:
-            words.append(f"mean {short(float(trace.line.smooth[at]))}")
-    if trace.points is not None and (at := trace.points.nearest(axis, place)) is not None:
-        word = trace.letter.upper() if trace.letter else "val"
-        words.append(f"{word} {short(float(trace.points.values[at]))}")
-        other = float(trace.points.steps[axis][at])
-        if other != place and not several:
-            words[-1] += f" ({_place(axis, other)})"
-    text = "  ".join(words)
-    return f" {trace.name} {text} " if several and words else f" {text}" if words else ""
+    line, points = trace.line, trace.points
+    if line is not None and (at := line.nearest(axis, place)) is not None:
+        value = line.values[at]
+        words.append("not finite" if math.isnan(value) and at in line.gaps else short(float(value)))
+        if line.smoothed and not several:
+            words.append(f"mean {short(float(line.smooth[at]))}")
+    if points is not None and points is not line and (at := points.nearest(axis, place)) is not None:
+        word = f"{trace.letter.upper() or 'val'} {short(float(points.values[at]))}"
+        other = float(points.steps[axis][at])
+        words.append(word if other == place or several else f"{word} ({_place(axis, other)})")
+    return words
 
 
 def _place(axis: Axis, place: float) -> str:
