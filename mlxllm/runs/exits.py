@@ -32,6 +32,8 @@ _MEMORY = re.compile(
     re.MULTILINE,
 )
 _DISK = re.compile(r"No space left on device|Disk quota exceeded")
+_TROUBLE = re.compile(r"error|exception|terminat|abort|fatal|fault|fail|cannot|killed", re.IGNORECASE)
+"""A last line that tells of trouble. One that tells how training goes is no reason for its end."""
 
 _LESS_MEMORY = (
     "close other applications, or start a run with train.gradient_checkpointing, or with a smaller "
@@ -98,7 +100,8 @@ def classify_exit(returncode: int | None, log_tail: str, state: RunState | None,
         return ExitReport("gpu_watchdog", f"macOS ended the trainer{at}: {_WATCHDOG_HELP}", resume)
     if _DISK.search(evidence):
         return ExitReport("disk_full", f"the disk is full{at}; make room, then resume", resume)
-    if code == -signal.SIGKILL or (code is None and status in ACTIVE and not _last_words(log_tail)):
+    nobody_saw = code is None and status in ACTIVE and not _TROUBLE.search(_last_words(log_tail))
+    if code == -signal.SIGKILL or nobody_saw:
         return ExitReport("killed", f"the trainer ended without a last word{at}: {_KILLED_HELP}", resume)
     words = why or _last_words(log_tail) or _name_of(code)
     if code is not None and code < 0 and not why:  # nobody said why, so the last line of the log is not the reason

@@ -39,6 +39,8 @@ TRACEBACK = "Traceback (most recent call last):\n  File \"x.py\", line 1, in <mo
         (-9, "step 5", RUNNING, "killed"),
         (137, "", RUNNING, "killed"),
         (None, "", RUNNING, "killed"),
+        (None, "step 5\n  validation at step 30: loss 5.3215, 1.943 bits per byte\n", RUNNING, "killed"),
+        (None, f"step 5\n{TRACEBACK}", RUNNING, "crashed"),
         (1, "OSError: [Errno 28] No space left on device", RUNNING, "disk_full"),
         (1, TRACEBACK, RUNNING, "crashed"),
         (-11, "", RUNNING, "crashed"),
