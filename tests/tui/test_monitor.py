@@ -57,11 +57,11 @@ STATES = {
     "running": "step 300 of 500",
     "paused": "p goes on",
     "stopping": "stops after the current step and saves",
-    "finished": "training finished at step 300. c talks to it, r trains it further",
-    "stopped": "stopped as asked at step 300. r goes on",
-    "crashed": "the trainer crashed at step 300: ValueError: no",
-    "gone": "the trainer ended without a last word at step 300",
-    "diverged": "training diverged at step 300: the loss was nan",
+    "finished": "Training finished at step 300. c talks to it, r trains it further",
+    "stopped": "Stopped as asked at step 300. r goes on",
+    "crashed": "The trainer crashed at step 300: ValueError: no",
+    "gone": "The trainer ended without a last word at step 300",
+    "diverged": "Training diverged at step 300: the loss was nan",
     "damaged": "the state of run 'first' is damaged",
 }
 

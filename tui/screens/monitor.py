@@ -65,7 +65,7 @@ class MonitorScreen(SteeringScreen):
     ]
     DEFAULT_CSS = """
     MonitorScreen #about { height: 2; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
-    MonitorScreen #sentence { height: auto; padding: 0 1; color: $foreground; }
+    MonitorScreen #sentence { height: auto; max-height: 4; padding: 0 1; color: $foreground; }
     MonitorScreen #alerts { height: auto; max-height: 5; padding: 0 1; }
     MonitorScreen #nothing { height: 1fr; padding: 2 4; display: none; }
     MonitorScreen #main { height: 1fr; layout: vertical; }

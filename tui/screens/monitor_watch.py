@@ -19,6 +19,8 @@ from tui.screens.monitor_words import waited_seconds
 _LOOK_SECONDS = 0.25
 _IDLE_SECONDS = 1.5
 """Between two looks at a run that does not train, and at a home without runs."""
+_STAGE_SECONDS = 3600.0
+"""For so long after its end a run is asked for one that goes on from it; that means looking at all runs."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,8 @@ class WatchingScreen(ModeScreen):
         launch = read_launch(follower.run)
         waited = waited_seconds(view, launch.started if launch is not None else None)
         ended = view.status == "finished"
-        successor = _successor(follower.run) if ended else ""
+        fresh = view.state is not None and time.time() - view.state.heartbeat < _STAGE_SECONDS
+        successor = _successor(follower.run) if ended and fresh else ""
         goes_on = ended and launch is not None and launch.is_alive()
         self.app.call_from_thread(self._looked, follower, Seen(view, beside, waited, successor, goes_on))
 

@@ -112,7 +112,7 @@ def sentence(view: RunView, *, waited: float = 0.0, next_stage: str = "", goes_o
         return "It stops after the current step and saves."
     if view.report is None:
         return ""
-    told = f"It ended: {view.report.sentence}."
+    told = f"{view.report.sentence[:1].upper()}{view.report.sentence[1:]}."
     if next_stage:
         return f"{told} {next_stage} goes on from it: a shows it."
     if goes_on:

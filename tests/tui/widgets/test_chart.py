@@ -73,6 +73,16 @@ def test_any_values_in_any_size(
     assert len(lines) == max(1, size[1])
 
 
+@every_mark
+@pytest.mark.parametrize("size", [(20, 5), (300, 80), (1, 1), (11, 3)])
+def test_from_small_to_large(marks: Marks, size: tuple[int, int]) -> None:
+    lines = picture(RUN, size=size, marks=marks)
+    assert len(lines) == size[1]
+    if size[1] >= 5:
+        assert "step 300" in lines[0]
+        assert any("o" in line for line in lines[1:])
+
+
 def test_what_a_chart_shows() -> None:
     lines = picture(RUN)
     assert re.match(r" loss  step 300  1\.\d\d  mean 1\.\d\d  val 1\.50", lines[0])
