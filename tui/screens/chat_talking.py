@@ -210,6 +210,7 @@ class TalkingScreen(ModeScreen):
         self._busy = True
         self.query_one(Starters).show([])
         tokens: list[AnswerToken] = []
+        done: Done | None = None
         try:
             await self.log_.follow()
             await self._save()
@@ -237,9 +238,11 @@ class TalkingScreen(ModeScreen):
 
             done = await follow(self._answer, show)
             self._take(done.text, tokens, done)
+            await self.log_.end_answer()
             self._status(speed(done) + (f"   {done.note}" if done.note else ""))
         except (EngineError, asyncio.CancelledError) as error:
-            self._take("".join(token.text for token in tokens), tokens, None)
+            if done is None:
+                self._take("".join(token.text for token in tokens), tokens, None)
             if isinstance(error, asyncio.CancelledError) or not self.is_attached:  # the application is closing
                 with suppress(UserError):
                     save(self._talk, self._writer or self._chats.begin(self._address))
@@ -252,9 +255,9 @@ class TalkingScreen(ModeScreen):
         await self.log_.end_answer()
         await self._save()
         self.refresh_bindings()
-        if self._waiting:
-            self._waiting = False
+        if self._waiting and self.writing.text.strip():
             self._send(self.writing.text)
+        self._waiting = False
 
     def _take(self, text: str, tokens: list[AnswerToken], done: Done | None) -> None:
         """Make an answer, or as much as there is of it, a part of the conversation."""
