@@ -193,6 +193,7 @@ class ChatScreen(TalkingScreen):
         while self.app.screen is not self and self in self.app.screen_stack:
             self.app.pop_screen()
         super().open_model(model)
+        self.writing.focus()
         if compare:
             self._open_machine([model, *compare], at_once=False)
 

@@ -315,8 +315,13 @@ class Builder:
         if self._label:
             self.built = name
             train, val = self._label["train"]["tokens"], self._label["val"]["tokens"]
-            text = f"Built {name}: {train:,} training and {val:,} validation tokens. n trains a model on it."
-            self._bar.say("v" if plain else "✓", text, "$success")
+            text = f"Built {name}: {train:,} training and {val:,} validation tokens."
+            if train and val:
+                self._bar.say("v" if plain else "✓", f"{text} n trains a model on it.", "$success")
+            else:
+                # Documents are held out whole: of a handful, none may be, or all.
+                advice = "b builds it again: hold out another part, or add more texts."
+                self._bar.say("!", f"{text} Training needs both. {advice}", "$warning")
             for warning in self._label.get("warnings", []):
                 self._mlx.warn(warning)
         elif job.cancelled:

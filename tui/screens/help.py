@@ -61,7 +61,8 @@ def _parts(screen: Screen[object]) -> Iterable[Content]:
 
 def _keys(screen: Screen[object]) -> Content:
     """The keys that work now, with the name under which keys.toml knows each."""
-    lines: list[Content] = [Content.assemble(("Keys", "bold $primary"), ("   (name in keys.toml)", "$text-muted"))]
+    own, of_all, rare = list[Content](), list[Content](), list[Content]()
+    mode = screen.MODE if isinstance(screen, ModeScreen) else ""
     moving: list[str] = []
     seen: set[str] = set()
     for active in screen.active_bindings.values():
@@ -74,7 +75,14 @@ def _keys(screen: Screen[object]) -> Content:
             moving.append(f"{key} {binding.description.lower()}")
             continue
         text = binding.tooltip or binding.description
+        lines = own if binding.id.startswith(f"{mode}.") else of_all if binding.id.startswith("app.") else rare
         lines.append(Content.assemble((f"{key:>10}", "bold $accent"), f"  {text:<40}  ", (binding.id, "$text-muted")))
+    lines = [
+        Content.assemble(("Keys", "bold $primary"), ("   (name in keys.toml)", "$text-muted")),
+        *own,
+        *of_all,
+        *rare,
+    ]
     if moving:
         lines.append(Content.assemble("           in what has the focus: ", (", ".join(moving), "$text-muted")))
     return Content("\n").join(lines)

@@ -140,7 +140,7 @@ class HomeScreen(ModeScreen):
         if not shown:
             shown = list(glance.runs[:_SHOWN_MODELS])
         listing = self.query_one(Choices)
-        marked = self._selected()
+        marked = self._selected() if listing.highlighted else None  # who stays at the top sees the newest there
         listing.clear_options()
         if not shown:
             listing.add_option(

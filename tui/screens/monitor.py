@@ -86,6 +86,8 @@ class MonitorScreen(SteeringScreen):
         self._metric: Metric = METRICS[0]
         self._front_chosen = False
         self._drawn: tuple[object, ...] = ()
+        self._followed: set[str] = set()
+        """Stages of a quickstart to which the screen has gone on by itself; once is enough."""
         self._pointing = False
         """The chart's cursor shows where a sample was written."""
 
@@ -165,8 +167,15 @@ class MonitorScreen(SteeringScreen):
             self._front_chosen = view.steps_logged > 0 or not view.active
             self.bring_to_front("log" if not view.steps_logged else "talk" if view.active else "samples")
         self._show()
+        if found.goes_on and found.successor and found.successor not in self._followed and not self._is_writing():
+            self._followed.add(found.successor)
+            self.mlx.tell(f"{found.successor}: the next stage of the same model")
+            self.show_run(found.successor)
         if before is None or (before.status, bool(before.samples)) != (view.status, bool(view.samples)):
             self.refresh_bindings()
+
+    def _is_writing(self) -> bool:
+        return isinstance(self.focused, Input) and bool(self.focused.value)
 
     def _show(self) -> None:
         if self.found is None:
@@ -224,6 +233,8 @@ class MonitorScreen(SteeringScreen):
             return False
         if action in ("pause", "save", "stop", "sample"):
             return view.status in ANSWERING and (action != "pause" or view.status != "starting")
+        if action == "resume" and view.report is not None and view.report.next_command is None:
+            return False  # it never began: there is nothing to go on from
         if action == "resume":
             return not view.active and view.status != "missing" and not (self.found is not None and self.found.goes_on)
         return True

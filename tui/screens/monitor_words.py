@@ -119,6 +119,8 @@ def sentence(view: RunView, *, waited: float = 0.0, next_stage: str = "", goes_o
         return f"{told} The command that started it has more to do: g shows what it says."
     if view.status == "finished":
         return f"{told} c talks to it, r trains it further."
+    if view.report.next_command is None:  # it never began: there is nothing to go on from
+        return f"{told} 3 begins another run, D on 5 deletes this one."
     if view.status == "diverged":
         return f"{told} r goes on from the last checkpoint all the same."
     return f"{told} r goes on from the last checkpoint."

@@ -89,7 +89,11 @@ class PreferencesScreen(ModeScreen):
     def compose_body(self) -> ComposeResult:
         with Vertical(id="list"):
             yield Static(id="bar", markup=False)
-            yield Input(placeholder="words of the question, an answer, the model or how it came about", id="filter")
+            yield Input(
+                placeholder="words of the question, an answer, the model or how it came about",
+                id="filter",
+                disabled=True,
+            )
             yield Rows(rows.COLUMNS, self._cells)
             with Vertical(id="pair"):
                 yield Static(id="prompt", markup=False)
@@ -191,6 +195,7 @@ class PreferencesScreen(ModeScreen):
     def action_filter(self) -> None:
         """Write words that must all be found."""
         entry = self.query_one("#filter", Input)
+        entry.disabled = False
         entry.add_class("shown")
         entry.focus()
 
@@ -208,6 +213,7 @@ class PreferencesScreen(ModeScreen):
         if self.focused is not entry and entry.has_class("shown"):
             entry.value = ""
             entry.remove_class("shown")
+            entry.disabled = True
         else:
             super().action_leave()
 

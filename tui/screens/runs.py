@@ -105,7 +105,7 @@ class RunsScreen(RunActions):
     def compose_body(self) -> ComposeResult:
         with Vertical(id="list"):
             yield Static(id="bar", markup=False)
-            yield Input(placeholder="words of name, status, method, data, preset or model", id="filter")
+            yield Input(placeholder="words of name, status, method, data, preset or model", id="filter", disabled=True)
             yield Rows(rows.columns(False), self._cells)
             yield Static(_EMPTY, id="empty", markup=False)
             yield Static(id="details", markup=False)
@@ -275,6 +275,7 @@ class RunsScreen(RunActions):
     def action_filter(self) -> None:
         """Write words that must all be found."""
         entry = self.query_one("#filter", Input)
+        entry.disabled = False
         entry.add_class("shown")
         entry.focus()
 
@@ -292,6 +293,7 @@ class RunsScreen(RunActions):
         if self.focused is not entry and entry.has_class("shown"):
             entry.value = ""
             entry.remove_class("shown")
+            entry.disabled = True
         elif self.focused is not entry and self.marked:
             self.marked.clear()
             self._show()
