@@ -104,13 +104,15 @@ class NewRunScreen(LooksAround):
             yield costs
 
     def on_mount(self) -> None:
-        """Show the form."""
+        """Show the form, and look what there is."""
         self.show_draft()
         self.query_one(Form).focus()
+        self.look_again()
 
     def on_screen_resume(self) -> None:
-        """What was built or trained while another screen was open."""
-        self.look_again()
+        """What was built or trained while another screen was open; the first time it comes before there is a form."""
+        if self._rows:
+            self.look_again()
 
     def on_resize(self) -> None:
         """Lines are as wide as there is room."""
