@@ -1,8 +1,10 @@
 """The terminal application: seven screens over the run directory, the engine process and our own commands."""
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -113,6 +115,8 @@ class MlxllmApp(App[None]):
         self._engine = engine
         self._first_run = run
         self.marks = self.terminal.marks
+        self.leave_within: float | None = None
+        """Seconds after which the process ends whatever still runs in it; None where it is not the application's own."""
         for theme in THEMES:
             self.register_theme(theme)
         for name in [name for name in self.available_themes if name not in {theme.name for theme in THEMES}]:
@@ -153,6 +157,11 @@ class MlxllmApp(App[None]):
 
     async def on_unmount(self) -> None:
         """The engine process ends with the application; trainers do not."""
+        if self.leave_within is not None:
+            # A thread that reads files may wait for an answer of this loop, which will not come any more.
+            last = threading.Timer(self.leave_within, lambda: os._exit(self.return_code or 0))
+            last.daemon = True
+            last.start()
         if self._engine is not None:
             await self._engine.close()
 

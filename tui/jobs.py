@@ -16,6 +16,8 @@ _GRACE_SECONDS = 10.0
 """From a first SIGINT, which lets a command save what it has, to SIGKILL."""
 _LONGEST_LINE = 1 << 26
 _KEPT_ERROR_CHARS = 4000
+_CANNOT_START = 126
+"""What a shell returns for a command that it cannot start."""
 
 
 def command(args: Sequence[str]) -> list[str]:
@@ -52,16 +54,21 @@ class Job:
 
     async def run(self) -> int:
         """Start it and see it through; its return code, negative for a signal."""
-        self._process = await asyncio.create_subprocess_exec(
-            *command(self.args),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            # Ctrl-C in the terminal is the application's own; a child gets its SIGINT from `cancel`.
-            start_new_session=True,
-            limit=_LONGEST_LINE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "1000"},
-        )
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command(self.args),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                # Ctrl-C in the terminal is the application's own; a child gets its SIGINT from `cancel`.
+                start_new_session=True,
+                limit=_LONGEST_LINE,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "1000"},
+            )
+        except OSError as error:
+            self._error = f"mlxllm cannot be started: {error.strerror or error}"
+            self.returncode = _CANNOT_START
+            return self.returncode
         if self.cancelled:
             self._signal(signal.SIGINT)
         try:

@@ -13,13 +13,19 @@ from mlxllm.errors import ConfigError
 from mlxllm.runs import ACTIVE, EventReader, RunDirectory, effective_status, find_run, list_runs
 
 _POLL_SECONDS = 0.2
+_LEAVE_SECONDS = 5.0
 
 
 def is_terminal() -> bool:
     """Whether there is a terminal that the application can be shown on."""
     if os.environ.get("TEXTUAL_DRIVER"):  # a browser, through `mlxllm serve-tui`
         return True
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+    # Textual draws on stderr.
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)) and os.environ.get("TERM") not in (
+        None,
+        "",
+        "dumb",
+    )
 
 
 def open_app(run: str | None) -> NoReturn:
@@ -31,6 +37,7 @@ def open_app(run: str | None) -> NoReturn:
     from tui.app import MlxllmApp  # here: no other command needs Textual
 
     app = MlxllmApp(run=run)
+    app.leave_within = _LEAVE_SECONDS
     app.run()
     sys.exit(app.return_code or 0)
 

@@ -101,7 +101,9 @@ def classify_exit(returncode: int | None, log_tail: str, state: RunState | None,
     if _DISK.search(evidence):
         return ExitReport("disk_full", f"the disk is full{at}; make room, then resume", resume)
     nobody_saw = code is None and status in ACTIVE and not _TROUBLE.search(_last_words(log_tail))
-    if code == -signal.SIGKILL or nobody_saw:
+    if code == -signal.SIGKILL:
+        return ExitReport("killed", f"the trainer was killed (signal 9){at}: {_KILLED_HELP}", resume)
+    if nobody_saw:
         return ExitReport("killed", f"the trainer ended without a last word{at}: {_KILLED_HELP}", resume)
     words = why or _last_words(log_tail) or _name_of(code)
     if code is not None and code < 0 and not why:  # nobody said why, so the last line of the log is not the reason

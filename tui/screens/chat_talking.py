@@ -248,6 +248,9 @@ class TalkingScreen(ModeScreen):
                     save(self._talk, self._writer or self._chats.begin(self._address))
                 raise asyncio.CancelledError from None
             self._status("the last answer did not come to its end")
+            question = self._talk.question
+            if not tokens and question is not None and not self.writing.text:
+                self.writing.text = question.content  # enter asks it again; another message would take its place
             await self.log_.end_answer()
             await self.log_.note(f"! {error}")
         finally:

@@ -46,7 +46,7 @@ class Versus(ModeScreen):
         Binding("u", "undo", "Undo", id="versus.undo", tooltip="Take the last choice back"),
     ]
     DEFAULT_CSS = """
-    Versus #asked { height: auto; max-height: 7; padding: 0 1; }
+    Versus #asked { height: auto; max-height: 40%; padding: 0 1; }
     Versus #asked Static { height: auto; }
     Versus #status { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
     """
@@ -121,7 +121,8 @@ class Versus(ModeScreen):
         self.query_one("#asked Static", Static).update(
             Content.assemble(("Asked  ", "bold $accent"), visible(prompt).strip("\n"))
         )
-        self.query_one("#asked", VerticalScroll).scroll_end(animate=False)
+        # What is asked stands at the end of a long prompt.
+        self.call_after_refresh(self.query_one("#asked", VerticalScroll).scroll_end, animate=False)
         for side in SIDES:
             self.column(side).title(side.upper())
             await self.column(side).begin()

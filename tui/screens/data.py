@@ -73,6 +73,8 @@ class DataScreen(ModeScreen):
         self._entries: dict[Group, list[Entry]] = {"catalogue": [], "yours": [], "datasets": [], "records": []}
         self._tokenizers: list[KnownTokenizer] = []
         self._select = ""
+        self._built_from: dict[str, float] = {}
+        """The mixture of the last build."""
 
     def compose_body(self) -> ComposeResult:
         preview = Preview(ascii_only=self.mlx.marks == "ascii")
@@ -290,6 +292,10 @@ class DataScreen(ModeScreen):
             return
         if not mixture and entry is not None and entry.spec:
             mixture = {entry.spec: 1.0}
+        stopped = self._builder.stopped
+        if stopped is not None and mixture == self._built_from:  # the same text once more: go on where it was
+            self._build(stopped)
+            return
         if not mixture:
             self.mlx.warn("take a source with space first; a adds your own")
             return
@@ -303,6 +309,7 @@ class DataScreen(ModeScreen):
         dialog = BuildDialog(list(mixture.items()), about, name, suggested_tokenizer(size), self._tokenizers)
         order: Order | None = await self.app.push_screen_wait(dialog)
         if order is not None:
+            self._built_from = dict(mixture)
             self._build(order)
 
     def _build(self, order: Order) -> None:

@@ -231,7 +231,7 @@ class BuildBar(Static):
         if phase != self._phase:
             self._phase, self._since = phase, (now, part or 0.0)
         doing = {"tokenizer": ", reading for the tokenizer", "passing": ", passing over what is done"}.get(phase, "")
-        told = [f"{number:,} documents"]
+        told = ["1 document" if number == 1 else f"{number:,} documents"]
         if isinstance(tokens, int) and tokens:
             told.append(f"{count(tokens)} tokens")
         if isinstance(speed, (int, float)):
@@ -278,14 +278,17 @@ class Builder:
         self._mlx, self._bar, self._ended = mlx, bar, ended
         self._job: Job | None = None
         self._label: dict[str, Any] = {}
+        self._order: Order | None = None
         self.name = ""
         """Of what is being built; nothing between builds."""
         self.built = ""
         """What was built last."""
+        self.stopped: Order | None = None
+        """The build that was stopped last, and can go on."""
 
     def start(self, order: Order) -> None:
         """Build; one at a time."""
-        self.name, self._label = order.name, {}
+        self.name, self._label, self._order, self.stopped = order.name, {}, order, None
         self._bar.begin(order.name)
         self._job = self._mlx.run_job((*order.args, "--json", "--progress"), self._line, self._end)
 
@@ -299,7 +302,8 @@ class Builder:
         """What a stopped build has left."""
         if not draft_folder(paths.new("datasets", name)).is_dir():
             return "Nothing was written yet."
-        what = f"{self._bar.written:,} documents are" if self._bar.written else "What was done is"
+        written = self._bar.written
+        what = f"{written:,} documents are" if written > 1 else "1 document is" if written else "What was done is"
         return f"{what} kept; b goes on from there, D deletes it."
 
     def _line(self, line: Line) -> None:
@@ -325,6 +329,7 @@ class Builder:
             for warning in self._label.get("warnings", []):
                 self._mlx.warn(warning)
         elif job.cancelled:
+            self.stopped = self._order if draft_folder(paths.new("datasets", name)).is_dir() else None
             self._bar.say("=" if plain else "‖", f"The build of {name} was stopped. {self._kept(name)}", "$warning")
         else:
             self._bar.say("x" if plain else "✗", f"{name} was not built: {job.error}", "$error")

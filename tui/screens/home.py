@@ -3,6 +3,7 @@
 import time
 from typing import ClassVar
 
+from rich.cells import set_cell_size
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -157,7 +158,7 @@ class HomeScreen(ModeScreen):
 
     def _line(self, run: RunSummary) -> Content:
         mark, colour = status_mark(run.status, self.mlx.marks == "ascii")
-        name = f"{printable(run.name):<24.24}"
+        name = set_cell_size(printable(run.name), 24)
         if run.status in ACTIVE:
             done = f"{100 * run.step / run.max_steps:3.0f} %" if run.max_steps else f"step {run.step:,}"
             losses = self._glance.losses.get(run.path, []) if self._glance else []
@@ -181,6 +182,7 @@ class HomeScreen(ModeScreen):
 
     def on_option_list_option_highlighted(self) -> None:
         """The twin is that of the run under the cursor."""
+        self.refresh_bindings()
         run = self._selected()
         if run is None:
             self.twin = commands.application()
@@ -192,6 +194,10 @@ class HomeScreen(ModeScreen):
     def on_option_list_option_selected(self) -> None:
         """Enter on a line, or a click."""
         self.action_open()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without a run there is nothing to watch or to talk to."""
+        return self._selected() is not None if action == "open" else True
 
     def action_open(self) -> None:
         """Watch a run that trains or has failed, talk to one that is finished."""

@@ -49,6 +49,7 @@ class MonitorScreen(SteeringScreen):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (36, "-tall")]  # noqa: RUF012  # Screen declares it without ClassVar
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "Pause", id="monitor.pause"),
+        Binding("p", "unpause", "Go on", id="monitor.unpause", tooltip="Go on after a pause"),
         Binding("w", "save", "Save now", id="monitor.checkpoint", tooltip="Write a checkpoint now"),
         Binding("x", "stop", "Stop", id="monitor.stop", tooltip="Stop after the current step, and save"),
         Binding("r", "resume", "Go on", id="monitor.resume", tooltip="Resume it, or train it further"),
@@ -232,7 +233,9 @@ class MonitorScreen(SteeringScreen):
         if isinstance(self.focused, Input) or view is None:
             return False
         if action in ("pause", "save", "stop", "sample"):
-            return view.status in ANSWERING and (action != "pause" or view.status != "starting")
+            return view.status in ANSWERING and (action != "pause" or view.status not in ("starting", "paused"))
+        if action == "unpause":
+            return view.status == "paused"
         if action == "resume" and view.report is not None and view.report.next_command is None:
             return False  # it never began: there is nothing to go on from
         if action == "resume":
@@ -337,5 +340,19 @@ class MonitorScreen(SteeringScreen):
 
 
 _OWN = frozenset(
-    {"pause", "save", "stop", "resume", "sample", "chat", "panel", "metric", "axis", "log", "overlay", "another"}
+    {
+        "pause",
+        "unpause",
+        "save",
+        "stop",
+        "resume",
+        "sample",
+        "chat",
+        "panel",
+        "metric",
+        "axis",
+        "log",
+        "overlay",
+        "another",
+    }
 )

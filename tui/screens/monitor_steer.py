@@ -41,9 +41,12 @@ class SteeringScreen(WatchingScreen):
         raise NotImplementedError
 
     def action_pause(self) -> None:
-        """Pause, or go on."""
-        paused = self.view is not None and self.view.status == "paused"
-        self._ask("resume" if paused else "pause")
+        """Hold after the current step."""
+        self._ask("pause")
+
+    def action_unpause(self) -> None:
+        """Go on."""
+        self._ask("resume")
 
     def action_save(self) -> None:
         """Write a checkpoint now."""
