@@ -1,10 +1,11 @@
 """Which rows each step reads where the data are records: a function of seed and step alone.
 
-mlx-data's buffer permutes, batches and prefetches them. A buffer is finite and a run is not, so it is laid out for a
-stretch of steps at a time.
+mlx-data's buffer permutes and batches them. A buffer is finite and a run is not, so it is laid out for a stretch of steps
+at a time. Nothing is prefetched: a batch of records costs microseconds, and a prefetching stream of mlx-data 0.1 that is
+dropped before its end may wait for its threads for ever.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import mlx.data as dx
@@ -49,9 +50,8 @@ class RowLoader:
         self._buffer = dx.buffer_from_vector([dict(row) for row in rows])  # type: ignore[attr-defined]  # not in its stubs
         self._count, self._keys, self._rows, self._seed = len(rows), tuple(keys), rows_per_step, seed
         self._lengths = lengths
-        self._ahead: Iterator[dict[str, Any]] = iter(())
-        self._next_step = -1
-        self._left = 0
+        self._batches: Any = ()
+        self._first = 0  # the step of the first of them
 
     @property
     def num_rows(self) -> int:
@@ -60,17 +60,15 @@ class RowLoader:
 
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
         """The arrays of update `step` (from 0), rows first."""
-        if step != self._next_step or self._left == 0:
+        if not self._first <= step < self._first + len(self._batches):
             self._lay_out(step)
-        sample = next(self._ahead)
-        self._next_step, self._left = step + 1, self._left - 1
+        sample = self._batches[step - self._first]
         return tuple(sample[key] for key in self._keys)
 
     def _lay_out(self, step: int) -> None:
         steps = max(1, _STRETCH // self._rows)
         order = self._order(step * self._rows, steps * self._rows)
-        stream = self._buffer.perm(order).batch(self._rows).ordered_prefetch(2, 1)
-        self._ahead, self._left = iter(stream), steps
+        self._batches, self._first = self._buffer.perm(order).batch(self._rows), step
 
     def _order(self, first: int, count: int) -> np.ndarray:
         parts = []
