@@ -90,7 +90,7 @@ async def test_monitor_of_preferences(snapshot: SnapshotAssertion) -> None:
     some_runs()
     async with app(run="stories-1-dpo").run_test(size=(120, 36)) as pilot:
         await wait_for_text(pilot, "margins")
-        assert await shown(pilot, 4, "step 150 of 150", "training finished") == snapshot
+        assert await shown(pilot, 4, "step 150 of 150", "finished at step") == snapshot
 
 
 async def test_monitor_in_a_narrow_terminal(snapshot: SnapshotAssertion) -> None:
@@ -103,7 +103,7 @@ async def test_monitor_in_ascii(snapshot: SnapshotAssertion) -> None:
     some_runs()
     made = app(run="stories-1", terminal=Terminal("ascii", False))
     async with made.run_test(size=(100, 30)) as pilot:
-        text = await shown(pilot, 4, "training finished")
+        text = await shown(pilot, 4, "finished at step")
         assert text.isascii()
         assert text == snapshot
 
