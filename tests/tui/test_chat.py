@@ -3,15 +3,18 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from mlxllm import paths
+from mlxllm.config import SampleConfig
 from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.saved import SavedChats
 from tests.tui.chatting import chats, chatting, life, messages, run_with_checkpoints, status, write
 from tests.tui.harness import screen_text, wait_for, wait_for_text
+from tui.screens import chat_talking
 from tui.screens.chat_settings import SettingsDrawer
 from tui.screens.chat_tokens import TokenView
 from tui.widgets.answers import Message, Streaming
@@ -66,6 +69,23 @@ async def test_what_is_sent_while_the_model_is_loaded_waits_for_it() -> None:
         await wait_for_text(pilot, ANSWERED)
         assert messages(screen)[0] == "Who?"
         assert screen.writing.text == ""
+
+
+async def test_what_is_sent_while_the_conversation_is_laid_out_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = chat_talking.sampling_of
+
+    def slow(model: str) -> SampleConfig:
+        time.sleep(0.3)
+        return usual(model)
+
+    monkeypatch.setattr(chat_talking, "sampling_of", slow)
+    life()
+    async with chatting("--tokens", "30", "--rate", "60", model="tales-dpo") as (pilot, screen):
+        await wait_for(pilot, lambda: screen._loaded is not None, "the model")
+        assert screen._stage == "loading"
+        await write(pilot, "Who is Tom?", "enter")
+        await wait_for(pilot, lambda: len(messages(screen)) == 2, "the answer")
+        assert messages(screen)[0] == "Who is Tom?"
 
 
 async def test_a_model_that_cannot_be_used_says_why_and_another_one_is_chosen() -> None:

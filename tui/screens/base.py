@@ -1,5 +1,6 @@
 """What all screens share: tabs, a hint, the twin command, the footer, help, and leaving an input."""
 
+import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -62,6 +63,15 @@ class ModeScreen(Screen[None]):
     def mlx(self) -> "MlxllmApp":
         """The application."""
         return cast("MlxllmApp", self.app)
+
+    def on_mount(self) -> None:
+        """What a screen is made of stays: no collection of garbage need look at it again.
+
+        A full collection over all modules, styles and widgets holds the event loop for a tenth of a second. Without a
+        terminal (a test) many applications follow each other in one process, and are to be collected.
+        """
+        if not self.app.is_headless:
+            self.call_after_refresh(gc.freeze)
 
     def compose(self) -> ComposeResult:
         yield Tabs(TITLES, self.MODE)

@@ -120,10 +120,9 @@ class TalkingScreen(ModeScreen):
             self._status("no model is loaded: m chooses one; enter tries this one again")
             await self.log_.note(await asyncio.to_thread(failure, model, error))
             return
-        self._loaded, self._stage = loaded, "ready"
+        self._loaded = loaded
         self.mlx.remembered.set(MODEL, model)
         self._show_model(heading(loaded))
-        self._status("ready")
         form: Literal["turns", "text"] = "text" if loaded.kind == "base" else "turns"
         if anew or not self._talk.said or self._talk.form != form:
             if self._talk.said:
@@ -133,6 +132,9 @@ class TalkingScreen(ModeScreen):
             await self._begin(Talk(form, self._settings.system))
         else:
             self._set_twin()
+        # Only now: an answer that came while the conversation was laid out anew would lose its place.
+        self._stage = "ready"
+        self._status("ready")
         if self._waiting:
             self._waiting = False
             self._send(self.writing.text)
