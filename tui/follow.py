@@ -169,18 +169,19 @@ class RunFollower:
 
     def _add(self, events: list[Event]) -> None:
         kinds = [event["kind"] for event in events]
-        elapsed = self._elapsed(events, kinds)
-        train = [number for number, kind in enumerate(kinds) if kind == "train"]
+        all_train = kinds.count("train") == len(kinds)
+        elapsed = self._elapsed(events, [] if all_train else kinds)
+        train = slice(None) if all_train else [number for number, kind in enumerate(kinds) if kind == "train"]
+        steps = events if isinstance(train, slice) else [events[number] for number in train]
         tokens = np.full(len(events), np.nan)
-        steps = [events[number] for number in train]
         tokens[train] = numbers([event.get("tokens") for event in steps])
         tokens = np.fmax.accumulate(np.concatenate(([self._tokens], tokens)))[1:]
         self._tokens = float(tokens[-1])
-        if train:
+        if steps:
             self._train.add(steps, tokens[train], elapsed[train])
             loss = self._train.series["loss"].view()
-            self._spikes.add(loss.steps["step"][-len(train) :], loss.values[-len(train) :])
-        if len(train) == len(events):
+            self._spikes.add(loss.steps["step"][-len(steps) :], loss.values[-len(steps) :])
+        if all_train:
             return
         for number, event in enumerate(events):
             if kinds[number] == "val":
@@ -211,25 +212,29 @@ class RunFollower:
             self._attempts += 1
             self._about = {key: event[key] for key in ABOUT_KEYS if event.get(key) is not None}
 
-    def _elapsed(self, events: list[Event], names: list[str]) -> Array:
-        """Seconds of training at each event; time between attempts and on pause does not count."""
+    def _elapsed(self, events: list[Event], kinds: list[str]) -> Array:
+        """Seconds of training at each event; time between attempts and on pause does not count.
+
+        Args:
+            events: new ones.
+            kinds: theirs; none where all are steps.
+        """
         times = numbers([event.get("time") for event in events])
         known = ~np.isnan(times)
-        when = times[known]
         passed = np.zeros(len(events))
+        when = times[known]
         if len(when):
             first = when[0] if self._previous is None else self._previous
-            gaps = np.maximum(0.0, np.diff(when, prepend=first))
-            kinds = np.array(names)
-            passed[known] = np.where(np.isin(kinds[known], ("run_started", "resumed")), 0.0, gaps)
+            passed[known] = np.maximum(0.0, np.diff(when, prepend=first))
             self._previous = float(when[-1])
-            begun = np.flatnonzero(kinds == "run_started")
-            if len(begun):  # how fast an earlier attempt was, perhaps on another machine, says nothing
-                self._times.clear()
-                self._longest = 0.0
-            start = int(begun[-1]) if len(begun) else 0
-            self._longest = max(self._longest, float(passed[start:].max()))
-            self._times.extend(times[start:][known[start:]][-_USUAL_POINTS:].tolist())
+        passed[[number for number, kind in enumerate(kinds) if kind in ("run_started", "resumed")]] = 0.0
+        start = 0
+        if "run_started" in kinds:  # how fast an earlier attempt was, perhaps on another machine, says nothing
+            start = len(kinds) - 1 - kinds[::-1].index("run_started")
+            self._times.clear()
+            self._longest = 0.0
+        self._longest = max(self._longest, float(passed[start:].max()))
+        self._times.extend(times[start:][known[start:]][-_USUAL_POINTS:].tolist())
         found: Array = self._seconds + np.cumsum(passed)
         self._seconds = float(found[-1])
         return found

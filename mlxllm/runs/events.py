@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +195,7 @@ class EventReader:
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 TRAIN_LINE = b'{"kind":"train",'
 """How the line of a `train` event begins."""
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b"{}[]\\"))
 
 
 def parse_line(line: bytes) -> Event | None:
@@ -217,34 +218,39 @@ def parse_lines(data: bytes) -> tuple[list[Event], int]:
     """
     events: list[Event] = []
     invalid = 0
-    for is_train, group in groupby(data.split(b"\n"), lambda line: line.startswith(TRAIN_LINE)):
-        lines = list(group)
-        together = _parse_flat(lines) if is_train and len(lines) > 1 else None
+    lines = data.split(b"\n")
+    is_train = [*map(methodcaller("startswith", TRAIN_LINE), lines), False]
+    start = 0
+    while start < len(lines):
+        end = is_train.index(False, start)
+        together = _parse_flat(lines[start:end]) if end - start > 1 else None
         if together is not None:
             events += together
+            start = end
             continue
-        for line in lines:
+        for line in lines[start : end + 1]:
             event = parse_line(line)
             if event is not None:
                 events.append(event)
             elif line.strip():
                 invalid += 1
+        start = end + 1
     return events, invalid
 
 
 def _parse_flat(lines: Sequence[bytes]) -> list[Event] | None:
     """Lines as one JSON array, where that cannot give anything else than each line for itself; None elsewhere.
 
-    Each line begins with a brace, ends with one and holds no other bracket. No string spans lines, for JSON allows no
-    newline in one. So each line is an object of its own, or the array is not valid.
+    Each line begins with a brace, ends with one and holds no other bracket and no backslash. No string spans lines, for
+    JSON allows no newline in one. So each line is an object of its own, or the array is not valid.
     """
     text = b",\n".join(lines)
-    if text.count(b"{") != len(lines) or text.count(b"}") != len(lines) or b"[" in text or b"]" in text:
+    if text.translate(None, _NOT_STRUCTURE) != b"{}" * len(lines):
         return None
     if text.count(b"},\n") != len(lines) - 1 or not text.endswith(b"}"):
         return None
-    # A second "kind" in an object might hold anything, and might be spelled with an escape.
-    if text.count(b'"kind"') != len(lines) or b"\\" in text:
+    # A second "kind" in an object might hold anything. (It cannot be spelled with escapes, for there are no backslashes.)
+    if text.count(b'"kind"') != len(lines):
         return None
     try:
         events: list[Event] = _DECODER.decode(f"[{text.decode('utf-8')}]")
