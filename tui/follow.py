@@ -10,9 +10,8 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,13 @@ from mlxllm.runs import (
     read_state,
 )
 from tui import alerts
+from tui.event_numbers import Numbers, Table
 from tui.event_words import in_words
 from tui.run_view import Alert, Note, RunView, Sample
-from tui.series import Array, Series, SeriesView, Steps, numbers
+from tui.series import Array, numbers
 
 TRAIN_KEYS = ("loss", "learning_rate", "grad_norm", "tok_per_sec", "peak_memory", "footprint")
 VAL_KEYS = ("loss", "bits_per_byte")
-_MORE_KEYS = "rewards/"
-_SMOOTHED = ("loss", "grad_norm", "tok_per_sec")
-
 _CHUNK_BYTES = 1 << 18
 """Parsed in one go, in a few milliseconds for which no other thread runs."""
 _KEPT_SAMPLES = 5000
@@ -53,47 +50,6 @@ _EXPLAIN_SECONDS = 2.0
 """A return code may come to be known after the end."""
 _BYTES_A_PARAMETER = 12
 """Of a checkpoint that has not been written yet: the weight and two moments in four bytes each."""
-
-
-class _Numbers:
-    """The numbers of one kind of event, as series over shared steps."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = keys
-        self.steps = Steps()
-        self.series: dict[str, Series] = {key: self._new(key) for key in keys}
-
-    def _new(self, key: str) -> Series:
-        return Series(self.steps, smoothed=key in _SMOOTHED or key.startswith(_MORE_KEYS))
-
-    def add(self, events: Sequence[Event], tokens: Array, elapsed: Array) -> None:
-        """Append the numbers of events, all of the same kind; their tokens and seconds of training beside them."""
-        before = len(self.steps)
-        layouts = set(map(tuple, events))
-        for key in sorted(set().union(*layouts) - self.series.keys()):
-            if key.startswith(_MORE_KEYS):
-                self.series[key] = series = self._new(key)
-                series.extend(np.full(before, np.nan), False)
-        columns = _columns(events, ["step", *self.series], layouts)
-        self.steps.extend(columns[0], tokens, elapsed)
-        for (key, series), values in zip(self.series.items(), columns[1:], strict=True):
-            there: Any = True
-            if any(key not in layout for layout in layouts):
-                there = [key in event for event in events]
-            series.extend(values, there)
-
-    def views(self) -> dict[str, SeriesView]:
-        """All series that hold a number; and the loss, which may hold nothing but gaps."""
-        views = {key: series.view() for key, series in self.series.items()}
-        return {key: view for key, view in views.items() if len(view) and (key == "loss" or view.extent(0, len(view)))}
-
-
-def _columns(events: Sequence[Event], keys: Sequence[str], layouts: set[tuple[str, ...]]) -> list[Array]:
-    """The numbers under each key, of shape (n,) each; NaN where an event has none."""
-    if all(set(keys) <= set(layout) for layout in layouts):
-        rows = list(map(itemgetter(*keys), events))  # several times faster than key by key
-        return [numbers(column) for column in zip(*rows, strict=True)]
-    return [numbers([event.get(key) for event in events]) for key in keys]
 
 
 class RunFollower:
@@ -125,7 +81,7 @@ class RunFollower:
 
     def _begin(self) -> None:
         """Forget all events."""
-        self._train, self._val = _Numbers(TRAIN_KEYS), _Numbers(VAL_KEYS)
+        self._train, self._val = Numbers(TRAIN_KEYS), Numbers(VAL_KEYS)
         self._samples: deque[Sample] = deque(maxlen=_KEPT_SAMPLES)
         self._notes: deque[Note] = deque(maxlen=_KEPT_NOTES)
         self._shown: tuple[tuple[Sample, ...], tuple[Note, ...]] = ((), ())
@@ -169,25 +125,25 @@ class RunFollower:
 
     def _add(self, events: list[Event]) -> None:
         kinds = [event["kind"] for event in events]
-        all_train = kinds.count("train") == len(kinds)
-        elapsed = self._elapsed(events, [] if all_train else kinds)
-        train = slice(None) if all_train else [number for number, kind in enumerate(kinds) if kind == "train"]
-        steps = events if isinstance(train, slice) else [events[number] for number in train]
-        tokens = np.full(len(events), np.nan)
-        tokens[train] = numbers([event.get("tokens") for event in steps])
+        train = [number for number, kind in enumerate(kinds) if kind == "train"]
+        steps = events if len(train) == len(events) else [events[number] for number in train]
+        others = [number for number, kind in enumerate(kinds) if kind != "train"] if steps is not events else []
+        table = Table(steps) if steps else None
+        times, tokens = np.full(len(events), np.nan), np.full(len(events), np.nan)
+        if table is not None:
+            times[train], tokens[train] = table.numbers("time"), table.numbers("tokens")
+        times[others] = numbers([events[number].get("time") for number in others])
+        elapsed = self._elapsed(times, kinds, others)
         tokens = np.fmax.accumulate(np.concatenate(([self._tokens], tokens)))[1:]
         self._tokens = float(tokens[-1])
-        if steps:
-            self._train.add(steps, tokens[train], elapsed[train])
+        if table is not None:
+            self._train.add(table, tokens[train], elapsed[train])
             loss = self._train.series["loss"].view()
             self._spikes.add(loss.steps["step"][-len(steps) :], loss.values[-len(steps) :])
-        if all_train:
-            return
-        for number, event in enumerate(events):
+        for number in others:
             if kinds[number] == "val":
-                self._val.add([event], tokens[number : number + 1], elapsed[number : number + 1])
-            if kinds[number] != "train":
-                self._add_other(event)
+                self._val.add(Table([events[number]]), tokens[[number]], elapsed[[number]])
+            self._add_other(events[number])
 
     def _add_other(self, event: Event) -> None:
         kind, at, step = event["kind"], event.get("time"), event.get("step")
@@ -212,27 +168,29 @@ class RunFollower:
             self._attempts += 1
             self._about = {key: event[key] for key in ABOUT_KEYS if event.get(key) is not None}
 
-    def _elapsed(self, events: list[Event], kinds: list[str]) -> Array:
+    def _elapsed(self, times: Array, kinds: list[str], others: list[int]) -> Array:
         """Seconds of training at each event; time between attempts and on pause does not count.
 
         Args:
-            events: new ones.
-            kinds: theirs; none where all are steps.
+            times: of new events.
+            kinds: theirs.
+            others: the places of those that are no steps.
         """
-        times = numbers([event.get("time") for event in events])
         known = ~np.isnan(times)
-        passed = np.zeros(len(events))
+        passed = np.zeros(len(times))
         when = times[known]
         if len(when):
             first = when[0] if self._previous is None else self._previous
             passed[known] = np.maximum(0.0, np.diff(when, prepend=first))
             self._previous = float(when[-1])
-        passed[[number for number, kind in enumerate(kinds) if kind in ("run_started", "resumed")]] = 0.0
         start = 0
-        if "run_started" in kinds:  # how fast an earlier attempt was, perhaps on another machine, says nothing
-            start = len(kinds) - 1 - kinds[::-1].index("run_started")
-            self._times.clear()
-            self._longest = 0.0
+        for number in others:
+            if kinds[number] in ("run_started", "resumed"):
+                passed[number] = 0.0
+            if kinds[number] == "run_started":  # how fast an earlier attempt was, perhaps elsewhere, says nothing
+                start = number
+                self._times.clear()
+                self._longest = 0.0
         self._longest = max(self._longest, float(passed[start:].max()))
         self._times.extend(times[start:][known[start:]][-_USUAL_POINTS:].tolist())
         found: Array = self._seconds + np.cumsum(passed)

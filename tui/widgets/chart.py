@@ -103,6 +103,7 @@ class Chart(Widget, can_focus=True):
         self._following = True
         self._hovering = False
         self._picture: tuple[Size, Picture] | None = None
+        self._styles: tuple[list[Style], Style] | None = None
 
     @property
     def traces(self) -> Sequence[Trace]:
@@ -141,7 +142,7 @@ class Chart(Widget, can_focus=True):
     def notify_style_update(self) -> None:
         """Another theme: other colours."""
         super().notify_style_update()
-        self._picture = None
+        self._picture = self._styles = None
 
     def render_line(self, y: int) -> Strip:
         if self._picture is None or self._picture[0] != self.size:
@@ -150,17 +151,13 @@ class Chart(Widget, can_focus=True):
         return strips[y] if y < len(strips) else Strip.blank(self.size.width, self.rich_style)
 
     def _draw(self) -> Picture:
-        styles = [self.get_component_rich_style(f"chart--{name}", partial=True) for name in LAYERS]
-        ground: Style = self.rich_style
+        if self._styles is None:
+            ground: Style = self.rich_style
+            own = [self.get_component_rich_style(f"chart--{name}", partial=True) for name in LAYERS]
+            self._styles = ([ground + style for style in own], ground)
         window = Window(self.title, self.axis, self.window, self.log_scale, self.cursor, self.empty, self.keys)
-        return draw(
-            self._traces,
-            window,
-            (self.size.width, self.size.height),
-            self.marks,
-            [ground + style for style in styles],
-            ground,
-        )
+        size = (self.size.width, self.size.height)
+        return draw(self._traces, window, size, self.marks, *self._styles)
 
     def watch_log_scale(self) -> None:
         """Another scale."""

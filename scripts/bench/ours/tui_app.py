@@ -18,6 +18,10 @@ from tui.screens.chat import ChatScreen
 from tui.screens.monitor import MonitorScreen
 
 TOKENS_PER_SECOND = 200
+WORDS_A_PARAGRAPH = 60
+SEPARATORS = (" ", "\n\n")
+MOST_WORDS = 18_000
+"""An argument of a command cannot be much longer."""
 _NAP = 0.002
 _PATIENCE = 60.0
 
@@ -74,11 +78,16 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.02)
 
 
+def answer(seconds: float) -> str:
+    """An answer in paragraphs, as long as it has to stream."""
+    count = min(MOST_WORDS, int(TOKENS_PER_SECOND * (2 * seconds + 20)))
+    return "".join(f"{SEPARATORS[(number % WORDS_A_PARAGRAPH == 0)]}w{number}" for number in range(count)).strip()
+
+
 def main() -> None:
     """Run the application."""
     run, model, engine, seconds, out = sys.argv[1:]
-    tokens = int(TOKENS_PER_SECOND * (float(seconds) * 3 + 30))
-    command = [sys.executable, engine, "--rate", str(TOKENS_PER_SECOND), "--tokens", str(tokens)]
+    command = [sys.executable, engine, "--rate", str(TOKENS_PER_SECOND), "--answer", answer(float(seconds))]
     app = Measured(run=run, engine=EngineClient(command))
     app.model, app.seconds = model, float(seconds)
     app.run()
