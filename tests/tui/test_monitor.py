@@ -21,7 +21,6 @@ from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
 from tui import commands
 from tui.screens import monitor_words
 from tui.screens.monitor import MonitorScreen
-from tui.screens.monitor_panels import SamplesPanel
 from tui.screens.monitor_runs import RunPicker
 from tui.screens.monitor_steer import how_far
 from tui.screens.monitor_talk import TalkPanel
@@ -133,18 +132,19 @@ async def test_talk_while_it_trains() -> None:
         assert run is not None
         async with new_app(run="first").run_test(size=(120, 36)) as pilot:
             screen = await opened(pilot)
-            await pilot.press("t")
+            await pilot.press("t", *"pwx")  # letters typed into the line are no keys
             assert isinstance(screen.focused, Input)
+            assert screen.query_one(Input).value == "pwx"
             screen.query_one(Input).value = "Once upon"
             await pilot.press("enter")
-            await wait_in(pilot, "#talk", "training waits for the answer")
+            await wait_in(pilot, "#talk", "waiting: the trainer answers")
             (request,) = requests(run)
             assert (request.name, request.payload) == ("sample", {"prompt": "Once upon"})
             assert screen.twin == commands.ask_trainer("first", "Once upon")
             assert screen.query_one(Input).value == ""
             runs.append(run, runs.sample_event(301, "Once upon", text=" zzz", request=request.id))
             await wait_for_text(pilot, "Once upon zzz")
-            assert "waits for the answer" not in text_in(pilot, "#talk")
+            assert "waiting: the trainer" not in text_in(pilot, "#talk")
             screen.query_one(Input).value = "Once upon"
             await pilot.press("enter")
             await wait_for(pilot, lambda: len(requests(run)) == 2)
@@ -155,20 +155,20 @@ async def test_talk_while_it_trains() -> None:
             await wait_for_text(pilot, "Once upon a time")
             told = text_in(pilot, "#talk")
             assert told.index("step 301") < told.index(" zzz") < told.rindex("step 400") < told.index(" a time")
-
-
-async def test_a_question_that_cannot_be_answered_says_why() -> None:
-    with in_state("running") as run:
-        assert run is not None
-        async with new_app(run="first").run_test(size=(120, 36)) as pilot:
-            screen = await opened(pilot)
-            await pilot.press("t")
-            screen.query_one(Input).value = "x"
-            await pilot.press("enter")
-            await wait_for(pilot, lambda: requests(run))
-            event = runs.sample_event(301, "x", text="", error="the prompt is empty", request=requests(run)[0].id)
-            runs.append(run, event)
-            await wait_for_text(pilot, "! the prompt is empty")
+            for words, end in (("x", ""), ("y", "stopped")):
+                screen.query_one(Input).value = words
+                await pilot.press("enter")
+                await wait_in(pilot, "#talk", "waiting: the trainer answers")
+                if end:  # with a question open
+                    runs.set_status(run, "stopped")
+                    await wait_in(pilot, "#talk", "no answer: the run ended before")
+                else:
+                    error = {"text": "", "error": "the prompt is empty", "request": requests(run)[-1].id}
+                    runs.append(run, runs.sample_event(401, words, **error))
+                    await wait_in(pilot, "#talk", "! the prompt is empty")
+            assert {request.name for request in requests(run)} == {"sample"}
+            await pilot.press("escape")
+            assert screen.focused is screen.chart
 
 
 async def test_nobody_answers_where_nobody_trains_and_what_was_typed_stays() -> None:
@@ -183,19 +183,6 @@ async def test_nobody_answers_where_nobody_trains_and_what_was_typed_stays() -> 
             await wait_for_text(pilot, "nobody trains this run")
             assert screen.query_one(Input).value == "Once upon"
             assert requests(run) == []
-
-
-async def test_a_run_that_ends_with_a_question_open() -> None:
-    with in_state("running") as run:
-        assert run is not None
-        async with new_app(run="first").run_test(size=(120, 36)) as pilot:
-            screen = await opened(pilot)
-            await pilot.press("t")
-            screen.query_one(Input).value = "x"
-            await pilot.press("enter")
-            await wait_in(pilot, "#talk", "training waits for the answer")
-            runs.set_status(run, "stopped")
-            await wait_in(pilot, "#talk", "no answer: the run ended before")
 
 
 async def test_pause_go_on_save_and_stop_are_requests_with_their_commands() -> None:
@@ -367,47 +354,37 @@ async def test_the_chart_can_show_other_numbers_axes_and_scales() -> None:
         assert screen.chart.log_scale
         await pilot.press("l", "v", "v")
         assert (screen.chart.axis, screen.chart.log_scale) == ("step", False)
-
-
-async def test_rewards_have_a_chart_of_their_own_where_there_is_room() -> None:
-    runs.make_run("first", steps=300, method="dpo")
-    async with new_app(run="first").run_test(size=(120, 40)) as pilot:
-        screen = await opened(pilot)
         second = screen.query_one("#second", Chart)
-        assert second.display
+        assert not second.display
+        await pilot.press("n")
+        await pilot.resize_terminal(120, 40)  # room for a chart of their own
+        await wait_for(pilot, lambda: second.display)
         assert [trace.name for trace in second.traces] == ["chosen", "rejected", "margins"]
-        assert "margin 6" in text_in(pilot, "#about") or "margin 5" in text_in(pilot, "#about")
-    async with new_app(run="first").run_test(size=(80, 24)) as pilot:
-        screen = await opened(pilot)
-        assert not screen.query_one("#second").display
 
 
-async def test_alerts_have_a_line() -> None:
-    run = runs.make_run("first", steps=300, nonfinite=(290,))
-    runs.append(run, runs.train_event(301, loss=30.0))
-    async with new_app(run="first").run_test(size=(100, 30)) as pilot:
+async def test_alerts_log_and_samples_show_what_is_in_files_as_it_is() -> None:
+    run = runs.make_run("first", steps=300, nonfinite=(290,), checkpoint_every=150)
+    runs.append(
+        run, runs.sample_event(300, "[b]", text="[red]x[/] \x1b[2J\ttab\nnext"), runs.train_event(301, loss=30.0)
+    )
+    run.log.write_text("--- started\nTraceback: \x1b[31mred[/red]\n")
+    async with new_app(run="first").run_test(size=(140, 35)) as pilot:
         await opened(pilot, "step 301 of")
         await wait_in(pilot, "#alerts", "! non-finite 1 step was not finite")
         await wait_in(pilot, "#alerts", "! spike the loss jumped to 30 at step 301")
-
-
-async def test_the_log_tells_what_happened_and_ends_with_log_txt() -> None:
-    run = runs.make_run("first", steps=300, checkpoint_every=150)
-    run.log.write_text("--- started\nTraceback: \x1b[31mred[/red]\n")
-    async with new_app(run="first").run_test(size=(140, 35)) as pilot:
-        await opened(pilot)
+        await wait_in(pilot, "#samples", "[b][red]x[/] [2J tab next")
         await pilot.press("g")  # at this height there is one part at a time
         for text in (
-            "the run begins at step 0 of 300",
             "checkpoint saved at step 150",
             "the run ended at step 300, finished",
             "the end of log.txt",
             "[31mred[/red]",
         ):
             await wait_in(pilot, "#log", text)
+        assert "\x1b" not in screen_text(pilot.app)
 
 
-async def test_a_resumed_run_begins_its_curve_anew() -> None:
+async def test_a_resumed_run_begins_its_curve_anew_and_a_deleted_one_is_told() -> None:
     with in_state("running") as run:
         assert run is not None
         async with new_app(run="first").run_test(size=(100, 30)) as pilot:
@@ -418,16 +395,9 @@ async def test_a_resumed_run_begins_its_curve_anew() -> None:
             runs.set_status(run, "running", step=121)
             await wait_for(pilot, lambda: len(screen.chart.traces[0].line or ()) == 121)
             await wait_for_text(pilot, "attempt 2")
-
-
-async def test_a_run_that_is_deleted_meanwhile() -> None:
-    with in_state("finished") as run:
-        assert run is not None
-        async with new_app(run="first").run_test(size=(100, 30)) as pilot:
-            await opened(pilot)
             shutil.rmtree(run.path)
             await wait_in(pilot, "#sentence", "it was renamed or deleted. a shows another run")
-            await pilot.press("n", "v", "s", "left", "g", "t")
+            await pilot.press("n", "s", "left", "t")
 
 
 async def test_the_first_run_appears_while_one_looks() -> None:
@@ -502,18 +472,6 @@ async def test_any_size() -> None:
         assert screen.query_one("#second").display
 
 
-async def test_letters_typed_into_the_line_are_no_keys() -> None:
-    with in_state("running") as run:
-        assert run is not None
-        async with new_app(run="first").run_test(size=(100, 30)) as pilot:
-            screen = await opened(pilot)
-            await pilot.press("t", *"pwxrmcov")
-            assert screen.query_one(Input).value == "pwxrmcov"
-            assert requests(run) == []
-            await pilot.press("escape")
-            assert screen.focused is screen.chart
-
-
 async def test_a_long_run_is_there_at_once_and_grows() -> None:
     with in_state("running") as run:
         assert run is not None
@@ -523,14 +481,3 @@ async def test_a_long_run_is_there_at_once_and_grows() -> None:
             await wait_for(pilot, lambda: screen.view is not None and screen.view.steps_logged == 20_000)
             runs.append(run, *[runs.train_event(step) for step in range(20_001, 20_051)])
             await wait_for_text(pilot, "step 20,050")
-
-
-async def test_a_sample_never_becomes_markup_or_moves_the_cursor() -> None:
-    run = runs.make_run("first", steps=300, sample_every=0)
-    runs.append(run, runs.sample_event(300, "[b]", text="[red]x[/] \x1b[2J\ttab\nnext"))
-    async with new_app(run="first").run_test(size=(160, 40)) as pilot:
-        await opened(pilot)
-        screen = screen_of(pilot)
-        await wait_for(pilot, lambda: screen.query_one(SamplesPanel).current is not None)
-        await wait_in(pilot, "#samples", "[b][red]x[/] [2J tab next")
-        assert "\x1b" not in screen_text(pilot.app)
