@@ -24,7 +24,7 @@ def step_of(recorder: Recorder, step: int) -> None:
         learning_rate=1e-3,
         grad_norm=abs(random.gauss(0.5, 0.1)),
         tokens=step * 1024,
-        tok_per_sec=random.gauss(10_000, 100),
+        tok_per_sec=round(random.gauss(10_000, 100), 1),  # as the trainer does
         peak_memory=193_072_380,
         footprint=695_906_304,
     )
