@@ -40,12 +40,12 @@ CRASH_FILE = "tui-crash.log"
 
 _SCREENS = {
     "home": "tui.screens.home:HomeScreen",
-    "data": "tui.screens.data:DataScreen",
-    "new": "tui.screens.new_run:NewRunScreen",
-    "monitor": "tui.screens.monitor:MonitorScreen",
-    "runs": "tui.screens.runs:RunsScreen",
-    "chat": "tui.screens.chat:ChatScreen",
-    "preferences": "tui.screens.preferences:PreferencesScreen",
+    "data": "tui.screens.data.screen:DataScreen",
+    "new": "tui.screens.new_run.screen:NewRunScreen",
+    "monitor": "tui.screens.monitor.screen:MonitorScreen",
+    "runs": "tui.screens.runs.screen:RunsScreen",
+    "chat": "tui.screens.chat.screen:ChatScreen",
+    "preferences": "tui.screens.preferences.screen:PreferencesScreen",
 }
 
 

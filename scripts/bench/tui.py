@@ -29,8 +29,8 @@ import numpy as np
 from rich.style import Style
 
 from mlxllm.runs import RunDirectory
-from tui.follow import RunFollower
-from tui.series import series_of
+from tui.following.follow import RunFollower
+from tui.following.series import series_of
 from tui.widgets.plot import draw
 from tui.widgets.traces import LAYERS, Trace, Window
 

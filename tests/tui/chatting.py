@@ -12,7 +12,7 @@ from mlxllm.runs import RunDirectory
 from tests.tui.harness import ended_run, new_app, wait_for
 from tests.tui.scripted_engine import scripted
 from tui.engine import EngineClient
-from tui.screens.chat import ChatScreen
+from tui.screens.chat.screen import ChatScreen
 from tui.widgets.answers import Message
 from tui.widgets.conversation import Conversation
 from tui.widgets.writing import Writing

@@ -13,6 +13,8 @@ from tui.app import MlxllmApp
 
 PATIENCE = 15.0
 """Seconds: far more than anything takes, so that a busy machine fails no test."""
+_STILL = 0.4
+"""Seconds without a change until a screen is compared."""
 
 
 async def wait_for(pilot: Pilot[Any], condition: Callable[[], object], what: str = "") -> None:
@@ -33,6 +35,17 @@ def screen_text(app: Any) -> str:
     """What the terminal shows, line by line, without the blanks at the end of each."""
     strips = app.screen._compositor.render_strips()
     return "\n".join(strip.text.rstrip() for strip in strips)
+
+
+async def still(pilot: Pilot[Any]) -> str:
+    """The screen, once it has not changed for a while: scroll bars and what threads find out come last."""
+    text, since = screen_text(pilot.app), time.monotonic()
+    deadline = since + PATIENCE
+    while time.monotonic() < min(since + _STILL, deadline):
+        await pilot.pause(0.02)
+        if (now := screen_text(pilot.app)) != text:
+            text, since = now, time.monotonic()
+    return text
 
 
 def new_app(**options: Any) -> MlxllmApp:

@@ -11,7 +11,7 @@ from mlxllm import paths
 from mlxllm.runs import Recorder, RunDirectory
 from tests.tui.harness import screen_text, wait_for, wait_for_text
 from tui.app import MlxllmApp
-from tui.screens.runs import RunsScreen
+from tui.screens.runs.screen import RunsScreen
 from tui.widgets.rows import Rows
 
 SIZE = (80, 24)

@@ -11,11 +11,11 @@ from mlxllm.conversation.saved import SavedChats
 from mlxllm.conversation.trial_log import TrialLog
 from tests.tui.chatting import chatting, life, run_with_checkpoints, write
 from tests.tui.harness import screen_text, wait_for, wait_for_text
-from tui.models import relatives
-from tui.screens.chat_ab import ABScreen
-from tui.screens.chat_blind import BlindScreen
-from tui.screens.chat_machine import TimeMachine
-from tui.screens.chat_versus import Versus
+from tui.screens.chat.ab import ABScreen
+from tui.screens.chat.blind import BlindScreen
+from tui.screens.chat.machine import TimeMachine
+from tui.screens.chat.versus import Versus
+from tui.talking.models import relatives
 from tui.widgets.columns import Columns
 
 WIDE = (120, 40)

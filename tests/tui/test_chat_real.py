@@ -7,10 +7,10 @@ from mlxllm.conversation.saved import SavedChats
 from tests.cli.tuned import tuned_run
 from tests.tui.chatting import messages, status, write
 from tests.tui.harness import new_app, wait_for, wait_for_text
-from tui.screens.chat import ChatScreen
-from tui.screens.chat_ab import ABScreen
-from tui.screens.chat_machine import TimeMachine
-from tui.screens.chat_tokens import TokenView
+from tui.screens.chat.ab import ABScreen
+from tui.screens.chat.machine import TimeMachine
+from tui.screens.chat.screen import ChatScreen
+from tui.screens.chat.tokens import TokenView
 from tui.widgets.columns import Columns
 
 

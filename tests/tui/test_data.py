@@ -19,11 +19,12 @@ from mlxllm.data.shards import TokenDataset
 from mlxllm.data.sources import open_source
 from mlxllm.tokenizer import train_tokenizer
 from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text, write
-from tui import commands, data_look
-from tui.data_entries import Group
-from tui.screens.data import DataScreen
-from tui.screens.data_build import BuildDialog
-from tui.screens.data_tree import SourceTree
+from tui import commands
+from tui.data import look as data_look
+from tui.data.entries import Group
+from tui.screens.data.build import BuildDialog
+from tui.screens.data.screen import DataScreen
+from tui.screens.data.tree import SourceTree
 
 
 @pytest.fixture(autouse=True)

@@ -14,12 +14,12 @@ from mlxllm.data.sources import open_source
 from mlxllm.errors import UserError
 from mlxllm.tokenizer import train_tokenizer
 from tui import commands
-from tui.data_entries import BYTES, Entry, list_entries, list_tokenizers
-from tui.data_library import Library, find
-from tui.data_look import Looker
-from tui.data_mixture import Size, heavier, lighter, shares, suggested_name, suggested_tokenizer, total_bytes
-from tui.data_sections import SECTIONS, tokens_section
+from tui.data.entries import BYTES, Entry, list_entries, list_tokenizers
+from tui.data.library import Library, find
+from tui.data.look import Looker
+from tui.data.mixture import Size, heavier, lighter, shares, suggested_name, suggested_tokenizer, total_bytes
 from tui.remembered import Remembered
+from tui.screens.data.sections import SECTIONS, tokens_section
 
 TALK = [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello [you]"}]}] * 3
 PAIRS = [{"prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}]

@@ -13,7 +13,7 @@ from mlxllm.errors import ConfigError, RunError
 from mlxllm.presets import preset_config
 from tests.tui.harness import ended_run
 from tui import commands
-from tui.draft import Draft, check_name, check_setting
+from tui.planning.draft import Draft, check_name, check_setting
 
 TUNED = Draft(method="sft", model="letters@3", records=("a.jsonl", "b c.jsonl"))
 

@@ -1,7 +1,7 @@
 import pytest
 
 from mlxllm.runs import Event
-from tui.event_words import in_words
+from tui.following.event_words import in_words
 
 
 @pytest.mark.parametrize(

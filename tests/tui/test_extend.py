@@ -3,7 +3,7 @@
 import pytest
 
 from mlxllm.errors import ConfigError
-from tui.extend import HowFar, how_far
+from tui.planning.extend import HowFar, how_far
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from mlxllm.runs import Event, RunDirectory, RunState, count_events, read_events, truncate_after, write_state
 from mlxllm.runs.state import Launch, write_launch
 from tests.tui import runs
-from tui import follow
-from tui.follow import TRAIN_KEYS, RunFollower
-from tui.run_view import RunView
+from tui.following import follow
+from tui.following.follow import TRAIN_KEYS, RunFollower
+from tui.following.run_view import RunView
 
 number = st.none() | st.integers(-5, 5) | st.floats(-1e6, 1e6) | st.just("text") | st.just(True)
 event = st.fixed_dictionaries(

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from mlxllm.config import ModelConfig
 from mlxllm.estimate import estimate
 from mlxllm.speed import PacedRun, guess, shape_of
-from tui.draft import Draft
-from tui.forecast import Forecast, forecast
-from tui.records import RecordsLook
-from tui.stock import Dataset, Model, Stock
+from tui.planning.draft import Draft
+from tui.planning.forecast import Forecast, forecast
+from tui.planning.records import RecordsLook
+from tui.planning.stock import Dataset, Model, Stock
 
 LETTERS = Dataset("letters", 1_000_000, 10_000, 261, "")
 SMALL = ModelConfig(vocab_size=261, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)

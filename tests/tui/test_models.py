@@ -8,7 +8,8 @@ from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, ModelError, UserError
 from mlxllm.runs import Recorder
 from tests.tui.chatting import life, run_with_checkpoints
-from tui.models import (
+from tui.screens.chat.opening import failure
+from tui.talking.models import (
     check_model,
     first_model,
     life_of,
@@ -19,7 +20,6 @@ from tui.models import (
     stage_name,
     untuned,
 )
-from tui.screens.chat_opening import failure
 
 
 def test_runs_with_their_checkpoints_the_newest_first(mlxllm_home: Path) -> None:

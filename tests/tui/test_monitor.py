@@ -20,10 +20,10 @@ from tests.tui import runs
 from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
 from tui import commands
 from tui.screens import monitor_words
-from tui.screens.monitor import MonitorScreen
-from tui.screens.monitor_runs import RunPicker
-from tui.screens.monitor_steer import how_far
-from tui.screens.monitor_talk import TalkPanel
+from tui.screens.monitor.runs import RunPicker
+from tui.screens.monitor.screen import MonitorScreen
+from tui.screens.monitor.steer import how_far
+from tui.screens.monitor.talk import TalkPanel
 from tui.widgets.chart import Chart
 
 

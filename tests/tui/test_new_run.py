@@ -19,8 +19,8 @@ from tests.training import tiny
 from tests.tui.harness import ended_run, new_app, screen_text, wait_for, wait_for_text, write
 from tui.app import MlxllmApp
 from tui.jobs import command
-from tui.screens.new_run import NewRunScreen
-from tui.screens.new_run_form import Form
+from tui.screens.new_run.form import Form
+from tui.screens.new_run.screen import NewRunScreen
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
 

@@ -11,8 +11,8 @@ from textual.widgets import Input, Static
 from mlxllm.conversation import Message
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
 from tests.tui.harness import ended_run, new_app, screen_text, wait_for, wait_for_text
-from tui.screens import preferences_rows as rows
-from tui.screens.preferences import PreferencesScreen
+from tui.screens.preferences import rows
+from tui.screens.preferences.screen import PreferencesScreen
 from tui.widgets.rows import Rows
 
 SIZE = (80, 24)

@@ -8,8 +8,8 @@ import pytest
 
 from mlxllm.tokenizer.byte import ByteTokenizer
 from tests.tui.harness import write
-from tui.path_entry import PathSuggester, complete
-from tui.records import look_at_records
+from tui.planning.records import look_at_records
+from tui.widgets.path_entry import PathSuggester, complete
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
 PAIR = {"prompt": "hi", "chosen": "hello", "rejected": "go away"}

@@ -20,7 +20,7 @@ from tests.tui.table_of_runs import (
     wait_for_question,
     wait_for_toast,
 )
-from tui.screens.runs import RunsScreen
+from tui.screens.runs.screen import RunsScreen
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from tests.tui.table_of_runs import (
     three_runs,
     wait_for_toast,
 )
-from tui.screens.runs import RunsScreen
+from tui.screens.runs.screen import RunsScreen
 
 ACTIONS = "enter c space o d s b e r E R D".split()
 

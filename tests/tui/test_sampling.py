@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError
-from tui.sampling import as_texts, from_texts, twin
+from tui.talking.sampling import as_texts, from_texts, twin
 
 
 @given(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui import series as module
-from tui.series import EMA_DECAY, Array, Axis, Series, SeriesView, Steps, numbers, series_of
+from tui.following import series as module
+from tui.following.series import EMA_DECAY, Array, Axis, Series, SeriesView, Steps, numbers, series_of
 
 some_floats = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), max_size=200)
 

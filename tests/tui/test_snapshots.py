@@ -12,7 +12,7 @@ from mlxllm.conversation import Message
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
 from tests.tui import runs
 from tests.tui.chatting import chatting, life, write
-from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
+from tests.tui.harness import new_app, still, wait_for_text
 from tests.tui.scripted_engine import scripted
 from tui import machine
 from tui.engine import EngineClient
@@ -63,7 +63,7 @@ async def shown(pilot: Pilot[Any], number: int, *texts: str) -> str:
     await pilot.press("escape", str(number))
     for text in texts:
         await wait_for_text(pilot, text)
-    return screen_text(pilot.app)
+    return await still(pilot)
 
 
 def app(**options: Any) -> Any:
@@ -77,7 +77,7 @@ async def test_home_at_the_first_start(snapshot: SnapshotAssertion) -> None:
     async with made.run_test(size=(100, 24)) as pilot:
         await wait_for_text(pilot, "Apple M4")
         await wait_for_text(pilot, "Press t")
-        assert screen_text(made) == snapshot
+        assert await still(pilot) == snapshot
 
 
 async def test_home_with_runs(snapshot: SnapshotAssertion) -> None:
@@ -133,15 +133,15 @@ async def test_chat(snapshot: SnapshotAssertion) -> None:
         await wait_for_text(pilot, "Tom gave the hat back.")
         await wait_for_text(pilot, "tok/s")
         # How fast it was is another number each time.
-        lines = [line for line in screen_text(pilot.app).splitlines() if "tok/s" not in line]
+        lines = [line for line in (await still(pilot)).splitlines() if "tok/s" not in line]
         assert "\n".join(lines) == snapshot
 
 
 async def test_data(snapshot: SnapshotAssertion) -> None:
     async with app().run_test(size=(110, 32)) as pilot:
         await shown(pilot, 2, "pydocs")
-        await wait_for(pilot, lambda: "Reading ..." not in screen_text(pilot.app))
-        assert screen_text(pilot.app) == snapshot
+        await wait_for_text(pilot, "there was a young pig")
+        assert await still(pilot) == snapshot
 
 
 async def test_new_run_without_a_dataset(snapshot: SnapshotAssertion) -> None:
@@ -153,7 +153,7 @@ async def test_help(snapshot: SnapshotAssertion) -> None:
     async with app().run_test(size=(110, 60)) as pilot:
         await pilot.press("question_mark")
         await wait_for_text(pilot, "Words on this screen")
-        assert screen_text(pilot.app) == snapshot
+        assert await still(pilot) == snapshot
 
 
 async def test_without_colour_everything_still_has_its_mark(

@@ -10,7 +10,7 @@ from mlxllm.conversation import Message
 from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.saved import SavedChats
 from mlxllm.errors import ConfigError
-from tui.talk import Talk, save
+from tui.talking.talk import Talk, save
 
 ABOUT = {"model": "tales@9", "fingerprint": "ab", "step": 9, "sample": {"temperature": 0.5}, "finish_reason": "stop"}
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.ticks import clock, log_labels, log_ticks, nice_ticks, short, tick_labels, time_ticks
+from tui.following.ticks import clock, log_labels, log_ticks, nice_ticks, short, tick_labels, time_ticks
 
 spans = st.tuples(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 

@@ -1,6 +1,6 @@
 """A chart of runs: a min/max envelope of every step under a smoothed line, and validation as marks on top.
 
-The picture is made from views of series (`tui.series`) in a time that does not depend on how many points they hold.
+The picture is made from views of series (`tui.following.series`) in a time that does not depend on how many points they hold.
 What is drawn where is in `plot.py`; this is the widget: keys, mouse, the stretch that is shown, the numbers under the
 cursor.
 """
@@ -16,8 +16,8 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui.following.series import Axis
 from tui.marks import Marks
-from tui.series import Axis
 from tui.widgets.plot import Picture, draw
 from tui.widgets.traces import LAYERS, Trace, Window, span_of
 

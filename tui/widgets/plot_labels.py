@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tui.following.series import Array, Axis
+from tui.following.ticks import clock, log_labels, log_ticks, nice_ticks, short, tick_labels, time_ticks
 from tui.marks import Marks
-from tui.series import Array, Axis
-from tui.ticks import clock, log_labels, log_ticks, nice_ticks, short, tick_labels, time_ticks
 from tui.widgets.canvas import Canvas, cells_of
 from tui.widgets.scale import Scale
 from tui.widgets.traces import AXIS, BAND, CURSOR, GAP, POINTS, TEXT, TITLE, TROUBLE, Trace, Window

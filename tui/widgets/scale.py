@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tui.series import Array
+from tui.following.series import Array
 from tui.widgets.traces import Curve
 
 _EXTREME = 1e100

@@ -1,7 +1,7 @@
 """The tokens of an answer, each above its probability: the less likely, the stronger the shade; one has the cursor."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -15,38 +15,13 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui.talking.shown import Shown, percent
 from tui.themes import LEAST_CONTRAST, contrast
-from tui.words import visible
 
 _LONGEST_CELL = 24
 _ROW_LINES = 3
 _SHADES = ((0.9, 0.0), (0.5, 0.12), (0.2, 0.24), (0.05, 0.36), (0.01, 0.48), (-1.0, 0.6))
 """Least probability -> share of the theme's warning colour in the ground."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One token."""
-
-    piece: str
-    """How it is spelled."""
-    probability: float | None
-    """What the model gave it; None where that was not told."""
-    alternatives: Sequence[tuple[str, float]] = field(default=())
-    """The likeliest tokens in its place, with their probabilities."""
-
-    @property
-    def label(self) -> str:
-        """The piece with its blanks to be seen."""
-        return visible(self.piece.replace("\n", "↵").replace("\t", "→").replace(" ", "·")) or "∅"
-
-
-def percent(probability: float | None) -> str:
-    """In four characters at most: "63%", "0.4%", "?"."""
-    if probability is None:
-        return "?"
-    share = 100 * probability
-    return f"{share:.0f}%" if share >= 1 else f"{share:.1f}%" if share >= 0.1 else "<.1%"
 
 
 class TokenFlow(ScrollView, can_focus=True):

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from tui.series import Array, Axis, Envelope, SeriesView
+from tui.following.series import Array, Axis, Envelope, SeriesView
 
 COLOURS: Final = 6
 LAYERS: Final = (

@@ -14,8 +14,8 @@ from typing import Any
 
 from tui.app import MlxllmApp
 from tui.engine import EngineClient
-from tui.screens.chat import ChatScreen
-from tui.screens.monitor import MonitorScreen
+from tui.screens.chat.screen import ChatScreen
+from tui.screens.monitor.screen import MonitorScreen
 
 TOKENS_PER_SECOND = 200
 WORDS_A_PARAGRAPH = 60

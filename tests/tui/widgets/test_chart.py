@@ -12,8 +12,8 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.widgets import Static
 
+from tui.following.series import AXES, Axis, Series, SeriesView, Steps, series_of
 from tui.marks import Marks
-from tui.series import AXES, Axis, Series, SeriesView, Steps, series_of
 from tui.themes import THEMES
 from tui.widgets.chart import Chart
 from tui.widgets.plot import draw

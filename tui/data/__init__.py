@@ -1,0 +1,1 @@
+"""What the Data screen knows of texts, without a screen."""

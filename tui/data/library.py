@@ -1,0 +1,142 @@
+"""What the user has put together on the data screen: added sources and records, and the mixture; remembered."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from mlxllm.conversation.recognising import recognise
+from mlxllm.data.sources import extent_of, list_sources, open_source
+from mlxllm.errors import DataError
+from tui.data.entries import Entry, Group
+from tui.data.look import Looker
+from tui.data.mixture import Size, heavier, lighter
+from tui.remembered import Remembered
+
+_SOURCES, _MIXTURE, _FETCHED = "data_sources", "data_mixture", "data_fetched"
+_RECORDS: dict[Literal["conversations", "preferences"], str] = {
+    "conversations": "data_conversations",
+    "preferences": "data_preferences",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an added text stands for."""
+
+    group: Group
+    key: str
+    what: str
+    kind: Literal["", "conversations", "preferences"] = ""
+
+
+def find(text: str) -> Found:
+    """What the user means by a path, or by KIND:SPEC; reads files, so call it off the event loop.
+
+    Raises:
+        UserError: it cannot be read, or is nothing that we know; the message says what to do.
+    """
+    text = text.strip()
+    kind, colon, rest = text.partition(":")
+    named = kind in {known.kind for known in list_sources()} and not os.path.exists(text)
+    if named and not (kind == "text" and colon):
+        source = open_source(text)
+        return Found("yours", source.spec, f"source {source.spec}")
+    found = recognise(rest if named else text)
+    if found.kind == "dataset":
+        raise DataError(
+            f"{found.path} is built already ({found.what}); a new run takes it by its path, and a text can be added here"
+        )
+    if found.kind == "text":
+        return Found("yours", f"text:{found.path}", found.what)
+    return Found("records", found.path, found.what, found.kind)
+
+
+class Library:
+    """Added sources and records, and the mixture with its weights."""
+
+    def __init__(self, remembered: Remembered) -> None:
+        """What was remembered."""
+        self._remembered = remembered
+        self.sizes: dict[str, Size] = {}
+        """Of the sources in the mixture, as far as they have been measured."""
+
+    @property
+    def sources(self) -> list[str]:
+        """Specifications that were added."""
+        return [text for text in self._remembered.get(_SOURCES, []) if isinstance(text, str)]
+
+    @property
+    def records(self) -> list[tuple[str, str]]:
+        """Files that were added, each with what it holds."""
+        return [
+            (path, kind)
+            for kind, name in _RECORDS.items()
+            for path in self._remembered.get(name, [])
+            if isinstance(path, str)
+        ]
+
+    @property
+    def mixture(self) -> dict[str, float]:
+        """Weight of each source that is taken."""
+        listed = self._remembered.get(_MIXTURE, {}).items()
+        return {spec: float(weight) for spec, weight in listed if isinstance(weight, (int, float)) and weight > 0}
+
+    def add(self, found: Found) -> None:
+        """Put something on its list."""
+        self._remembered.add(_RECORDS[found.kind] if found.kind else _SOURCES, found.key)
+
+    def remove(self, entry: Entry) -> None:
+        """Take something off its list, and out of the mixture; files stay."""
+        for name in (_SOURCES, *_RECORDS.values()):
+            self._remembered.remove(name, [entry.key])
+        self._set({spec: weight for spec, weight in self.mixture.items() if spec != entry.key})
+
+    def toggle(self, spec: str) -> bool:
+        """Take a source into the mixture or out of it; whether it is in it now."""
+        mixture = self.mixture
+        taken = spec not in mixture
+        if taken:
+            mixture[spec] = 1.0
+        else:
+            del mixture[spec]
+        self._set(mixture)
+        return taken
+
+    def weigh(self, spec: str, more: bool) -> float:
+        """The next weight of a source, which is taken if it was not.
+
+        Raises:
+            DataError: it is one text, of which there is no part.
+        """
+        weight = self.mixture.get(spec, 1.0)
+        weight = heavier(weight) if more else lighter(weight)
+        size = self.sizes.get(spec)
+        if weight < 1 and size is not None and size.single_text:
+            raise DataError(f"{spec} is one text, which can be repeated but not be thinned out; its weight stays 1")
+        self._set({**self.mixture, spec: weight})
+        return weight
+
+    def measure(self, spec: str, looker: Looker) -> Size:
+        """How much text a source holds, about; reads its beginning, but downloads nothing.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        source = open_source(spec)
+        extent = extent_of(source)
+        if not self.may_read(spec):
+            return Size(extent.bytes, extent.documents == 1)
+        preview = looker.preview(spec)
+        return Size(preview.expected_bytes, preview.single_text)
+
+    def may_read(self, spec: str) -> bool:
+        """Whether a source can be read without a download that nobody has asked for."""
+        kind = next((known for known in list_sources() if known.kind == spec.partition(":")[0]), None)
+        return kind is None or not kind.download or spec in self._remembered.get(_FETCHED, [])
+
+    def allow(self, spec: str) -> None:
+        """It may be downloaded from now on."""
+        self._remembered.add(_FETCHED, spec)
+
+    def _set(self, mixture: dict[str, float]) -> None:
+        self._remembered.set(_MIXTURE, mixture)

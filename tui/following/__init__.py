@@ -1,0 +1,1 @@
+"""A run directory followed while it grows, without a screen."""

@@ -1,0 +1,1 @@
+"""A run before it begins: what was chosen and what it will cost, without a screen."""

@@ -1,0 +1,1 @@
+"""Chat, time machine, A/B and the blind taste test."""

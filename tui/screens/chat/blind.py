@@ -1,0 +1,198 @@
+"""The blind taste test: round after round on new prompts, then the verdict with its chance, and who was who."""
+
+import asyncio
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from mlxllm.conversation.trial_log import TrialLog
+from mlxllm.conversation.trials import UNLIKELY, Trial
+from mlxllm.errors import UserError
+from tui.screens.chat.blind_setup import BlindTest
+from tui.screens.chat.settings import ChatSettings
+from tui.screens.chat.versus import StoppedError, Versus
+from tui.talking import sampling
+from tui.talking.models import short_name
+from tui.words import printable
+
+_AHEAD = 3
+"""So many rounds are written while one is judged."""
+
+CHOSEN = {"tie": "tie", "both bad": "both bad", "rewritten": "you wrote a better one"}
+
+
+class BlindScreen(Versus):
+    """Rounds whose models are told at the end."""
+
+    ABOUT = (
+        "The blind taste test asks two models the same new prompts and hides their names. What you choose is counted, and "
+        "the verdict says how often a coin would have been as sure: below 5 % you hardly chose by chance."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+r", "retry", "Go on", key_display="^r", id="blind.retry"),
+        Binding("v", "verdict", "Verdict now", id="blind.verdict", tooltip="End the test here and see who was who"),
+    ]
+    DEFAULT_CSS = """
+    BlindScreen #verdict { height: 1fr; padding: 1 2; display: none; }
+    BlindScreen #verdict Static { height: auto; }
+    BlindScreen.ended #verdict { display: block; }
+    BlindScreen.ended #asked, BlindScreen.ended Columns { display: none; }
+    """
+
+    def __init__(self, test: BlindTest, settings: ChatSettings) -> None:
+        """Begin a test."""
+        super().__init__(Trial((test.tuned, test.untuned), test.prompts, test.seed), settings)
+        self._ended = self._broken = False
+        self._next = asyncio.Event()
+
+    def compose_body(self) -> ComposeResult:
+        yield from super().compose_body()
+        with VerticalScroll(id="verdict"):
+            yield Static(markup=False)
+
+    def on_mount(self) -> None:
+        """Have the answers written."""
+        self.twin = sampling.twin(self.trial.players[0], self.settings.sample, None)
+        self._write_all()
+
+    @work(exclusive=True, group="blind")
+    async def _write_all(self) -> None:
+        """The answers of all rounds, a few rounds ahead of the one that is judged."""
+        self._broken = False
+        try:
+            await self.load_players()
+            for number, each in enumerate(self.trial.rounds):
+                while number > self.trial.number + _AHEAD:
+                    self._next.clear()
+                    await self._next.wait()
+                if number == self.trial.number:
+                    await self.show_round(each)
+                    self._tell_writing()
+                await self.write_round(number)
+        except UserError as error:
+            self._broken = True
+            self.status(f"! {error}   ^r goes on with the test")
+            self.refresh_bindings()
+        except StoppedError:
+            return
+
+    def _tell_writing(self) -> None:
+        self.status(f"round {self.trial.number + 1} of {len(self.trial.rounds)}   two answers are being written ...")
+
+    def what_to_do(self) -> str:
+        each, place = self.shown, f"round {self.trial.number + 1} of {len(self.trial.rounds)}"
+        if each is not None and each.is_same:
+            return f"{place}   both answers are the same, word for word   = tie   0 both bad   w write a better one"
+        return f"{place}   which one is better?   a   b   = tie   0 both bad   w write a better one"
+
+    def judged(self, number: int) -> None:
+        """The next round, or the verdict."""
+        self._next.set()
+        self._go_on()
+
+    @work(group="show", exclusive=True)
+    async def _go_on(self) -> None:
+        each = self.trial.current
+        if each is None:
+            await self._end()
+            return
+        await self.show_round(each)
+        if not each.is_complete:
+            self._tell_writing()
+
+    def undone(self) -> None:
+        self._ended = False
+        self.remove_class("ended")
+
+    async def _end(self) -> None:
+        """The verdict."""
+        self._ended = True
+        self.stop()
+        self.add_class("ended")
+        self.query_one("#verdict Static", Static).update(self._verdict())
+        self.query_one("#verdict").focus()
+        told = "u takes the last choice back   esc leaves"
+        if self.stored:
+            pairs = "1 preference pair" if self.stored == 1 else f"{self.stored} preference pairs"
+            told = f"{pairs} kept (7)   {told}"
+        self.status(told)
+        if self.trial.number:
+            try:
+                await asyncio.to_thread(TrialLog().add, self.trial)
+            except UserError as error:
+                self.mlx.fail(error)
+        self.refresh_bindings()
+
+    def _verdict(self) -> Content:
+        trial, verdict = self.trial, self.trial.verdict()
+        tuned, untuned = map(short_name, trial.players)
+        lines = [
+            Content.assemble((verdict.sentence(f"the tuned model ({tuned})", f"the untuned one ({untuned})"), "bold")),
+            Content(_meaning(verdict.chance, verdict.decided, verdict.first == verdict.second)),
+            Content(""),
+            Content.assemble(("Round  A                         B                         you chose", "bold $primary")),
+        ]
+        for number, each in enumerate(trial.rounds[: trial.number], 1):
+            names = [
+                f"{'tuned' if player == 0 else 'untuned':<8}{_begin(each.answers[player].text)}"
+                for player in each.sides
+            ]
+            if each.winner is not None:
+                chosen = f"{str(each.choice).upper()}, the {'tuned' if each.winner == 0 else 'untuned'} one"
+            else:
+                chosen = CHOSEN.get(each.choice or "", "")
+            lines.append(Content(f"{number:>5}  {names[0]:<25.25} {names[1]:<25.25} {chosen}"))
+        return Content("\n").join(lines)
+
+    # Keys.
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The verdict comes by itself when all is judged."""
+        if action == "verdict":
+            return not self._ended
+        if action == "retry":
+            return self._broken
+        if self._ended and action in ("choose", "write_better"):
+            return False
+        return super().check_action(action, parameters)
+
+    async def action_verdict(self) -> None:
+        """End the test here."""
+        del self.trial.rounds[self.trial.number :]
+        await self._end()
+
+    def action_retry(self) -> None:
+        """Go on where the engine failed."""
+        self._write_all()
+
+    def action_leave(self) -> None:
+        """Leave the test; one that is not at its end is given up after a question."""
+        self._leave()
+
+    @work(exclusive=True, group="leave")
+    async def _leave(self) -> None:
+        if not self._ended and self.trial.number:
+            question = (
+                f"Leave the test after {self.trial.number} of {len(self.trial.rounds)} rounds, without a verdict?"
+            )
+            if not await self.mlx.confirm(question, "Leave"):
+                return
+        self.stop()
+        self.dismiss()
+
+
+def _begin(text: str) -> str:
+    return printable(" ".join(text.split()))
+
+
+def _meaning(chance: float, decided: int, even: bool) -> str:
+    if not decided or even:
+        return ""
+    if chance <= UNLIKELY:
+        return "By custom that is too seldom for chance (5 % or less): you do taste a difference."
+    return "That may well be chance (more than 5 %). More rounds tell more."

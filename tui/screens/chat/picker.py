@@ -1,0 +1,183 @@
+"""Choosing a model: runs and their checkpoints in a list, or a path that is typed."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from mlxllm.errors import UserError
+from tui.talking.models import ModelRow, check_model, model_rows
+from tui.words import count, printable
+
+_MOST_LINES = 300
+
+
+class ModelPicker(ModalScreen[str | None]):
+    """One model; None where the question was put away."""
+
+    DEFAULT_CSS = """
+    ModelPicker { align: center middle; }
+    ModelPicker > Vertical { width: 90; max-width: 96%; height: 85%; background: $surface; border: round $primary; }
+    ModelPicker > Vertical { padding: 0 1; }
+    ModelPicker OptionList { height: 1fr; border: none; background: $surface; }
+    ModelPicker #wrong { height: auto; color: $error; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "take", "Choose", priority=True),
+        Binding("ctrl+o", "open_run", "Its checkpoints", key_display="^o", priority=True),
+        Binding("down", "move(1)", "Next", show=False, priority=True),
+        Binding("up", "move(-1)", "Before", show=False, priority=True),
+        Binding("pagedown", "move(10)", "Ten on", show=False, priority=True),
+        Binding("pageup", "move(-10)", "Ten back", show=False, priority=True),
+        Binding("escape", "leave", "Never mind", priority=True),
+    ]
+
+    def __init__(self, title: str = "Which model?", *, current: str = "") -> None:
+        """Ask for a model, with the cursor on `current`."""
+        super().__init__()
+        self._title, self._current = title, current
+        self._rows: Sequence[ModelRow] | None = None
+        self._opened: set[str] = set()
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = Content(self._title)
+            yield Input(placeholder="a part of a name, RUN@STEP, or the path of a folder with a model")
+            yield Static("", id="wrong", markup=False)
+            yield OptionList(markup=False)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Look for runs."""
+        self.query_one(OptionList).can_focus = False  # the keys of the input move its cursor
+        self.query_one(OptionList).add_option(Option(Content("looking for runs ..."), disabled=True))
+        self._look()
+
+    @work(thread=True, exclusive=True)
+    def _look(self) -> None:
+        try:
+            rows = model_rows()
+        except UserError as error:
+            self.app.call_from_thread(self._say, str(error))
+            rows = []
+        self.app.call_from_thread(self._found, rows)
+
+    def _found(self, rows: Sequence[ModelRow]) -> None:
+        self._rows = rows
+        base = self._current.rpartition("@")[0]
+        self._opened = {row.address for row in rows if row.address == base}
+        self._show()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Show what fits."""
+        self._say("")
+        if self._rows is not None:
+            self._show()
+
+    def _show(self) -> None:
+        listing = self.query_one(OptionList)
+        before = self._marked() or self._current
+        typed = self.query_one(Input).value.strip().lower()
+        options: list[Option] = []
+        fitting = [
+            row
+            for row in self._rows or ()
+            if typed in row.address.lower() or typed.startswith(f"{row.address.lower()}@")
+        ]
+        for row in fitting:
+            options.append(Option(self._line(row), id=row.address))
+            if row.address in self._opened or "@" in typed:
+                options += [
+                    Option(Content(f"      @{step:,}"), id=row.at(step))
+                    for step in reversed(row.steps)
+                    if "@" not in typed or str(step).startswith(typed.rpartition("@")[2])
+                ]
+            if len(options) > _MOST_LINES:
+                options.append(Option(Content("... and more: type a part of the name"), disabled=True))
+                break
+        if not options:
+            none = (
+                "no run has such a name; enter takes what you typed as a path"
+                if self._rows
+                else (
+                    "no runs yet: t on Home makes a model in minutes; the path of a folder with a model works as well"
+                )
+            )
+            options.append(Option(Content(none), disabled=True))
+        listing.clear_options()
+        listing.add_options(options)
+        names = [option.id for option in options]
+        listing.highlighted = names.index(before) if before in names else 0 if names[0] else None
+
+    def _line(self, row: ModelRow) -> Content:
+        if row.steps:
+            many = "1 checkpoint" if len(row.steps) == 1 else f"{len(row.steps)} checkpoints"
+            told = f"step {row.steps[-1]:,}, {many}"
+        else:
+            told = "trains; no checkpoint yet" if row.trains else "no checkpoint"
+        size = count(row.run.parameters) if row.run.parameters and self.size.width >= 100 else ""
+        return Content.assemble((f"{printable(row.address):<24.40}", "bold"), f" {row.kind:<14} {told:<28} {size}")
+
+    def _marked(self) -> str:
+        listing = self.query_one(OptionList)
+        if listing.highlighted is None or listing.highlighted >= listing.option_count:
+            return ""
+        return listing.get_option_at_index(listing.highlighted).id or ""
+
+    def _say(self, text: str) -> None:
+        self.query_one("#wrong", Static).update(Content(f"! {text}" if text else ""))
+
+    def action_move(self, by: int) -> None:
+        """The cursor of the list."""
+        listing = self.query_one(OptionList)
+        for _ in range(abs(by)):
+            (listing.action_cursor_down if by > 0 else listing.action_cursor_up)()
+
+    def action_open_run(self) -> None:
+        """Show the checkpoints of the run under the cursor, or hide them."""
+        base = self._marked()
+        run = base if any(row.address == base for row in self._rows or ()) else base.rpartition("@")[0]
+        if not run:
+            self._say("put the cursor on a run first")
+            return
+        self._opened ^= {run}
+        self._show()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A click."""
+        self._take(event.option.id or "")
+
+    def action_take(self) -> None:
+        """What is under the cursor; where nothing fits, what was typed."""
+        typed = self.query_one(Input).value.strip()
+        self._take(self._marked() or typed)
+
+    def _take(self, model: str) -> None:
+        row = next((row for row in self._rows or () if row.address == model), None)
+        if row is not None and not row.steps:
+            self._say(
+                f"{model} has no checkpoint yet; "
+                + (
+                    "talk to it while it trains, on the Monitor (4)"
+                    if row.trains
+                    else "choose another one, or train it"
+                )
+            )
+            return
+        try:
+            check_model(model)
+        except UserError as error:
+            self._say(str(error))
+            return
+        self.dismiss(model)
+
+    def action_leave(self) -> None:
+        """Put it away."""
+        self.dismiss(None)

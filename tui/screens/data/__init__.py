@@ -1,0 +1,1 @@
+"""Sources, mixture, preview and building."""

@@ -1,0 +1,336 @@
+"""Preferences: the pairs of a better and a worse answer that were kept, to look through, mend and learn from."""
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.errors import ConfigError
+from mlxllm.presets import FEW_RECORDS_EPOCHS
+from tui import commands
+from tui.jobs import Job, Line
+from tui.screens.base import ModeScreen
+from tui.screens.preferences import rows
+from tui.widgets.rows import Cells, Rows
+from tui.words import visible
+
+_LOOK_SECONDS = 2.0
+_MOST_UNDO = 100
+_NEEDS_A_PAIR = frozenset("swap drop".split())
+_NEEDS_PAIRS = frozenset("export align filter".split())
+_EMPTY = (
+    "No preferences yet.\n\nA preference is a question with two answers, of which you liked one better; from some hundreds "
+    "of them a model learns your taste.\n\n6 opens Chat: A there shows two answers side by side, and your choice is kept "
+    "here.\ni brings pairs in from a file (prompt, chosen and rejected)."
+)
+
+
+class PreferencesScreen(ModeScreen):
+    """All stored pairs."""
+
+    MODE = "preferences"
+    ABOUT = (
+        "Every pair that you kept, the newest first: + is the answer that was chosen, - the one that was rejected. r turns a "
+        "pair around, D takes it out, and u undoes that; a starts an alignment (DPO) on all of them."
+    )
+    HINT = "Your choices in Chat (A/B) are kept here. a aligns a model on them; r turns a wrong one around."
+    WORDS = ("preference pair", "chosen", "rejected", "A/B", "DPO", "epoch", "model", "base model", "SFT", "step")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "align", "Align on these", id="preferences.align"),
+        Binding(
+            "r", "swap", "Relabel", id="preferences.swap", tooltip="Turn around: the other answer is the better one"
+        ),
+        Binding("D", "drop", "Drop", id="preferences.drop"),
+        Binding("u", "undo", "Undo", id="preferences.undo"),
+        Binding("slash", "filter", "Filter", key_display="/", id="preferences.filter"),
+        Binding("i", "import", "Import", id="preferences.import"),
+        Binding("e", "export", "Export", id="preferences.export"),
+    ]
+    DEFAULT_CSS = """
+    PreferencesScreen #bar, PreferencesScreen #advice { height: auto; max-height: 2; padding: 0 1; }
+    PreferencesScreen #filter { display: none; }
+    PreferencesScreen #filter.shown { display: block; }
+    PreferencesScreen Rows { height: 2fr; min-height: 4; }
+    PreferencesScreen #pair { height: 3fr; }
+    PreferencesScreen #prompt { height: auto; max-height: 4; padding: 0 1; background: $surface; }
+    PreferencesScreen VerticalScroll { width: 1fr; height: 1fr; border: round $border-blurred; padding: 0 1; }
+    PreferencesScreen VerticalScroll:focus { border: round $border; }
+    PreferencesScreen #chosen { border-title-color: $success; }
+    PreferencesScreen #rejected { border-title-color: $error; }
+    PreferencesScreen VerticalScroll Static { height: auto; }
+    PreferencesScreen #empty { display: none; padding: 1 2; height: 1fr; }
+    PreferencesScreen .empty #empty { display: block; }
+    PreferencesScreen .empty Rows, PreferencesScreen .empty #pair, PreferencesScreen .empty #advice { display: none; }
+    .ascii PreferencesScreen VerticalScroll, .ascii PreferencesScreen VerticalScroll:focus { border: ascii $border; }
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been read yet."""
+        super().__init__()
+        self._stored = rows.Stored({}, {})
+        self._stamp: tuple[int, int] | None = None
+        self._hidden: set[str] = set()
+        """Ids that are being dropped: off the screen at once, and back on it if that fails."""
+        self._undo: list[commands.Args] = []
+        self._asked_to_drop = False
+        self._editing = asyncio.Lock()
+        self._usable = (False, False, False)
+        self._wanted = ""
+        """The pair that the cursor is to go to when it is back."""
+
+    def compose_body(self) -> ComposeResult:
+        with Vertical(id="list"):
+            yield Static(id="bar", markup=False)
+            yield Input(
+                placeholder="words of the question, an answer, the model or how it came about",
+                id="filter",
+                disabled=True,
+            )
+            yield Rows(rows.COLUMNS, self._cells)
+            with Vertical(id="pair"):
+                yield Static(id="prompt", markup=False)
+                with Horizontal():
+                    for name, title in (("chosen", "+ chosen"), ("rejected", "- rejected")):
+                        with VerticalScroll(id=name) as column:
+                            column.border_title = title
+                            yield Static(markup=False)
+            yield Static(id="advice", markup=False)
+            yield Static(_EMPTY, id="empty", markup=False)
+
+    def on_mount(self) -> None:
+        """Read the store, and look now and then whether it has changed."""
+        self.twin = commands.prefs_ls()
+        self.query_one(Rows).focus()
+        self.set_interval(_LOOK_SECONDS, self._look)
+
+    def on_screen_resume(self) -> None:
+        """What was kept while another screen was open."""
+        self._look()
+
+    def home_focus(self) -> Widget | None:
+        """The table."""
+        return self.query_one(Rows)
+
+    # Reading and showing.
+
+    def _look(self) -> None:
+        if self.is_current:
+            self._read()
+
+    @work(thread=True, exclusive=True, group="read")
+    def _read(self) -> None:
+        stamp = _stamp(PreferenceStore().path)
+        if stamp != self._stamp:
+            self.app.call_from_thread(self._take, rows.read_store(), stamp)
+
+    def _take(self, stored: rows.Stored, stamp: tuple[int, int]) -> None:
+        self._stored, self._stamp = stored, stamp
+        self._hidden &= stored.pairs.keys()
+        self._show()
+        if self.query_one(Rows).move_to(self._wanted):
+            self._wanted = ""
+        self._show_pair()
+
+    def _show(self) -> None:
+        words = self.query_one("#filter", Input).value.lower().split()
+        texts = self._stored.texts
+        there = [id_ for id_ in self._stored.pairs if id_ not in self._hidden]
+        found = [id_ for id_ in there if all(word in texts[id_] for word in words)] if words else there
+        self.query_one(Rows).set_rows(found)
+        parts = [rows.counts([self._stored.pairs[id_] for id_ in there])]
+        if words:
+            parts.append(f"{len(found):,} found")
+        if self._stored.damaged:
+            lines = "1 damaged line is" if self._stored.damaged == 1 else f"{self._stored.damaged:,} damaged lines are"
+            parts.append(f"! {lines} passed over")
+        if self._stored.problem:
+            parts = [f"! {self._stored.problem}"]
+        self.query_one("#bar", Static).update(Content("   ".join(parts)))
+        self.query_one("#advice", Static).update(Content(rows.advice(len(there))))
+        self.query_one("#list").set_class(self._stamp is not None and not there, "empty")
+        self._refresh_keys()
+
+    def _cells(self, id_: str) -> Cells:
+        return rows.cells(self._stored.pairs[id_])
+
+    def _current(self) -> StoredPreference | None:
+        return self._stored.pairs.get(self.query_one(Rows).key or "")
+
+    @on(Rows.Moved)
+    def _show_pair(self) -> None:
+        """Both answers of the pair under the cursor, whole."""
+        pair = self._current()
+        self.query_one("#prompt", Static).update(rows.prompt(pair) if pair is not None else "")
+        for name, text in (("chosen", pair.chosen), ("rejected", pair.rejected)) if pair is not None else ():
+            column = self.query_one(f"#{name}", VerticalScroll)
+            column.query_one(Static).update(Content(visible(text)))
+            column.scroll_home(animate=False)
+        self.query_one("#pair").display = pair is not None
+
+    # Keys.
+
+    def _refresh_keys(self) -> None:
+        """The footer is made anew only where another key works now."""
+        usable = (self._current() is not None, bool(self._stored.pairs), bool(self._undo))
+        if usable != self._usable:
+            self._usable = usable
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Some need a pair under the cursor, some any pair, and undo something to undo."""
+        if action in _NEEDS_A_PAIR:
+            return self._current() is not None
+        if action in _NEEDS_PAIRS:
+            return bool(self._stored.pairs)
+        return bool(self._undo) if action == "undo" else True
+
+    def action_filter(self) -> None:
+        """Write words that must all be found."""
+        entry = self.query_one("#filter", Input)
+        entry.disabled = False
+        entry.add_class("shown")
+        entry.focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter(self) -> None:
+        self._show()
+
+    @on(Input.Submitted, "#filter")
+    def _found(self) -> None:
+        self.set_focus(self.home_focus())
+
+    def action_leave(self) -> None:
+        """Leave the filter; in the table, take it back, then the hint."""
+        entry = self.query_one("#filter", Input)
+        if self.focused is not entry and entry.has_class("shown"):
+            entry.value = ""
+            entry.remove_class("shown")
+            entry.disabled = True
+        else:
+            super().action_leave()
+
+    def action_swap(self) -> None:
+        """The other answer is the better one."""
+        if (pair := self._current()) is not None:
+            self._edit(commands.prefs_edit("swap", pair.id), undo=commands.prefs_edit("swap", pair.id))
+
+    @work(exclusive=True, group="ask")
+    async def action_drop(self) -> None:
+        """Take the pair under the cursor out; asked the first time."""
+        if (pair := self._current()) is None:
+            return
+        if not self._asked_to_drop:
+            question = "Take this pair out? u brings it back, and I will not ask again while the application is open."
+            if not await self.mlx.confirm(question, "Drop"):
+                return
+            self._asked_to_drop = True
+        self._hidden.add(pair.id)
+        self._edit(commands.prefs_edit("rm", pair.id), undo=commands.prefs_edit("restore", pair.id))
+        self._show()
+        self._show_pair()
+
+    def action_undo(self) -> None:
+        """Take back what was last done here."""
+        if self._undo:
+            args = self._undo.pop()
+            self._wanted = args[-1]
+            self._edit(args)
+
+    @work(group="edit")
+    async def _edit(self, args: commands.Args, undo: commands.Args = ()) -> None:
+        """Run one of our commands on the store, after those that were asked for earlier; then read the store anew."""
+        self.twin = args
+        if undo:
+            self._undo = [*self._undo[1 - _MOST_UNDO :], undo]
+            self._refresh_keys()
+        async with self._editing:
+            ended: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
+            self.mlx.run_job(args, lambda line: None, lambda job: None if ended.done() else ended.set_result(job))
+            job = await ended
+        if job.returncode:
+            self._hidden -= set(args)
+            self._undo = [each for each in self._undo if each is not undo]
+            self.mlx.fail(job.error)
+        self._stamp = None
+        self._read()
+
+    @work(exclusive=True, group="ask")
+    async def action_export(self) -> None:
+        """Write all pairs as a file that `dpo` and TRL read."""
+        question = "Write all pairs to which new file? (JSON lines, as `dpo` and TRL read them)"
+        file = await self.mlx.ask(question, value="preferences.jsonl", check=_new_file)
+        if file is None:
+            return
+        self.twin = commands.prefs_export(str(Path(file.strip()).expanduser()))
+
+        def end(job: Job) -> None:
+            if job.returncode:
+                self.mlx.fail(job.error)
+            else:
+                self.mlx.tell(f"{Path(file.strip()).expanduser().absolute()} holds the pairs")
+
+        self.mlx.run_job(self.twin, lambda line: None, end)
+
+    @work(exclusive=True, group="ask")
+    async def action_import(self) -> None:
+        """Add the pairs of a file; those that are there already stay as they are."""
+        question = "Bring in the pairs of which file? (prompt, chosen and rejected: JSON lines, JSON or parquet)"
+        file = await self.mlx.ask(question, placeholder="a file or a folder", check=_existing_file)
+        if file is None:
+            return
+        told: list[Line] = []
+        self.twin = (*commands.prefs_import(str(Path(file.strip()).expanduser())), "--json")
+
+        def end(job: Job) -> None:
+            if job.returncode:
+                self.mlx.fail(job.error)
+            elif told and isinstance(report := told[0], dict):
+                dropped = sum(report.get("dropped", {}).values())
+                left = f"; {dropped:,} of no use left out" if dropped else ""
+                known = f"; {report.get('known'):,} were there already" if report.get("known") else ""
+                self.mlx.tell(f"{report.get('stored', 0):,} pairs brought in{known}{left}")
+            self._stamp = None
+            self._read()
+
+        self.mlx.tell(f"reading {file.strip()}")
+        self.mlx.run_job(self.twin, told.append, end)
+
+    def action_align(self) -> None:
+        """Prepare a DPO run on these pairs, from the model that most of them are about."""
+        pairs = list(self._stored.pairs.values())
+        if pairs:
+            self.mlx.open_new_run(
+                "dpo",
+                model=rows.model_to_align(pairs),
+                data=(str(PreferenceStore().path),),
+                epochs=FEW_RECORDS_EPOCHS if len(pairs) < rows.ENOUGH else None,
+            )
+            self.mlx.tell(rows.advice(len(pairs)))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
+
+
+def _new_file(text: str) -> None:
+    if not text.strip():
+        raise ConfigError("give the name of a file that is not there yet")
+    if (path := Path(text.strip()).expanduser()).exists():
+        raise ConfigError(f"{path} exists already and is left as it is; give another name")
+
+
+def _existing_file(text: str) -> None:
+    if not text.strip() or not Path(text.strip()).expanduser().exists():
+        raise ConfigError(f"there is no file or folder {text.strip() or '(empty)'}")

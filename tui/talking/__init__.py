@@ -1,0 +1,1 @@
+"""Models, prompts and answers of a talk, without a screen."""

@@ -1,0 +1,66 @@
+"""An answer of the engine, followed ten times a second until its end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from mlxllm.conversation import Message
+from tui.engine_replies import Answer, AnswerToken, Done, LoadedInfo
+
+DRAIN_SECONDS = 0.1
+ALTERNATIVES = 5
+"""So many of the likeliest tokens are asked for with each, for the token view."""
+
+
+async def follow(answer: Answer, on_tokens: Callable[[Sequence[AnswerToken]], Awaitable[None]]) -> Done:
+    """Hand on what comes until the answer is at its end.
+
+    Args:
+        answer: of the engine; it is cancelled where the task that waits here is.
+        on_tokens: gets what has come since the last call.
+
+    Raises:
+        EngineError: there is no end, as the engine died or refused.
+    """
+    try:
+        while True:
+            await asyncio.wait({answer.done}, timeout=DRAIN_SECONDS)
+            if fresh := answer.drain():
+                await on_tokens(fresh)
+            if answer.finished:
+                return await answer.done
+    finally:
+        if not answer.finished:
+            answer.cancel()
+
+
+def speed(done: Done) -> str:
+    """What an answer took, in one line."""
+    share = f" ({100 * done.context_used / done.context:.0f} %)" if done.context else ""
+    parts = [
+        f"{done.tokens:,} tokens",
+        f"{done.tok_per_sec:,.1f} tok/s",
+        f"first after {done.time_to_first_token:.2f} s",
+        f"context {done.context_used:,}/{done.context:,}{share}",
+    ]
+    return "   ".join(parts)
+
+
+def asked(
+    loaded: LoadedInfo, text: str, system: str = "", before: Sequence[Message] = ()
+) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """A question as a model takes it: as messages, or for a base model as a text that ends with it.
+
+    Args:
+        loaded: the model.
+        text: the question.
+        system: what the model is told beforehand.
+        before: earlier turns; a base model is not given them.
+
+    Returns:
+        `messages` and `text` of a request, one of them None.
+    """
+    if loaded.kind == "base":
+        return None, f"{text}\n"  # what is behind a question in a text stands on the next line
+    told = [Message("system", system)] if system.strip() else []
+    return [message.as_dict() for message in (*told, *before, Message("user", text))], None
