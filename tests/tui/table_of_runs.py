@@ -19,8 +19,8 @@ SIZE = (80, 24)
 
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the table see changes at once."""
-    monkeypatch.setattr("tui.screens.runs._ACTIVE_SECONDS", 0.1)
-    monkeypatch.setattr("tui.screens.runs._ALL_SECONDS", 0.2)
+    monkeypatch.setattr("tui.screens.runs.screen._ACTIVE_SECONDS", 0.1)
+    monkeypatch.setattr("tui.screens.runs.screen._ALL_SECONDS", 0.2)
 
 
 def plain_run(name: str, created: float, *, loss: float = 2.0, checkpoint: bool = True, **config: Any) -> RunDirectory:

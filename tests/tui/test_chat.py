@@ -14,7 +14,7 @@ from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.saved import SavedChats
 from tests.tui.chatting import chats, chatting, life, messages, run_with_checkpoints, status, write
 from tests.tui.harness import screen_text, wait_for, wait_for_text
-from tui.screens import chat_talking
+from tui.screens.chat import talking as chat_talking
 from tui.screens.chat.settings import SettingsDrawer
 from tui.screens.chat.tokens import TokenView
 from tui.widgets.answers import Message, Streaming

@@ -19,7 +19,7 @@ from mlxllm.runs.state import Launch, write_launch
 from tests.tui import runs
 from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
 from tui import commands
-from tui.screens import monitor_words
+from tui.screens.monitor import words as monitor_words
 from tui.screens.monitor.runs import RunPicker
 from tui.screens.monitor.screen import MonitorScreen
 from tui.screens.monitor.steer import how_far

@@ -20,7 +20,7 @@ SIZE = (80, 24)
 
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.screens.preferences._LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("tui.screens.preferences.screen._LOOK_SECONDS", 0.1)
 
 
 def pair(number: int, **more: Any) -> StoredPreference:
