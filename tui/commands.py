@@ -127,6 +127,21 @@ def sample(model: str, prompt: str, **sampling: Any) -> Args:
     return ("sample", "--model", model, "--prompt", prompt, *options(**sampling))
 
 
+def compare(models: Sequence[str], prompt: str, **how: Any) -> Args:
+    """The same prompt to several models."""
+    return ("compare", *models, "--prompt", prompt, *options(**how))
+
+
+def taste(tuned: str, untuned: str, **how: Any) -> Args:
+    """The blind taste test."""
+    return ("taste", tuned, untuned, *options(**how))
+
+
+def prefs_judge(models: Sequence[str], prompt: str | None, **how: Any) -> Args:
+    """Two answers, of one model or of two, of which the better one is chosen."""
+    return ("prefs", "judge", *options(model=[*models], prompt=prompt, **how))
+
+
 def runs_diff(*runs: str) -> Args:
     """The settings in which runs differ."""
     return ("runs", "diff", *runs)

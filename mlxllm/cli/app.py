@@ -13,6 +13,7 @@ import typer
 from mlxllm.cli import (
     application,
     chat,
+    compare,
     data,
     doctor,
     evaluate,
@@ -23,6 +24,7 @@ from mlxllm.cli import (
     runs,
     sample,
     serving,
+    taste,
     tokenizer,
     train,
 )
@@ -31,7 +33,8 @@ from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    "quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs sample chat prefs eval".split()
+    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs".split(),
+    *"sample chat compare taste prefs eval".split(),
 )
 
 
@@ -70,6 +73,8 @@ app.command("resume", rich_help_panel=_MAKE)(train.resume)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
 app.command("sample", rich_help_panel=_USE)(sample.sample)
 app.command("chat", rich_help_panel=_USE)(chat.chat)
+app.command("compare", rich_help_panel=_USE)(compare.compare)
+app.command("taste", rich_help_panel=_USE)(taste.taste)
 app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
 dress(app)

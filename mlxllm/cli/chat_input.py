@@ -24,9 +24,9 @@ _ESC_SECONDS = 0.03
 class LineReader:
     """Lines from a terminal, with editing and history, or from a pipe."""
 
-    def __init__(self) -> None:
-        """Look at stdin and stdout; on a terminal, set up line editing."""
-        self.interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    def __init__(self, *, editing: bool = True) -> None:
+        """Look at stdin and stdout; on a terminal, set up line editing, unless nothing else may go to stdout."""
+        self.interactive = editing and sys.stdin.isatty() and sys.stdout.isatty()
         self._typed_ahead = ""
         if self.interactive:
             self._start_editing()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxllm.cli.deleting import confirm
+from mlxllm.cli.judge import judge
 from mlxllm.cli.sampling import say, signs
 from mlxllm.cli.table import print_table
 from mlxllm.cli.terminal import did_you_mean
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # the store brings all chat formats along: imported by the co
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Answers that you preferred: /better, /worse and /rewrite in a chat store them, `dpo` learns from them.",
+    help="Answers that you preferred: `prefs judge` stores them, as /better, /worse and /rewrite in a chat do; `dpo` learns.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
@@ -53,7 +54,10 @@ def list_(
     elif removed:
         say("nothing was removed")
     else:
-        say(f"no preferences in {store.path} yet; in `mlxllm chat`, /again and then /better or /worse store one")
+        say(f"no preferences in {store.path} yet; `mlxllm prefs judge` asks for some")
+
+
+app.command("judge")(judge)
 
 
 @app.command()

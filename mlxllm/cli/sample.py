@@ -1,7 +1,6 @@
 """`mlxllm sample`: continue a text."""
 
 import json
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +8,7 @@ import typer
 
 from mlxllm.cli import sampling
 from mlxllm.cli.streaming import Stream
-from mlxllm.errors import ConfigError, DataError
+from mlxllm.errors import ConfigError
 
 if TYPE_CHECKING:  # MLX is imported by the command
     from mlxllm.config import SampleConfig
@@ -68,7 +67,7 @@ def sample(
     biases = sampling.logit_biases(logit_bias or ())
     for option, given in (("--prompt", prompt or ""), *(("--stop", each) for each in stop or ())):
         sampling.check_text(given, option)
-    text = _stdin() if prompt == "-" else prompt or ""
+    text = sampling.stdin_text() if prompt == "-" else prompt or ""
 
     loaded = sampling.load(model, device, adapter)
     from mlxllm.inference.length import Length  # here: it loads MLX, and the errors above need not wait for it
@@ -117,15 +116,3 @@ def _summary(generation: "Generation", config: "SampleConfig", num_samples: int)
     seed = f", seed {config.seed}" if num_samples > 1 else ""
     line = f"{stats.prompt_tokens:,} prompt tokens, {sampling.speed(stats)}, peak {stats.peak_memory / 2**20:,.0f} MiB"
     return f"{line}{seed}" + (f"; {stats.note}" if stats.note else "")
-
-
-def _stdin() -> str:
-    if sys.stdin.isatty():
-        raise ConfigError("--prompt - reads the prompt from stdin, but stdin is a terminal; pipe a text in")
-    try:
-        # Bytes, because text mode would turn CRLF into LF.
-        return sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"the prompt on stdin is not UTF-8 text: {error.reason} at byte {error.start:,}; convert it first"
-        ) from None

@@ -130,6 +130,24 @@ def check_text(text: str, where: str) -> None:
             )
 
 
+def stdin_text() -> str:
+    """The prompt for `--prompt -`: all of stdin, byte for byte.
+
+    Raises:
+        ConfigError: stdin is a terminal.
+        DataError: it is not UTF-8.
+    """
+    if sys.stdin.isatty():
+        raise ConfigError("--prompt - reads the prompt from stdin, but stdin is a terminal; pipe a text in")
+    try:
+        # Bytes, because text mode would turn CRLF into LF.
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the prompt on stdin is not UTF-8 text: {error.reason} at byte {error.start:,}; convert it first"
+        ) from None
+
+
 def load(name: str, device: str | None, adapter: str | None = None) -> "LoadedModel":
     """The model on the device that was asked for, with an adapter if one is named.
 
@@ -159,6 +177,11 @@ def use_colour(stream: TextIO) -> bool:
 def dim(text: str, stream: TextIO) -> str:
     """`text` in a fainter colour where the stream shows colours."""
     return f"\x1b[2m{text}\x1b[0m" if text and use_colour(stream) else text
+
+
+def bold(text: str, stream: TextIO) -> str:
+    """`text` as a title where the stream shows colours."""
+    return f"\x1b[1m{text}\x1b[0m" if text and use_colour(stream) else text
 
 
 # C0 and C1 without tab and line feed, and DEL. A model can write anything; a terminal obeys some of it.

@@ -1,6 +1,7 @@
-"""A text on stdout as it comes from a model: on a terminal folded between words, elsewhere as it is."""
+"""A text as it comes from a model, usually on stdout: on a terminal folded between words, elsewhere as it is."""
 
 import sys
+from typing import TextIO
 
 from mlxllm.cli.sampling import shown, use_colour
 from mlxllm.cli.terminal import columns
@@ -15,17 +16,18 @@ _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 class Stream:
     """One text, shown piece by piece; `end` shows what still waits, and ends the line."""
 
-    def __init__(self) -> None:
-        """Begin at the beginning of a line."""
-        self._terminal = sys.stdout.isatty()
-        self._width = columns(sys.stdout) - 1
+    def __init__(self, out: TextIO | None = None) -> None:
+        """Begin at the beginning of a line of `out`, by default stdout."""
+        self._out = sys.stdout if out is None else out
+        self._terminal = self._out.isatty()
+        self._width = columns(self._out) - 1
         self._column = 0
         self._gap = self._word = ""  # what waits: white space, and letters behind it
         self._line_open = True
 
     def given(self, text: str, mark: str = "") -> None:
         """Show what the model continues: in a fainter colour, or where there are none with `mark` behind it."""
-        if not use_colour(sys.stdout):
+        if not use_colour(self._out):
             self.add(text + mark if text else "")
         elif text:
             self._print(_DIM)
@@ -40,7 +42,7 @@ class Stream:
         if not self._terminal:
             self._print(text)
             return
-        for char in shown(text, sys.stdout):
+        for char in shown(text, self._out):
             if char == "\n":
                 self._release()
                 self._print("\n")
@@ -74,6 +76,5 @@ class Stream:
         self._print(gap + word)
         self._column += display_width((gap + word).expandtabs())
 
-    @staticmethod
-    def _print(text: str) -> None:
-        print(text, end="", flush=True)
+    def _print(self, text: str) -> None:
+        print(text, end="", file=self._out, flush=True)

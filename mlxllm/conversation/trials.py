@@ -10,13 +10,20 @@ from typing import Any, Literal
 from mlxllm.conversation.preference_store import StoredPreference
 from mlxllm.conversation.records import Message
 from mlxllm.errors import ConfigError
+from mlxllm.runs import short_name
 
 Choice = Literal["a", "b", "tie", "both bad", "rewritten"]
 Prompt = tuple[Message, ...]
 """The turns up to the one that is to be answered."""
 
+STANDS = ("tuned", "untuned")
+"""Player of a taste test -> what it stands for."""
+
 UNLIKELY = 0.05
 """By custom, what chance does as seldom as this is not put down to chance."""
+
+USUAL_ROUNDS, MOST_ROUNDS = 10, 200
+"""Of a taste test."""
 
 _SEEDS = 1 << 32
 
@@ -68,6 +75,13 @@ class Round:
     def winner(self) -> int | None:
         """The player whose answer was preferred, if one was."""
         return self.sides["ab".index(self.choice)] if self.choice in ("a", "b") else None
+
+    @property
+    def told(self) -> str:
+        """What was chosen in a taste test, such as `A, the tuned one`."""
+        if self.winner is not None:
+            return f"{str(self.choice).upper()}, the {STANDS[self.winner]} one"
+        return "you wrote a better one" if self.choice == "rewritten" else str(self.choice or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +183,11 @@ class Trial:
         about = {"id": self.id, "time": round(time.time(), 3), "seed": self.seed, "players": list(self.players)}
         return {**about, "verdict": asdict(self.verdict()), "rounds": judged}
 
+    def taste(self) -> str:
+        """The verdict of a taste test, in which the first player is the tuned one."""
+        tuned, untuned = map(short_name, self.players)
+        return self.verdict().sentence(f"the tuned model ({tuned})", f"the untuned one ({untuned})")
+
     def verdict(self) -> "Verdict":
         """Of the rounds judged so far."""
         judged = self.rounds[: self.number]
@@ -196,6 +215,15 @@ class Verdict:
     def chance(self) -> float:
         """How likely a coin prefers one side as often as the one preferred more often was, or more often."""
         return chance_of(max(self.first, self.second), self.decided)
+
+    @property
+    def meaning(self) -> str:
+        """Whether that may be chance, in a sentence; "" where there is nothing to say."""
+        if not self.decided or self.first == self.second:
+            return ""
+        if self.chance <= UNLIKELY:
+            return "By custom that is too seldom for chance (5 % or less): you do taste a difference."
+        return "That may well be chance (more than 5 %). More rounds tell more."
 
     def sentence(self, first: str, second: str) -> str:
         """What was found, for people.

@@ -4,7 +4,7 @@ from mlxllm.runs.catalogue import RunCatalogue
 from mlxllm.runs.comparing import SamePrompt, Sample, differences, flat, read_config, read_samples, same_prompts
 from mlxllm.runs.control import ControlInbox, Request, RequestName, request
 from mlxllm.runs.dependents import dependents
-from mlxllm.runs.directory import RunDirectory, all_runs, find_run
+from mlxllm.runs.directory import RunDirectory, all_runs, find_run, run_of
 from mlxllm.runs.events import (
     Event,
     EventReader,
@@ -19,7 +19,7 @@ from mlxllm.runs.events import (
 from mlxllm.runs.exits import ExitReason, ExitReport, classify_exit, explain, log_tail
 from mlxllm.runs.files import fsync_directory, fsync_file, read_json, sha256_of_file, write_json_atomic
 from mlxllm.runs.lineage import Stage, ancestors, checkpoint_steps, descendants, run_settings
-from mlxllm.runs.names import name_for_training, name_for_tuning
+from mlxllm.runs.names import name_for_training, name_for_tuning, short_name
 from mlxllm.runs.recorder import Recorder
 from mlxllm.runs.state import (
     ACTIVE,
@@ -89,9 +89,11 @@ __all__ = [
     "read_samples",
     "read_state",
     "request",
+    "run_of",
     "run_settings",
     "same_prompts",
     "sha256_of_file",
+    "short_name",
     "start_detached",
     "strict_json",
     "summarise",

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxllm import paths
-from mlxllm.errors import RunError
+from mlxllm.errors import ConfigError, RunError
 
 _LOCK_PATIENCE = 0.5
 """Seconds for which a starting trainer tries: a reader that asks `is_locked` holds the lock for
@@ -191,6 +191,18 @@ def find_run(name: str) -> RunDirectory:
             f"`mlxllm runs ls` lists the runs"
         )
     return run
+
+
+def run_of(model: str) -> RunDirectory | None:
+    """The run behind RUN, RUN@STEP, RUN@best or the path of one; None for any other model."""
+    for name in (model, model.rpartition("@")[0]):
+        try:
+            run = RunDirectory(paths.existing("runs", name)) if name else None
+        except ConfigError:
+            continue
+        if run is not None and run.is_run:
+            return run
+    return None
 
 
 def all_runs() -> list[RunDirectory]:

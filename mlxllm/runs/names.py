@@ -1,4 +1,4 @@
-"""Names for new runs, where none is given."""
+"""Names for new runs, where none is given, and what a model is called in short."""
 
 from pathlib import Path
 
@@ -13,6 +13,11 @@ def name_for_training(dataset: str, preset: str) -> str:
 def name_for_tuning(model: str, method: str) -> str:
     """Of a run that begins with a model (RUN, RUN@STEP or a folder): its name, the method and the first free number."""
     return _free(f"{Path(model.partition('@')[0]).name or 'model'}-{method}")
+
+
+def short_name(model: str) -> str:
+    """What a model is called where there is little room: without the folders above it."""
+    return model.rstrip("/").rpartition("/")[2] or model
 
 
 def _free(base: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, ModelError, UserError
-from mlxllm.runs import Recorder
+from mlxllm.runs import Recorder, run_of
 from tests.tui.chatting import life, run_with_checkpoints
 from tui.screens.chat.opening import failure
 from tui.talking.models import (
@@ -14,7 +14,6 @@ from tui.talking.models import (
     first_model,
     life_of,
     model_rows,
-    run_of,
     sample_prompt_of,
     sampling_of,
     stage_name,

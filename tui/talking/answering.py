@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from mlxllm.conversation import Message
+from mlxllm.conversation.asking import asked_of
+from mlxllm.conversation.trials import Prompt
 from tui.engine_replies import Answer, AnswerToken, Done, LoadedInfo
 
 DRAIN_SECONDS = 0.1
@@ -46,21 +47,7 @@ def speed(done: Done) -> str:
     return "   ".join(parts)
 
 
-def asked(
-    loaded: LoadedInfo, text: str, system: str = "", before: Sequence[Message] = ()
-) -> tuple[list[dict[str, Any]] | None, str | None]:
-    """A question as a model takes it: as messages, or for a base model as a text that ends with it.
-
-    Args:
-        loaded: the model.
-        text: the question.
-        system: what the model is told beforehand.
-        before: earlier turns; a base model is not given them.
-
-    Returns:
-        `messages` and `text` of a request, one of them None.
-    """
-    if loaded.kind == "base":
-        return None, f"{text}\n"  # what is behind a question in a text stands on the next line
-    told = [Message("system", system)] if system.strip() else []
-    return [message.as_dict() for message in (*told, *before, Message("user", text))], None
+def asked(loaded: LoadedInfo, prompt: Prompt) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """A prompt as a request to the engine has it: `messages` and `text`, one of them None."""
+    said = asked_of(prompt, base=loaded.kind == "base")
+    return (None, said) if isinstance(said, str) else ([message.as_dict() for message in said], None)

@@ -18,6 +18,7 @@ from mlxllm.runs import (
     descendants,
     list_runs,
     read_state,
+    run_of,
     run_settings,
 )
 
@@ -57,23 +58,6 @@ class ModelRow:
 def model_rows() -> list[ModelRow]:
     """All runs, the newest first; reads files, so call it off the event loop."""
     return [ModelRow(run, tuple(checkpoint_steps(RunDirectory(Path(run.path))))) for run in list_runs()]
-
-
-def run_of(model: str) -> RunDirectory | None:
-    """The run behind RUN, RUN@STEP, RUN@best or the path of one; None for any other model."""
-    for name in (model, model.rpartition("@")[0]):
-        try:
-            run = RunDirectory(paths.existing("runs", name)) if name else None
-        except ConfigError:
-            continue
-        if run is not None and run.is_run:
-            return run
-    return None
-
-
-def short_name(model: str) -> str:
-    """What a model is called where there is little room: without the folders above it."""
-    return model.rstrip("/").rpartition("/")[2] or model
 
 
 def check_model(text: str) -> None:

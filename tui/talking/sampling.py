@@ -1,6 +1,7 @@
 """How answers are drawn, as it is typed: texts to settings, with a sentence about what cannot be."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,6 +18,9 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "seed": ("seed", "empty: a new one each time"),
 }
 """Field of `SampleConfig` -> its name on the screen, and its scale."""
+
+_FLAGS = {"temperature": "temp"}
+"""Field -> its option, where that is called otherwise."""
 
 
 def as_texts(sample: SampleConfig, seed: int | None) -> dict[str, str]:
@@ -54,11 +58,17 @@ def from_texts(texts: Mapping[str, str], before: SampleConfig) -> tuple[SampleCo
     return sample, sample.seed if "seed" in values else None
 
 
+def changed(sample: SampleConfig) -> dict[str, Any]:
+    """What differs from the defaults, as options of our commands; the seed has an option of its own."""
+    usual = SampleConfig()
+    fields = [name for name in SampleConfig.model_fields if name != "seed"]
+    return {
+        _FLAGS.get(name, name): getattr(sample, name)
+        for name in fields
+        if getattr(sample, name) != getattr(usual, name)
+    }
+
+
 def twin(model: str, sample: SampleConfig, seed: int | None) -> commands.Args:
     """`mlxllm chat` with what differs from its defaults."""
-    usual = SampleConfig()
-    flags = {"temperature": "temp", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p", "max_tokens": "max_tokens"}
-    changed = {
-        flag: getattr(sample, name) for name, flag in flags.items() if getattr(sample, name) != getattr(usual, name)
-    }
-    return commands.chat(model, **changed, seed=seed)
+    return commands.chat(model, **changed(sample), seed=seed)

@@ -10,7 +10,7 @@ from textual.message import Message as TextualMessage
 from textual.widgets import Static
 
 from mlxllm.conversation.saved import Said
-from tui.talking.models import short_name
+from mlxllm.runs import short_name
 from tui.widgets.answers import Message, Streaming
 
 MOST_SHOWN = 24

@@ -7,14 +7,15 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from mlxllm.conversation import Message
+from mlxllm.conversation.asking import prompt_of
 from mlxllm.conversation.trials import Prompt, Trial
 from mlxllm.errors import UserError
+from mlxllm.runs import short_name
+from tui import commands
 from tui.screens.chat.picker import ModelPicker
 from tui.screens.chat.settings import ChatSettings
 from tui.screens.chat.versus import SIDES, StoppedError, Versus
 from tui.talking import sampling
-from tui.talking.models import short_name
 from tui.widgets.writing import Writing
 
 
@@ -52,7 +53,7 @@ class ABScreen(Versus):
 
     def on_mount(self) -> None:
         """Ask what was asked in the chat, or wait for a prompt."""
-        self.twin = sampling.twin(self.trial.players[0], self.settings.sample, self.settings.seed)
+        self._set_twin(self._first)
         if self._first:
             self._ask(self._first)
         else:
@@ -60,6 +61,17 @@ class ABScreen(Versus):
             writing.put(self._begin)
             writing.focus()
             self.status("enter asks for two answers")
+
+    def _set_twin(self, prompt: Prompt) -> None:
+        """The command that asks for the same two answers; which stands left it decides anew."""
+        system = next((message.content for message in prompt if message.role == "system"), None)
+        self.twin = commands.prefs_judge(
+            list(dict.fromkeys(self.trial.players)),
+            prompt[-1].content if prompt else None,
+            system=system,
+            **sampling.changed(self.settings.sample),
+            seed=self.trial.seed_of(self.trial.number, 0),
+        )
 
     def on_writing_sent(self, event: Writing.Sent) -> None:
         """A new prompt."""
@@ -69,7 +81,7 @@ class ABScreen(Versus):
             self.status("write something that two answers are wanted to")
         else:
             event.writing.taken()
-            self._ask((Message("user", event.text),))
+            self._ask(prompt_of(event.text, self.settings.system))
 
     @work(exclusive=True, group="ab")
     async def _ask(self, prompt: Prompt) -> None:
@@ -80,6 +92,7 @@ class ABScreen(Versus):
             await self.load_players()
             self._give_up()
             each = self.trial.add(prompt)
+            self._set_twin(prompt)
             await self.show_round(each)
             self.status("two answers are being written ...   esc stops")
             await self.write_round(self.trial.number)
@@ -163,6 +176,7 @@ class ABScreen(Versus):
         if last:
             self._ask(last)
         else:
+            self._set_twin(())
             self.status(f"the second answer will be of {model}")
 
     def action_leave(self) -> None:

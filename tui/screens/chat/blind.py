@@ -10,20 +10,19 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from mlxllm.conversation.asking import with_system
 from mlxllm.conversation.trial_log import TrialLog
-from mlxllm.conversation.trials import UNLIKELY, Trial
+from mlxllm.conversation.trials import STANDS, Trial
 from mlxllm.errors import UserError
+from tui import commands
 from tui.screens.chat.blind_setup import BlindTest
 from tui.screens.chat.settings import ChatSettings
 from tui.screens.chat.versus import StoppedError, Versus
 from tui.talking import sampling
-from tui.talking.models import short_name
 from tui.words import printable
 
 _AHEAD = 3
 """So many rounds are written while one is judged."""
-
-CHOSEN = {"tie": "tie", "both bad": "both bad", "rewritten": "you wrote a better one"}
 
 
 class BlindScreen(Versus):
@@ -46,7 +45,9 @@ class BlindScreen(Versus):
 
     def __init__(self, test: BlindTest, settings: ChatSettings) -> None:
         """Begin a test."""
-        super().__init__(Trial((test.tuned, test.untuned), test.prompts, test.seed), settings)
+        prompts = [with_system(prompt, settings.system) for prompt in test.prompts]
+        super().__init__(Trial((test.tuned, test.untuned), prompts, test.seed), settings)
+        self._test = test
         self._ended = self._broken = False
         self._next = asyncio.Event()
 
@@ -57,7 +58,11 @@ class BlindScreen(Versus):
 
     def on_mount(self) -> None:
         """Have the answers written."""
-        self.twin = sampling.twin(self.trial.players[0], self.settings.sample, None)
+        test, system = self._test, self.settings.system.strip() or None
+        how = sampling.changed(self.settings.sample)
+        self.twin = commands.taste(
+            test.tuned, test.untuned, rounds=test.rounds, prompts=test.source, system=system, **how, seed=test.seed
+        )
         self._write_all()
 
     @work(exclusive=True, group="blind")
@@ -129,24 +134,16 @@ class BlindScreen(Versus):
         self.refresh_bindings()
 
     def _verdict(self) -> Content:
-        trial, verdict = self.trial, self.trial.verdict()
-        tuned, untuned = map(short_name, trial.players)
+        trial = self.trial
         lines = [
-            Content.assemble((verdict.sentence(f"the tuned model ({tuned})", f"the untuned one ({untuned})"), "bold")),
-            Content(_meaning(verdict.chance, verdict.decided, verdict.first == verdict.second)),
+            Content.assemble((trial.taste(), "bold")),
+            Content(trial.verdict().meaning),
             Content(""),
             Content.assemble(("Round  A                         B                         you chose", "bold $primary")),
         ]
         for number, each in enumerate(trial.rounds[: trial.number], 1):
-            names = [
-                f"{'tuned' if player == 0 else 'untuned':<8}{_begin(each.answers[player].text)}"
-                for player in each.sides
-            ]
-            if each.winner is not None:
-                chosen = f"{str(each.choice).upper()}, the {'tuned' if each.winner == 0 else 'untuned'} one"
-            else:
-                chosen = CHOSEN.get(each.choice or "", "")
-            lines.append(Content(f"{number:>5}  {names[0]:<25.25} {names[1]:<25.25} {chosen}"))
+            names = [f"{STANDS[player]:<8}{_begin(each.answers[player].text)}" for player in each.sides]
+            lines.append(Content(f"{number:>5}  {names[0]:<25.25} {names[1]:<25.25} {each.told}"))
         return Content("\n").join(lines)
 
     # Keys.
@@ -188,11 +185,3 @@ class BlindScreen(Versus):
 
 def _begin(text: str) -> str:
     return printable(" ".join(text.split()))
-
-
-def _meaning(chance: float, decided: int, even: bool) -> str:
-    if not decided or even:
-        return ""
-    if chance <= UNLIKELY:
-        return "By custom that is too seldom for chance (5 % or less): you do taste a difference."
-    return "That may well be chance (more than 5 %). More rounds tell more."

@@ -18,14 +18,13 @@ from textual.widgets.option_list import Option
 from mlxllm.conversation.saved import SavedChats
 from mlxllm.conversation.trial_log import TrialLog
 from mlxllm.conversation.trial_prompts import KINDS, Kind, kinds_for, new_prompts
-from mlxllm.conversation.trials import Prompt, needed
+from mlxllm.conversation.trials import MOST_ROUNDS, USUAL_ROUNDS, Prompt, needed
 from mlxllm.errors import ConfigError, UserError
+from mlxllm.runs import run_of, short_name
 from tui.screens.chat.picker import ModelPicker
 from tui.screens.chat.settings import Field
-from tui.talking.models import check_model, run_of, short_name
+from tui.talking.models import check_model
 from tui.words import ago
-
-USUAL_ROUNDS, MOST_ROUNDS = 10, 200
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,12 @@ class BlindTest:
     tuned: str
     untuned: str
     prompts: list[Prompt]
+    """One a round; there may be fewer than were asked for."""
     seed: int
+    rounds: int
+    """So many were asked for."""
+    source: str
+    """Where prompts come from: a `Kind`, or the path of a file."""
 
 
 class BlindSetup(ModalScreen[BlindTest | None]):
@@ -214,7 +218,8 @@ class BlindSetup(ModalScreen[BlindTest | None]):
             return
         finally:
             self._gathering = False
-        self.dismiss(BlindTest(tuned, untuned, prompts, seed))
+        source = str(path.absolute()) if kind == "file" else kind
+        self.dismiss(BlindTest(tuned, untuned, prompts, seed, rounds, source))
 
     @work
     async def action_pick(self) -> None:

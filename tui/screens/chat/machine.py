@@ -11,14 +11,17 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from mlxllm.conversation.asking import prompt_of
 from mlxllm.errors import UserError
+from mlxllm.runs import short_name
+from tui import commands
 from tui.engine_replies import Answer, LoadedInfo
 from tui.screens.base import ModeScreen
 from tui.screens.chat.picker import ModelPicker
 from tui.screens.chat.settings import ChatSettings
 from tui.talking import sampling
 from tui.talking.answering import asked, follow
-from tui.talking.models import short_name, stage_name
+from tui.talking.models import stage_name
 from tui.widgets.columns import Column, Columns
 from tui.widgets.writing import Writing
 
@@ -93,7 +96,12 @@ class TimeMachine(ModeScreen):
         self.query_one("#status", Static).update(Content(text))
 
     def _set_twin(self) -> None:
-        self.twin = sampling.twin(self._models[0] if self._models else "RUN", self._settings.sample, self._seed)
+        models = [*self._models, *("RUN",) * (2 - len(self._models))]
+        how = sampling.changed(self._settings.sample)
+        system = self._settings.system.strip() or None
+        self.twin = commands.compare(
+            models, self._asked or self._prompt or "TEXT", system=system, **how, seed=self._seed
+        )
 
     @property
     def _columns(self) -> list[Column]:
@@ -145,7 +153,7 @@ class TimeMachine(ModeScreen):
             column.title(await asyncio.to_thread(_title, self._loaded[model]))
         loaded = self._loaded[model]
         column.foot("reading ...")
-        messages, begin = asked(loaded, text, self._settings.system)
+        messages, begin = asked(loaded, prompt_of(text, self._settings.system))
         self._answer = self.mlx.engine.generate(model, messages=messages, text=begin, sample=sample)
         done = await follow(self._answer, column.add)
         told = f"{done.tokens:,} tokens   {done.tok_per_sec:,.0f} tok/s"
@@ -192,6 +200,7 @@ class TimeMachine(ModeScreen):
         columns = self.query_one(Columns)
         await columns.mount(Column(short_name(model)))
         columns.lay_out()
+        self._set_twin()
         self._status(self._what_to_do())
 
     async def action_remove(self) -> None:
@@ -204,6 +213,7 @@ class TimeMachine(ModeScreen):
         del self._models[at]
         await columns[at].remove()
         self.query_one(Columns).lay_out()
+        self._set_twin()
         self._status(self._what_to_do())
 
     def action_again(self) -> None:

@@ -8,9 +8,9 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from mlxllm.errors import UserError
-from mlxllm.runs import ACTIVE, effective_status
+from mlxllm.runs import ACTIVE, effective_status, run_of, short_name
 from tui.engine_replies import LoadedInfo
-from tui.talking.models import run_of, sample_prompt_of, short_name
+from tui.talking.models import sample_prompt_of
 from tui.words import count, printable
 
 NO_MODEL = (

@@ -11,6 +11,7 @@ from mlxllm.config import SampleConfig
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
 from mlxllm.conversation.saved import ChatWriter
 from mlxllm.errors import UserError
+from mlxllm.runs import short_name
 from tui.screens.chat.ab import ABScreen
 from tui.screens.chat.blind import BlindScreen
 from tui.screens.chat.blind_setup import BlindSetup, BlindTest
@@ -23,7 +24,7 @@ from tui.screens.chat.settings import ChatSettings, SettingsDrawer
 from tui.screens.chat.talking import TalkingScreen
 from tui.screens.chat.tokens import TokenView
 from tui.screens.chat.versus import Versus
-from tui.talking.models import check_model, relatives, sampling_of, short_name, untuned
+from tui.talking.models import check_model, relatives, sampling_of, untuned
 from tui.talking.talk import Talk
 from tui.widgets.token_flow import TokenFlow
 from tui.widgets.writing import Writing

@@ -14,13 +14,14 @@ from textual.widgets import Static
 from mlxllm.config import SampleConfig
 from mlxllm.conversation.saved import ChatWriter, SavedChats
 from mlxllm.errors import UserError
+from mlxllm.runs import short_name
 from tui.engine_replies import Answer, AnswerToken, Done, EngineError, LoadedInfo
 from tui.screens.base import ModeScreen
 from tui.screens.chat.opening import NO_MODEL, Starters, failure, heading, opening, starters
 from tui.screens.chat.settings import ChatSettings
 from tui.talking import sampling
 from tui.talking.answering import ALTERNATIVES, follow, speed
-from tui.talking.models import check_model, first_model, sampling_of, short_name
+from tui.talking.models import check_model, first_model, sampling_of
 from tui.talking.shown import Shown, shown
 from tui.talking.talk import Talk, save
 from tui.widgets.conversation import Conversation

@@ -1,7 +1,7 @@
 """Two answers with hidden names, and the keys that choose between them: what A/B and the blind taste test share."""
 
 import asyncio
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from textual import work
 from textual.app import ComposeResult
@@ -10,8 +10,9 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from mlxllm.conversation.judging import judge
 from mlxllm.conversation.preference_store import PreferenceStore
-from mlxllm.conversation.trials import Answer, Choice, Prompt, Round, Trial
+from mlxllm.conversation.trials import Answer, Choice, Round, Trial
 from mlxllm.errors import UserError
 from tui.engine_replies import Answer as Coming
 from tui.engine_replies import AnswerToken, LoadedInfo
@@ -147,7 +148,7 @@ class Versus(ModeScreen):
         each, model = self.trial.rounds[number], self.trial.players[player]
         side = SIDES[each.sides.index(player)]
         loaded = self.loaded[model]
-        messages, text = _question(loaded, each.prompt, self.settings.system)
+        messages, text = asked(loaded, each.prompt)
         sample = self.settings.sample.model_dump() | {"seed": self.trial.seed_of(number, player)}
         self._coming = self.mlx.engine.generate(model, messages=messages, text=text, sample=sample)
 
@@ -214,13 +215,7 @@ class Versus(ModeScreen):
         self._judging = True
         number = self.trial.number
         try:
-            outcome = self.trial.judge(choice, rewritten)
-            if outcome.preferences:
-                try:
-                    await asyncio.to_thread(PreferenceStore().add, *outcome.preferences)
-                except UserError:
-                    self.trial.undo()
-                    raise
+            outcome = await asyncio.to_thread(judge, self.trial, PreferenceStore(), choice, rewritten)
             self.stored += len(outcome.preferences)
             if outcome.left_out:
                 self.mlx.warn(outcome.left_out)
@@ -255,9 +250,3 @@ class Versus(ModeScreen):
         self._stopped = True
         if self._coming is not None:
             self._coming.cancel()
-
-
-def _question(loaded: LoadedInfo, prompt: Prompt, system: str) -> tuple[list[dict[str, Any]] | None, str | None]:
-    said = [message for message in prompt if message.role != "system"]
-    own = next((message.content for message in prompt if message.role == "system"), system)
-    return asked(loaded, said[-1].content, own, said[:-1])
