@@ -32,6 +32,14 @@ def judge(
         list[str] | None,
         typer.Option("--prompt", metavar="P", help="What is asked; may be repeated. By default it is typed."),
     ] = None,
+    before: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--before",
+            metavar="TEXT",
+            help="Earlier turns of the conversation, in order: yours, the model's, and so on.",
+        ),
+    ] = None,
     system: System = "",
     max_tokens: sampling.MaxTokens = None,
     temp: sampling.Temp = None,
@@ -66,7 +74,10 @@ def judge(
     )
     if len(models) > 2:
         raise ConfigError(f"--model is given {len(models)} times; two answers are of one model or of two")
-    for option, given in (("--system", system), *(("--prompt", each) for each in prompts or ())):
+    if len(before or ()) % 2:
+        raise ConfigError(f"--before is given {len(before or ()):,} times; give each turn of yours with its answer")
+    texts = {"--prompt": prompts or (), "--before": before or (), "--system": (system,)}
+    for option, given in [(option, each) for option, several in texts.items() for each in several]:
         sampling.check_text(given, option)
         if option == "--prompt" and not given.strip():
             raise ConfigError("--prompt is empty; give what is asked, such as --prompt 'Tell me a story.'")
@@ -84,7 +95,7 @@ def judge(
     select_device(device)
     trial = Trial((models[0], models[-1]), [], secrets.randbelow(1 << 32) if seed is None else config.seed)
     for text in prompts or ():
-        trial.add(prompt_of(text, system))
+        trial.add(prompt_of(text, system, before or ()))
     judging = Judging(trial, Models(), config, json_, reveals=True)
     ends = (
         "Enter ends, u takes the last choice back"
@@ -96,7 +107,7 @@ def judge(
         if typed == UNDO:
             judging.undo()
         elif typed and typed != LEAVE and not prompts:
-            trial.add(prompt_of(typed, system))
+            trial.add(prompt_of(typed, system, before or ()))
         else:
             break
     if json_:

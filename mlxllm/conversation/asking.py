@@ -1,12 +1,15 @@
 """A prompt as a model takes it: turns for one that was tuned to answer, and a text for a base model."""
 
+from collections.abc import Sequence
+
 from mlxllm.conversation.records import Message
 from mlxllm.conversation.trials import Prompt
 
 
-def prompt_of(text: str, system: str = "") -> Prompt:
-    """A question, behind what the model is told beforehand if that is anything."""
-    return with_system((Message("user", text),), system)
+def prompt_of(text: str, system: str = "", before: Sequence[str] = ()) -> Prompt:
+    """A question, behind earlier turns (the user's, the model's, and so on) and what the model is told beforehand."""
+    earlier = [Message("assistant" if n % 2 else "user", said) for n, said in enumerate(before)]
+    return with_system((*earlier, Message("user", text)), system)
 
 
 def with_system(prompt: Prompt, system: str) -> Prompt:

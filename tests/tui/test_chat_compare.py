@@ -46,10 +46,21 @@ async def test_the_stages_of_a_life_answer_the_same_question_side_by_side(size: 
         assert len(seeds) == 1, "the same seed for all"
         assert all("Who?" in column.text for column in columns.all)
         before = seeds.pop()
+        assert screen.twin == (
+            "compare",
+            "tales-base@20",
+            "tales-sft@30",
+            "tales-dpo@100",
+            "--prompt",
+            "Who?",
+            "--seed",
+            before,
+        )
         await pilot.press("escape", "ctrl+r")
         await wait_for(pilot, lambda: f"seed {int(before) + 1}" in columns.all[-1].text)
         await pilot.press("x")
         await wait_for(pilot, lambda: len(columns.all) == 2)
+        assert screen.twin[:5] == ("compare", "tales-base@20", "tales-sft@30", "--prompt", "Who?")
         await pilot.press("a")
         await wait_for_text(pilot, "shall be asked as well")
         await pilot.press(*"tales-dpo", "enter")
@@ -103,6 +114,7 @@ async def test_a_choice_becomes_a_pair_and_tells_whose_answers_they_were() -> No
         assert isinstance(screen, ABScreen)
         assert "tales-dpo@100, seed" not in screen_text(pilot.app)
         shown = screen.trial.rounds[0].shown("b").text
+        assert screen.twin[:6] == ("prefs", "judge", "--model", "tales-dpo@100", "--prompt", "Who?")
         await pilot.press("b")
         await wait_for_text(pilot, "B (yours): tales-dpo@100, seed")
         (pair,) = PreferenceStore().read()
@@ -147,6 +159,7 @@ async def test_two_models_are_compared_and_counted() -> None:
         await wait_for_text(pilot, "second answer")
         await pilot.press(*"sft", "enter")
         await wait_for_text(pilot, "the second answer will be of tales-sft")
+        assert screen.twin[2:6] == ("--model", "tales-dpo", "--model", "tales-sft")
         await pilot.press("enter", "enter")  # the starter that stands in the input
         await wait_for_text(pilot, "which one is better?")
         await pilot.press("a" if screen.trial.rounds[0].sides[0] == 1 else "b")
@@ -222,6 +235,7 @@ async def test_a_blind_test_from_the_first_round_to_the_verdict() -> None:
         await wait_for_text(pilot, "answers (SFT, DPO)")
         screen = await blind(pilot, "6")
         assert screen.trial.players == ("tales-dpo@100", "tales-sft@30")
+        assert screen.twin[:7] == ("taste", "tales-dpo@100", "tales-sft@30", "--rounds", "6", "--prompts", "own")
         for choice in ("tuned", "tuned", "undo", "untuned", "tie", "tuned", "tuned", "0"):
             await wait_for(pilot, lambda: screen.trial.current and screen.trial.current.is_complete)
             assert [str(column.border_title) for column in screen.query_one(Columns).all] == ["A", "B"]

@@ -65,9 +65,11 @@ class ABScreen(Versus):
     def _set_twin(self, prompt: Prompt) -> None:
         """The command that asks for the same two answers; which stands left it decides anew."""
         system = next((message.content for message in prompt if message.role == "system"), None)
+        before = [message.content for message in prompt[:-1] if message.role != "system"]
         self.twin = commands.prefs_judge(
-            list(dict.fromkeys(self.trial.players)),
+            [self.loaded[name].address if name in self.loaded else name for name in dict.fromkeys(self.trial.players)],
             prompt[-1].content if prompt else None,
+            before=before,
             system=system,
             **sampling.changed(self.settings.sample),
             seed=self.trial.seed_of(self.trial.number, 0),
