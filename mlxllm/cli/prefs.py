@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # the store brings all chat formats along: imported by the co
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Answers that you preferred: `prefs judge` stores them, as /better, /worse and /rewrite in a chat do; `dpo` learns.",
+    help="Answers that you preferred: `prefs judge` stores them, and /better, /worse and /rewrite in a chat; "
+    "`dpo` learns from them.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
