@@ -9,7 +9,10 @@ import typer
 from mlxllm.cli.sampling import say, shown
 from mlxllm.cli.table import print_table
 from mlxllm.errors import ConfigError
-from mlxllm.runs import RunDirectory, differences, find_run, read_config, read_samples, same_prompts
+from mlxllm.runs import RunDirectory, differences, find_run, read_samples, read_settings, same_prompts
+
+HASHES = ("fingerprint", "data.tokenizer")
+"""Settings that are hashes: their beginning tells them apart."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 
@@ -21,7 +24,7 @@ def diff(
     """Show the settings in which runs differ."""
     found = _runs(runs, least=2)
     names = [run.address for run in found]
-    differing = differences([read_config(run) for run in found])
+    differing = differences(read_settings(found))
     if json_:
         by_name = {key: {names[n]: value for n, value in values.items()} for key, values in differing.items()}
         print(json.dumps({"runs": names, "differences": by_name}))
@@ -62,7 +65,7 @@ def samples(
 
 def spelled(key: str, value: Any) -> str:
     """A setting's value in one line that can do no terminal any harm."""
-    if isinstance(value, str) and value and key.endswith("fingerprint"):
+    if isinstance(value, str) and value and key.endswith(HASHES):
         return value[:12]
     if isinstance(value, str) and value and value.isprintable():
         return value

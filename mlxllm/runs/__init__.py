@@ -1,7 +1,16 @@
 """The run directory: the only contract between a trainer and whoever watches it. Standard library only."""
 
 from mlxllm.runs.catalogue import RunCatalogue
-from mlxllm.runs.comparing import SamePrompt, Sample, differences, flat, read_config, read_samples, same_prompts
+from mlxllm.runs.comparing import (
+    SamePrompt,
+    Sample,
+    differences,
+    flat,
+    read_config,
+    read_samples,
+    read_settings,
+    same_prompts,
+)
 from mlxllm.runs.control import ControlInbox, Request, RequestName, request
 from mlxllm.runs.dependents import dependents
 from mlxllm.runs.directory import RunDirectory, all_runs, find_run, run_of
@@ -87,6 +96,7 @@ __all__ = [
     "read_json",
     "read_launch",
     "read_samples",
+    "read_settings",
     "read_state",
     "request",
     "run_of",

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mlxllm.errors import RunError, UserError
 from mlxllm.runs.directory import RunDirectory
 from mlxllm.runs.events import parse_line
 from mlxllm.runs.files import read_json
+from mlxllm.runs.lineage import checkpoint_steps
 
+_WHERE = ("dataset", "records", "val_records")
+"""Settings of `data` that say where it lies."""
 _TRAIN_LINE = b'{"kind":"train",'
 
 
@@ -25,6 +29,49 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise RunError(f"the settings of run {run.name!r} cannot be read: {run.config} holds no JSON object")
     return config
+
+
+def read_settings(runs: Sequence[RunDirectory]) -> list[dict[str, Any]]:
+    """The settings of runs, with what can be told of their data beyond where it lies.
+
+    A run whose checkpoints say what it learned from has `data.fingerprint` as well, and one with a tokenizer
+    `data.tokenizer`, its fingerprint. Where all have the same data, it does not matter where each of them had it: these
+    settings are left out.
+
+    Raises:
+        RunError: config.json of one of them is not there, or is damaged.
+    """
+    found = [read_config(run) for run in runs]
+    prints = [_data_fingerprint(run) for run in runs]
+    tokenizers = [_fingerprint(run.path / "tokenizer" / "tokenizer_config.json", "fingerprint") for run in runs]
+    same = len(set(prints)) == 1 and prints[0] is not None
+    for config, data, tokenizer in zip(found, prints, tokenizers, strict=True):
+        section = config.get("data")
+        section = dict(section) if isinstance(section, Mapping) else {}
+        if same:
+            section = {key: value for key, value in section.items() if key not in _WHERE}
+        known = {"fingerprint": data, "tokenizer": tokenizer}
+        if section := section | {key: value for key, value in known.items() if value is not None}:
+            config["data"] = section
+    return found
+
+
+def _data_fingerprint(run: RunDirectory) -> str | None:
+    """The hash of what a run learned from, as its newest checkpoint has it; None where none says so."""
+    steps = checkpoint_steps(run)
+    return (
+        _fingerprint(run.checkpoints / f"step-{steps[-1]:08d}" / "trainer.json", "data_fingerprint") if steps else None
+    )
+
+
+def _fingerprint(path: Path, key: str) -> str | None:
+    """A text under a key of a JSON file; None where there is none."""
+    try:
+        raw = read_json(path)
+    except UserError:
+        return None
+    found = raw.get(key) if isinstance(raw, dict) else None
+    return found if isinstance(found, str) and found else None
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,26 @@
 """Runs side by side: their settings and what they said."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlxllm import paths
 from mlxllm.errors import RunError
-from mlxllm.runs import EventWriter, RunDirectory, Sample, differences, flat, read_config, read_samples, same_prompts
+from mlxllm.runs import (
+    EventWriter,
+    RunDirectory,
+    Sample,
+    differences,
+    flat,
+    read_config,
+    read_samples,
+    read_settings,
+    same_prompts,
+)
 
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
 CONFIGS = st.dictionaries(
@@ -47,6 +59,35 @@ def test_settings_that_cannot_be_read(run: RunDirectory, content: str | None, sa
         run.config.write_text(content)
     with pytest.raises(RunError, match=rf"the settings of run 'first' cannot be read: .*{said}"):
         read_config(run)
+
+
+def learned(name: str, folder: str, data: str | None, tokenizer: str | None = None) -> RunDirectory:
+    """A run with a dataset in a folder, and what its checkpoint and tokenizer say."""
+    run = RunDirectory.create(paths.folder("runs") / name)
+    run.config.write_text(json.dumps({"method": "pretrain", "data": {"dataset": folder, "max_seq_len": 8}}))
+    if data is not None:
+        checkpoint = run.checkpoints / "step-00000001"
+        checkpoint.mkdir()
+        (checkpoint / "manifest.json").write_text("{}")
+        (checkpoint / "trainer.json").write_text(json.dumps({"data_fingerprint": data}))
+    if tokenizer is not None:
+        (run.path / "tokenizer").mkdir()
+        (run.path / "tokenizer/tokenizer_config.json").write_text(json.dumps({"fingerprint": tokenizer}))
+    return run
+
+
+def test_equal_data_are_equal_wherever_they_lie_and_others_differ_by_their_hash(mlxllm_home: Path) -> None:
+    first, moved = learned("first", "/a/tales", "aaa", "t1"), learned("moved", "/b/tales", "aaa", "t1")
+    assert differences(read_settings([first, moved])) == {}
+    other, young = learned("other", "/a/tales", "bbb", "t2"), learned("young", "/b/tales", None)
+    assert differences(read_settings([first, other])) == {
+        "data.fingerprint": {0: "aaa", 1: "bbb"},
+        "data.tokenizer": {0: "t1", 1: "t2"},
+    }
+    # Of one nothing is known yet: the folders may differ in what they hold.
+    assert differences(read_settings([first, young])).keys() == {"data.dataset", "data.fingerprint", "data.tokenizer"}
+    (other.checkpoints / "step-00000001/trainer.json").write_text("{")
+    assert differences(read_settings([first, other])).keys() == {"data.fingerprint", "data.tokenizer"}
 
 
 def test_samples_of_a_run(run: RunDirectory) -> None:

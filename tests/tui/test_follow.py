@@ -43,15 +43,16 @@ def is_number(value: object) -> bool:
 def plain(events: list[Event]) -> dict[str, Any]:
     """What a follower should hold, worked out event by event."""
     found: dict[str, Any] = {"train": {}, "val": {}, "places": {"train": [], "val": []}}
-    seconds, previous, tokens = 0.0, None, 0.0
+    seconds, previous, tokens, paused = 0.0, None, 0.0, False
     last = {"train": 0.0, "val": 0.0}
     seen = {"train": 0, "val": 0}
     for each in events:
         kind, at = each["kind"], each.get("time")
         if is_number(at):
-            if previous is not None and kind not in ("run_started", "resumed"):
+            if previous is not None and kind not in ("run_started", "resumed") and not paused:
                 seconds += max(0.0, at - previous)
             previous = at
+        paused = kind == "paused" or (paused and kind not in ("run_started", "resumed"))
         if kind not in ("train", "val"):
             continue
         if kind == "train" and is_number(each.get("tokens")):
@@ -86,7 +87,7 @@ def run(mlxllm_home: Path) -> RunDirectory:
 
 
 @given(events=st.lists(event, max_size=40), cuts=st.lists(st.integers(0, 5000), max_size=6))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_follower_holds_what_the_plain_reader_gives_however_the_bytes_come(
     run: RunDirectory, events: list[Event], cuts: list[int]
 ) -> None:

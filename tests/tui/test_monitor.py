@@ -1,10 +1,12 @@
 """The Monitor over run directories in every state."""
 
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 import tui.app
-from mlxllm.errors import ConfigError
-from mlxllm.runs import ControlInbox, Request, RunDirectory, truncate_after
+from mlxllm.runs import ControlInbox, Request, RunDirectory, truncate_after, write_json_atomic
 from mlxllm.runs.state import Launch, write_launch
 from tests.tui import runs
 from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
@@ -22,14 +23,13 @@ from tui import commands
 from tui.screens.monitor import words as monitor_words
 from tui.screens.monitor.runs import RunPicker
 from tui.screens.monitor.screen import MonitorScreen
-from tui.screens.monitor.steer import how_far
 from tui.screens.monitor.talk import TalkPanel
 from tui.widgets.chart import Chart
 
 
 @contextmanager
-def in_state(state: str) -> Iterator[RunDirectory | None]:
-    """A run called "first" that is as the word says."""
+def in_state(state: str, name: str = "first") -> Iterator[RunDirectory | None]:
+    """A run that is as the word says."""
     with ExitStack() as stack:
         if state == "none":
             yield None
@@ -37,7 +37,7 @@ def in_state(state: str) -> Iterator[RunDirectory | None]:
         ended = {"finished", "stopped", "crashed", "diverged", "out_of_memory"}
         known: Any = state if state in ended else "running"
         run = runs.make_run(
-            "first",
+            name,
             steps=0 if state == "starting" else 300,
             max_steps=300 if state == "finished" else 500,
             status=known,
@@ -61,7 +61,7 @@ STATES = {
     "crashed": "The trainer crashed at step 300: ValueError: no",
     "gone": "The trainer ended without a last word at step 300",
     "diverged": "Training diverged at step 300: the loss was nan",
-    "damaged": "the state of run 'first' is damaged",
+    "damaged": "the state of run '{}' is damaged",
 }
 
 
@@ -93,38 +93,56 @@ def requests(run: RunDirectory) -> list[Request]:
     return ControlInbox(run).poll()
 
 
-@pytest.mark.parametrize("state", STATES)
-async def test_each_state_says_what_it_is_and_no_key_does_harm(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_state_says_what_it_is_and_no_key_does_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one application, a run for each state; the first state is that there are none."""
     started: list[Any] = []
     monkeypatch.setattr(tui.app, "start_detached", lambda *args: started.append(args))
-    with in_state(state) as run:
-        async with new_app(run="").run_test(size=(100, 30)) as pilot:
-            await wait_in(pilot, "#body", STATES[state])
-            screen = screen_of(pilot)
-            shown = {binding.binding.action for binding in screen.active_bindings.values() if binding.enabled}
-            live = state in ("running", "paused", "starting")
-            assert ("stop" in shown) == ("save" in shown) == ("sample" in shown) == live
-            assert ("resume" in shown) == (state not in (*"none running paused starting stopping".split(),))
-            for key in "pwmnvlsgt":  # much faster than the pilot's own keys, which wait after each
-                pilot.app.simulate_key(key)
-                pilot.app.simulate_key("escape")
-            await pilot.pause()
-            screen.set_focus(screen.chart)
-            for key in "xroa":
-                await pilot.pause()
-                pilot.app.simulate_key(key)
-                await pilot.pause(0.05)
-                pilot.app.simulate_key("escape")
-            await pilot.pause()
-            await wait_for(pilot, lambda: len(pilot.app.screen_stack) == 1)
-            assert pilot.app.current_mode == "monitor"
-            if run is not None:
-                expected = {"checkpoint", "sample"} if live else set()
-                if state in ("running", "paused"):
-                    expected.add("pause" if state == "running" else "resume")
-                await wait_for(pilot, lambda: {request.name for request in requests(run)} == expected)
+    async with new_app(run="").run_test(size=(100, 30), notifications=True) as pilot:
+        for state in STATES:
+            await press_everything(pilot, state)
             resumed = state in ("stopped", "crashed", "gone", "diverged", "damaged")
-            await wait_for(pilot, lambda: len(started) == resumed)
+            await wait_for(pilot, lambda expected=int(resumed): len(started) == expected)
+            if resumed:
+                assert started.pop()[0][-3:] == ["mlxllm", "resume", state]
+                assert screen_of(pilot).twin == ("resume", state)
+
+
+async def press_everything(pilot: Pilot[Any], state: str) -> None:
+    """Watch a run that is in a state, and press every key there."""
+    with in_state(state, name=state) as run:
+        if run is not None:
+            pilot.app.open_monitor(state)  # type: ignore[attr-defined]
+        await wait_in(pilot, "#body", STATES[state].format(state))
+        screen = screen_of(pilot)
+        await wait_for(pilot, lambda: run is None or (screen.view is not None and screen.view.complete))
+        shown = {binding.binding.action for binding in screen.active_bindings.values() if binding.enabled}
+        live = state in ("running", "paused", "starting")
+        assert ("stop" in shown) == ("save" in shown) == ("sample" in shown) == live
+        assert ("resume" in shown) == (state not in "none running paused starting stopping missing".split())
+        for key in "pwmnvlsgt":  # much faster than the pilot's own keys, which wait after each
+            pilot.app.simulate_key(key)
+            pilot.app.simulate_key("escape")
+        await pilot.pause()
+        screen.set_focus(screen.chart)
+        for key in "xroac":
+            await pilot.pause()
+            pilot.app.simulate_key(key)
+            await pilot.pause(0.05)
+            pilot.app.simulate_key("escape")
+        await wait_for(pilot, lambda: len(pilot.app.screen_stack) == 1)
+        assert pilot.app.current_mode == "monitor"
+        if run is None:
+            return
+        words = (
+            "yet: w writes one" if live else "yet: it writes one now" if state == "stopping" else "so there is no model"
+        )
+        told = re.compile(rf"{state} has no checkpoint,? {words}")
+        await wait_for(pilot, lambda: any(told.search(n.message) for n in pilot.app._notifications), told.pattern)
+        expected = {"checkpoint", "sample"} if live else set()
+        if state in ("running", "paused"):
+            expected.add("pause" if state == "running" else "resume")
+        await wait_for(pilot, lambda: {request.name for request in requests(run)} == expected)
+        pilot.app.clear_notifications()
 
 
 async def test_talk_while_it_trains() -> None:
@@ -162,6 +180,10 @@ async def test_talk_while_it_trains() -> None:
                 if end:  # with a question open
                     runs.set_status(run, "stopped")
                     await wait_in(pilot, "#talk", "no answer: the run ended before")
+                    assert screen.query_one(Input).value == words  # nothing typed is lost
+                    screen.query_one(Input).value = ""
+                    await pilot.pause(0.3)
+                    assert screen.query_one(Input).value == ""  # once is enough
                 else:
                     error = {"text": "", "error": "the prompt is empty", "request": requests(run)[-1].id}
                     runs.append(run, runs.sample_event(401, words, **error))
@@ -239,42 +261,6 @@ async def test_samples_with_a_slider_back_through_training() -> None:
             await wait_for_text(pilot, "step 320  5 of 5")
 
 
-async def test_resume_of_a_crashed_run_starts_its_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[Any] = []
-    monkeypatch.setattr(tui.app, "start_detached", lambda *args: started.append(args))
-    with in_state("gone") as run:
-        assert run is not None
-        async with new_app(run="first").run_test(size=(100, 30)) as pilot:
-            screen = await opened(pilot)
-            await pilot.press("r")
-            await wait_for(pilot, lambda: started)
-            argv, where = started[0]
-            assert argv[-3:] == ["mlxllm", "resume", "first"]
-            assert where.path == run.path
-            assert screen.twin == ("resume", "first")
-
-
-@pytest.mark.parametrize(
-    ("typed", "minutes", "steps"),
-    [
-        ("10", 10, None),
-        ("1.5 minutes", 1.5, None),
-        ("1 min", 1, None),
-        ("500 steps", None, 800),
-        ("1,000 steps", None, 1300),
-        ("1 step", None, 301),
-    ],
-)
-def test_how_far_is_minutes_or_steps(typed: str, minutes: float | None, steps: int | None) -> None:
-    assert how_far(typed, 300) == (minutes, steps)
-
-
-@pytest.mark.parametrize("typed", ["soon", "-3", "0", "0 steps", "1.5 steps", "inf", "nan", "", "10 parsecs", "1 2 3"])
-def test_what_is_neither_minutes_nor_steps_is_refused(typed: str) -> None:
-    with pytest.raises(ConfigError, match="is neither minutes, such as 10, nor steps"):
-        how_far(typed, 300)
-
-
 async def test_a_finished_run_is_asked_how_much_further(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     monkeypatch.setattr(tui.app, "start_detached", lambda *args: started.append(args))
@@ -286,7 +272,7 @@ async def test_a_finished_run_is_asked_how_much_further(monkeypatch: pytest.Monk
             line = pilot.app.screen.query_one(Input)
             line.value = "soon"
             await pilot.press("enter")
-            await wait_for_text(pilot, "is neither minutes")
+            await wait_for_text(pilot, "is neither a time")
             assert started == []
             line.value = "500 steps"
             await pilot.press("enter")
@@ -397,7 +383,8 @@ async def test_a_resumed_run_begins_its_curve_anew_and_a_deleted_one_is_told() -
             await wait_for_text(pilot, "attempt 2")
             shutil.rmtree(run.path)
             await wait_in(pilot, "#sentence", "it was renamed or deleted. a shows another run")
-            await pilot.press("n", "s", "left", "t")
+            await pilot.press("n", "s", "left", "t", "escape", "c")
+            assert pilot.app.current_mode == "monitor"
 
 
 async def test_the_first_run_appears_while_one_looks() -> None:
@@ -423,13 +410,31 @@ async def test_a_run_that_goes_on_from_this_one_is_named() -> None:
             await wait_in(pilot, "#sentence", "first-sft goes on from it")
 
 
-async def test_a_command_that_has_more_to_do_is_not_disturbed() -> None:
+async def test_the_stages_of_a_quickstart_are_followed_to_the_end() -> None:
     run = runs.make_run("first", steps=300)
-    write_launch(run, Launch(os.getpid(), socket.gethostname(), runs.STARTED - 5, ["quickstart"]))
+    launch = Launch(os.getpid(), socket.gethostname(), runs.STARTED - 5, ["mlxllm", "quickstart"])
+    write_launch(run, launch)
     async with new_app(run="first").run_test(size=(100, 30)) as pilot:
         screen = await opened(pilot)
-        await wait_in(pilot, "#sentence", "The command that started it has more to do")
-        assert screen.check_action("resume", ()) is False
+        await wait_in(pilot, "#sentence", "The command that started it has more to do: g shows what it says.")
+        assert screen.check_action("resume", ()) is False  # it is not disturbed
+        run.log.write_text("1/3  measuring; soon\n2/3  lessons: conversations\n     8,854 of them\n")
+        await wait_in(pilot, "#sentence", "goes on: stage 2 of 3, lessons: conversations. c talks to it meanwhile.")
+        # The other stages have no launch of their own.
+        before = "first"
+        for name, method in (("first-sft", "sft"), ("first-dpo", "dpo")):
+            stage = runs.make_run(name, steps=5, status="running", method=method, about={"model": f"{before}@5"})
+            write_json_atomic(stage.config, {"method": method, "base_model": before}, durable=False)
+            with runs.living(stage):
+                await wait_for(pilot, lambda name=name: screen.twin == commands.monitor(name))
+                await opened(pilot, "step 5 of 5")
+                await wait_in(pilot, "#sentence", "Quick start, stage 2 of 3, lessons: conversations.")
+                runs.set_status(stage, "finished")
+            await wait_in(pilot, "#sentence", "goes on: stage 2 of 3")
+            before = name
+        write_launch(run, replace(launch, returncode=0))
+        await wait_in(pilot, "#sentence", "c talks to it, r trains it further.")
+        assert screen.check_action("resume", ())
 
 
 async def test_before_the_first_step_the_log_is_in_front() -> None:

@@ -109,12 +109,12 @@ async def test_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
         await wait_for(pilot, lambda: len(asked.calls) == 2)
         assert asked.calls == [("launch", "broken", ("resume", "broken")), ("monitor", "broken")]
         await pilot.press("down", "r")
-        await wait_for_question(pilot, "done finished at step 8. How far should it go on?")
+        await wait_for_question(pilot, "done finished at step 8. How much further should it train?")
         entry = app.screen.query_one(Input)
-        assert entry.value == "16"
-        entry.value = "8"
-        await pilot.press("enter")
-        await wait_for_question(pilot, "step 8 is done already")
+        for typed, told in (("8", "8 of what? Write 8 min, or 8 steps"), ("step 8", "step 8 is done already")):
+            entry.value = typed
+            await pilot.press("enter")
+            await wait_for_question(pilot, told)
         entry.value = "5 min"
         await pilot.press("enter")
         await wait_for(pilot, lambda: len(asked.calls) == 4)
@@ -138,11 +138,14 @@ async def test_what_needs_a_model_says_where_there_is_none() -> None:
             await pilot.press(key)
             await wait_for_toast(pilot, said)
         await pilot.press("down", "E")
-        await wait_for_toast(pilot, "bare has no adapters to merge")
+        await wait_for_toast(pilot, "bare has no checkpoint yet, so there is nothing to export")
         plain_run("whole", 3000)
         await wait_for(pilot, lambda: len(order(pilot)) == 3)
         await pilot.press("home", "e")
         await wait_for_toast(pilot, "there is no dataset to evaluate on; 2 makes one")
+        await pilot.press("E")
+        await wait_for_toast(pilot, "its weights are an ordinary safetensors file already")
+        assert any("runs/whole/checkpoints/step-00000008/model.safetensors" in n.message for n in app._notifications)
 
 
 @pytest.mark.slow

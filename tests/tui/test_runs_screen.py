@@ -1,5 +1,6 @@
 """The table of runs: what it shows and compares, over run folders as trainers leave them."""
 
+import re
 import shutil
 
 import pytest
@@ -170,13 +171,15 @@ async def test_overlay_and_enter(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_differences_of_settings() -> None:
     three_runs()
     (plain_run("bare", 500).config).unlink()
+    for name, created in (("left", 400), ("right", 300)):
+        plain_run(name, created, data={"dataset": f"/a/folder/{name}/with-a-long-way-to/tales"})
     app = new_app()
     async with app.run_test(size=SIZE, notifications=True) as pilot:
-        await open_runs(pilot, 4)
+        await open_runs(pilot, 6)
         await pilot.press("d")
         await wait_for_toast(pilot, "mark two runs with space, or pin a baseline with b")
         await pilot.press("space", "down", "d")
-        await wait_for_text(pilot, "1 settings differ")
+        await wait_for_text(pilot, "1 setting differs")
         await wait_for_text(pilot, "$ mlxllm runs diff middle new")
         assert "train.seed" in screen_text(app)
         await pilot.press("escape")
@@ -185,6 +188,10 @@ async def test_differences_of_settings() -> None:
         await wait_for_toast(pilot, "old and new have the same settings")
         await pilot.press("down", "d")
         await wait_for_toast(pilot, "the settings of run 'bare' cannot be read")
+        await pilot.press("escape", "end", "space", "up", "space", "d")
+        await wait_for_text(pilot, "data.dataset")
+        row = next(line for line in screen_text(app).splitlines() if "data.dataset" in line)
+        assert re.search(r" \.\.right/with\S* +\.\.left/with", row), row
 
 
 async def test_samples_side_by_side() -> None:

@@ -104,16 +104,22 @@ LONG = _long()
 
 
 @given(some_floats)
-def test_the_smoothed_line_is_the_weighted_mean_of_what_was_finite(values: list[float]) -> None:
+def test_the_smoothed_line_is_the_moving_mean_of_what_was_finite(values: list[float]) -> None:
     smooth = grown(values, [3, 90]).smooth
-    for at in range(len(values)):
-        seen = [value for value in values[: at + 1] if not math.isnan(value)]
-        if not seen:
-            assert math.isnan(smooth[at])
-            continue
-        weights = EMA_DECAY ** np.arange(len(seen))[::-1]
-        expected = float((weights * seen).sum() / weights.sum())
-        assert smooth[at] == pytest.approx(expected, rel=1e-9, abs=1e-9 * max(map(abs, seen)) + 1e-300)
+    mean, count, largest = math.nan, 0, 0.0
+    for value, found in zip(values, smooth, strict=True):
+        if not math.isnan(value):
+            weight = max(1 - EMA_DECAY, 5 / (count + 5))
+            mean = weight * value + (1 - weight) * (mean if count else value)
+            count, largest = count + 1, max(largest, abs(value))
+        assert found == pytest.approx(mean, rel=1e-9, abs=1e-9 * largest + 1e-300, nan_ok=True)
+
+
+def test_the_smoothed_line_of_a_short_run_does_not_lag_behind_it() -> None:
+    falling = np.linspace(8, 2, 30)
+    smooth = series_of(range(30), falling, smoothed=True).smooth
+    assert smooth[0] == 8
+    assert np.abs(smooth - falling).max() < 0.2 * (8 - 2)
 
 
 def test_non_finite_values_are_remembered_with_their_place() -> None:

@@ -91,6 +91,7 @@ class RunFollower:
         self._spikes = alerts.SpikeWatch()
         self._seconds = 0.0
         self._previous: float | None = None
+        self._paused = False
         self._tokens = 0.0
         self._times: deque[float] = deque(maxlen=_USUAL_POINTS)
         self._longest = 0.0
@@ -183,14 +184,20 @@ class RunFollower:
             first = when[0] if self._previous is None else self._previous
             passed[known] = np.maximum(0.0, np.diff(when, prepend=first))
             self._previous = float(when[-1])
-        start = 0
+        start = held = 0
         for number in others:
-            if kinds[number] in ("run_started", "resumed"):
-                passed[number] = 0.0
+            if kinds[number] == "paused" and not self._paused:
+                self._paused, held = True, number + 1
+            elif kinds[number] in ("run_started", "resumed"):
+                # A paused trainer still answers and saves, but does not train.
+                passed[held if self._paused else number : number + 1] = 0.0
+                self._paused = False
             if kinds[number] == "run_started":  # how fast an earlier attempt was, perhaps elsewhere, says nothing
                 start = number
                 self._times.clear()
                 self._longest = 0.0
+        if self._paused:
+            passed[held:] = 0.0
         self._longest = max(self._longest, float(passed[start:].max()))
         self._times.extend(times[start:][known[start:]][-_USUAL_POINTS:].tolist())
         found: Array = self._seconds + np.cumsum(passed)

@@ -20,7 +20,11 @@ Axis = Literal["step", "tokens", "time"]
 AXES: tuple[Axis, ...] = ("step", "tokens", "time")
 
 EMA_DECAY = 0.95
-"""Of the smoothed line: it remembers about twenty points."""
+"""Of the smoothed line, once there are many points: it remembers about twenty of them."""
+_SHARE_REMEMBERED = 5
+"""Until then it remembers a fifth of those there are: a mean of twenty would lag behind a run of thirty steps."""
+_YOUNG = round(_SHARE_REMEMBERED / (1 - EMA_DECAY))
+"""From so many points on there are many."""
 
 _FIRST_CAPACITY = 1024
 _BLOCK = 16
@@ -88,7 +92,10 @@ class Steps:
 
 
 class MovingMean:
-    """An exponential moving mean without a bias towards 0 at the beginning: the n-th of `values` weighs 0.95^(N-n).
+    """An exponential moving mean that begins with the first value, and whose memory grows with the number of values.
+
+    The n-th value moves the mean towards it by 5 / (n + 4), but by no less than 1 - 0.95: it remembers about a fifth of
+    the first hundred values, then about twenty.
 
     Attributes:
         count: values so far.
@@ -97,23 +104,22 @@ class MovingMean:
 
     def __init__(self) -> None:
         self.count = 0
-        self._sum = 0.0
-
-    @property
-    def mean(self) -> float:
-        weight: float = 1 - EMA_DECAY**self.count
-        return self._sum / weight if self.count else math.nan
+        self.mean = math.nan
 
     def extend(self, values: Array) -> Array:
         """Take in finite values, of shape (n,); returns the mean after each of them, the same shape."""
         found = np.empty(len(values))
-        for start in range(0, len(values), _MEAN_BLOCK):
+        young = max(0, min(_YOUNG - self.count, len(values)))
+        for at, value in enumerate(values[:young].tolist()):
+            weight = _SHARE_REMEMBERED / (self.count + _SHARE_REMEMBERED)
+            self.mean = weight * value + (1 - weight) * (self.mean if self.count else value)
+            found[at], self.count = self.mean, self.count + 1
+        for start in range(young, len(values), _MEAN_BLOCK):
             block = values[start : start + _MEAN_BLOCK]
-            powers = _POWERS[: len(block) + 1]
-            sums = (self._sum + (1 - EMA_DECAY) * np.cumsum(block / powers[1:])) * powers[1:]
-            weights = 1 - EMA_DECAY**self.count * powers[1:]
-            found[start : start + _MEAN_BLOCK] = sums / weights
-            self._sum, self.count = float(sums[-1]), self.count + len(block)
+            powers = _POWERS[1 : len(block) + 1]
+            means = (self.mean + (1 - EMA_DECAY) * np.cumsum(block / powers)) * powers
+            found[start : start + _MEAN_BLOCK] = means
+            self.mean, self.count = float(means[-1]), self.count + len(block)
         return found
 
 

@@ -1,4 +1,4 @@
-"""How much further a run is to train, as a person says it: "3000" is a step, "10 min" a time."""
+"""How much further a run is to train, as a person says it: "10 min" is a time, "500 steps" so many more."""
 
 import re
 from typing import TypedDict
@@ -6,7 +6,9 @@ from typing import TypedDict
 from mlxllm.errors import ConfigError
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(m|min|minutes?|h|hours?)", re.IGNORECASE)
-_STEP = re.compile(r"(?:step\s*)?(\d[\d,]*)", re.IGNORECASE)
+_MORE = re.compile(r"(\d[\d,]*)\s*steps?", re.IGNORECASE)
+_STEP = re.compile(r"(?:to\s*)?step\s*(\d[\d,]*)", re.IGNORECASE)
+QUESTION = "How much further should {} train? A time such as 10 min, or so many steps such as 500 steps"
 
 
 class HowFar(TypedDict, total=False):
@@ -27,8 +29,12 @@ def how_far(text: str, done: int) -> HowFar:
         minutes = float(time[1]) * (60 if time[2].lower().startswith("h") else 1)
         if minutes > 0:
             return {"minutes": minutes}
+    if (more := _MORE.fullmatch(said)) is not None and (steps := int(more[1].replace(",", ""))) > 0:
+        return {"max_steps": done + steps}
     if (step := _STEP.fullmatch(said)) is None:
-        raise ConfigError(f"{said!r} is neither a step, such as {2 * done or 1000}, nor a time, such as 10 min")
+        if said.replace(",", "").isdecimal():
+            raise ConfigError(f"{said} of what? Write {said} min, or {said} steps")
+        raise ConfigError(f"{said!r} is neither a time, such as 10 min, nor steps, such as 500 steps")
     if (wanted := int(step[1].replace(",", ""))) <= done:
         raise ConfigError(f"step {wanted:,} is done already; give one above {done:,}, or a time such as 10 min")
     return {"max_steps": wanted}

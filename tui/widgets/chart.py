@@ -22,6 +22,8 @@ from tui.widgets.plot import Picture, draw
 from tui.widgets.traces import LAYERS, Trace, Window, span_of
 
 _ZOOM = 0.5
+_WHEEL_ZOOM = 0.8
+"""A wheel, and more so a touch pad, turns by many small clicks."""
 _PAN = 0.25
 _LEAST_SPAN = {"step": 4.0, "tokens": 4.0, "time": 0.05}
 """Nobody needs to see less."""
@@ -32,8 +34,9 @@ class Chart(Widget, can_focus=True):
 
     HELP = (
         "The chart: the shaded band is every step from least to greatest, the line in it a smoothed mean, o a validation, "
-        "! below it a step whose loss was not finite, ^ a value above the picture. + and - zoom (ctrl and the wheel, too), "
-        "left and right move, f shows everything, end follows the newest steps, [ and ] move the cursor that reads values."
+        "! below it a step whose loss was not finite, ^ a value above the picture. The mean is of about the last 20 steps, "
+        "and of a fifth of them while there are fewer than 100. + and - or the wheel zoom, left and right or dragging move, "
+        "f shows everything, end follows the newest steps, [ and ] or the mouse move the cursor that reads values."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,equals_sign", "zoom(1)", "Zoom in", show=False, key_display="+", id="chart.zoom_in"),
@@ -102,6 +105,8 @@ class Chart(Widget, can_focus=True):
         """The stretch that is shown; None for all of it."""
         self._following = True
         self._hovering = False
+        self._held: tuple[int, tuple[float, float]] | None = None
+        """Where the mouse was pressed, and what was shown then."""
         self._picture: tuple[Size, Picture] | None = None
         self._styles: tuple[list[Style], Style] | None = None
 
@@ -259,7 +264,12 @@ class Chart(Widget, can_focus=True):
         return window[0] + (x - left + 0.5) / width * (window[1] - window[0])
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Read out what is under the mouse."""
+        """Read out what is under the mouse; with its button held, take the picture along."""
+        if self._held is not None and self._picture is not None:
+            pressed, (first, last) = self._held
+            by = (pressed - event.x) / max(1, self._picture[1].plot[1]) * (last - first)
+            self._show(first + by, last + by)
+            return
         place = self._place_at(event.x)
         if place is not None:
             self._hovering = True
@@ -273,14 +283,33 @@ class Chart(Widget, can_focus=True):
             self._hovering = False
             self.cursor = None
 
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """From here on the mouse drags the picture."""
+        if (window := self.window) is not None:
+            self._held = (event.x, window)
+            self.capture_mouse()
+
+    def on_mouse_up(self) -> None:
+        """It is where it should be."""
+        self._held = None
+        self.release_mouse()
+
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Ctrl and the wheel: closer."""
-        if event.ctrl:
-            self.zoom(_ZOOM, self._place_at(event.x))
-            event.stop()
+        """The wheel: closer; with shift, earlier."""
+        event.stop()
+        self.action_pan(-1) if event.shift else self.zoom(_WHEEL_ZOOM, self._place_at(event.x))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Ctrl and the wheel: further away."""
-        if event.ctrl:
-            self.zoom(1 / _ZOOM, self._place_at(event.x))
-            event.stop()
+        """The wheel: further away; with shift, later."""
+        event.stop()
+        self.action_pan(1) if event.shift else self.zoom(1 / _WHEEL_ZOOM, self._place_at(event.x))
+
+    def on_mouse_scroll_left(self, event: events.MouseScrollLeft) -> None:
+        """The wheel or the touch pad, sideways: earlier."""
+        event.stop()
+        self.action_pan(-1)
+
+    def on_mouse_scroll_right(self, event: events.MouseScrollRight) -> None:
+        """Later."""
+        event.stop()
+        self.action_pan(1)

@@ -13,8 +13,9 @@ from textual.strip import Strip
 from tui.marks import Marks
 from tui.widgets import plot_labels as labels
 from tui.widgets.canvas import DOTS_PER_CELL, Canvas, cells_of
+from tui.widgets.legend import legend, put_legend
 from tui.widgets.scale import Scale, scale_of
-from tui.widgets.traces import ABOVE, BAND, CURSOR, POINTS, TEXT, TROUBLE, Curve, Trace, Window, curve_of
+from tui.widgets.traces import ABOVE, BAND, CURSOR, POINTS, TROUBLE, Curve, Trace, Window, curve_of
 
 _MARGIN = 7
 """Cells for the values' labels and their axis."""
@@ -61,8 +62,8 @@ def draw(
     x0, x1 = window.span
     x1 = x1 if x1 > x0 else x0 + 1.0
     head = 0 if height < 5 else 1
-    legend = labels.legend(traces, window.axis, x0, x1, marks) if height >= 9 else []
-    top = head + (1 if legend else 0)
+    lines = legend(traces, window, (x0, x1), plot_width, height, marks)
+    top = head + len(lines)
     plot_height = height - top - (2 if height >= 4 else 1)
     canvas = Canvas(plot_width, plot_height, marks)
     curves = [curve_of(trace, window.axis, x0, x1, canvas.columns) for trace in traces]
@@ -81,14 +82,8 @@ def draw(
     gaps = [trace.line.gap_places(window.axis, x0, x1) for trace in traces[:1] if trace.line is not None]
     labels.places_axis(whole, window.axis, (x0, x1), left, top + plot_height, gaps[0] if gaps else np.empty(0))
     if head:
-        labels.head(whole, window, traces)
-    if legend:
-        x = left
-        for glyph, words, layer in legend:
-            if x + len(glyph) + 1 + len(words) > width:
-                break
-            x = whole.text(x, head, glyph, layer)
-            x = whole.text(x, head, f" {words}  ", TEXT)
+        labels.head(whole, window, traces, numbers=len(traces) == 1 or not lines)
+    put_legend(whole, lines, left, head)
     return Picture(whole.strips(styles, ground), (left, plot_width))
 
 

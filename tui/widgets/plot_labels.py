@@ -1,4 +1,4 @@
-"""What is written around the curves of a chart: axes with their ticks, the numbers under the cursor, the legend."""
+"""What is written around the curves of a chart: axes with their ticks, and the numbers under the cursor."""
 
 import math
 import textwrap
@@ -8,10 +8,9 @@ import numpy as np
 
 from tui.following.series import Array, Axis
 from tui.following.ticks import clock, log_labels, log_ticks, nice_ticks, short, tick_labels, time_ticks
-from tui.marks import Marks
 from tui.widgets.canvas import Canvas, cells_of
 from tui.widgets.scale import Scale
-from tui.widgets.traces import AXIS, BAND, CURSOR, GAP, POINTS, TEXT, TITLE, TROUBLE, Trace, Window
+from tui.widgets.traces import AXIS, CURSOR, GAP, TEXT, TITLE, TROUBLE, Trace, Window
 
 
 def sentence(whole: Canvas, title: str, sentence: str) -> None:
@@ -65,19 +64,25 @@ def places_axis(whole: Canvas, axis: Axis, span: tuple[float, float], left: int,
     whole.marks_at(cells, np.full_like(cells, row), GAP, TROUBLE)
 
 
-def head(whole: Canvas, window: Window, traces: Sequence[Trace]) -> None:
-    """Title, and the numbers at the cursor or the newest ones."""
-    x = whole.text(0, 0, f" {window.title} ", TITLE)
+def place_of(traces: Sequence[Trace], window: Window) -> float | None:
+    """The place whose numbers are told: of the first curve's point at the cursor, or of its newest one."""
     first = next((trace.line for trace in traces if trace.line is not None and len(trace.line)), None)
-    place = window.cursor
-    if first is not None:
-        at = len(first) - 1 if place is None else first.nearest(window.axis, place)
-        assert at is not None
-        place = float(first.steps[window.axis][at])
+    if first is None:
+        return window.cursor
+    at = len(first) - 1 if window.cursor is None else first.nearest(window.axis, window.cursor)
+    assert at is not None
+    return float(first.steps[window.axis][at])
+
+
+def head(whole: Canvas, window: Window, traces: Sequence[Trace], *, numbers: bool = True) -> None:
+    """Title, and the numbers at the cursor or the newest ones, unless these are told elsewhere."""
+    x = whole.text(0, 0, f" {window.title} ", TITLE)
+    place = place_of(traces, window)
+    if place is not None:
         x = whole.text(x, 0, f" {_place(window.axis, place)} ", CURSOR if window.cursor is not None else TEXT)
-    for trace in traces:
+    for trace in traces if numbers else ():
         several = len(traces) > 1
-        words = _numbers_at(trace, window.axis, place, several) if place is not None else []
+        words = numbers_at(trace, window.axis, place, several=several) if place is not None else []
         if several and words:
             words[0] = f" {trace.name} {words[0]}"
         for word in words:
@@ -87,7 +92,7 @@ def head(whole: Canvas, window: Window, traces: Sequence[Trace]) -> None:
         whole.text(whole.width - len(window.keys), 0, window.keys, AXIS)
 
 
-def _numbers_at(trace: Trace, axis: Axis, place: float, several: bool) -> list[str]:
+def numbers_at(trace: Trace, axis: Axis, place: float, *, several: bool) -> list[str]:
     """What a trace is worth at a place, in words, the more important ones first."""
     words = []
     line, points = trace.line, trace.points
@@ -107,29 +112,3 @@ def _place(axis: Axis, place: float) -> str:
     if axis == "time":
         return clock(place)
     return f"step {place:,.0f}" if axis == "step" else f"{short(place)} tokens"
-
-
-def legend(traces: Sequence[Trace], axis: Axis, x0: float, x1: float, marks: Marks) -> list[tuple[str, str, int]]:
-    """Mark, words and layer of what is in the picture."""
-    band, line, dash = {
-        "braille": ("⢕⢕", "⠒⠒", "⠒ ⠒"),
-        "block": ("▞▞", "▀▀", "▀ ▀"),
-        "ascii": (".:", "**", "* *"),
-    }[marks]
-    found: list[tuple[str, str, int]] = []
-    for number, trace in enumerate(traces):
-        layer = trace.layer
-        if trace.band:
-            found.append((band, "every step", BAND))
-        sign = f"{dash if trace.dashed else line}{trace.letter}"
-        if trace.line is not None:
-            words = trace.name if len(traces) > 1 else "mean" if trace.band else trace.name
-            found.append((sign, words, layer))
-        if trace.points is not None and len(trace.points):
-            mark = trace.mark
-            words = "validation" if number == 0 or trace.line is not None else trace.name
-            if trace.letter == "" or trace.line is None:
-                found.append((mark, words, layer if trace.letter else POINTS))
-        if number == 0 and trace.line is not None and len(trace.line.gap_places(axis, x0, x1)):
-            found.append((GAP, "not finite", TROUBLE))
-    return found

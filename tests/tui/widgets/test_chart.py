@@ -16,6 +16,7 @@ from tui.following.series import AXES, Axis, Series, SeriesView, Steps, series_o
 from tui.marks import Marks
 from tui.themes import THEMES
 from tui.widgets.chart import Chart
+from tui.widgets.legend import shortened
 from tui.widgets.plot import draw
 from tui.widgets.traces import LAYERS, Trace, Window, span_of
 
@@ -149,14 +150,30 @@ def test_several_runs_are_told_apart_without_colour() -> None:
     other = Trace("second", falling(300), series_of([150], [4.0]), letter="b", colour=1)
     baseline = Trace("third", series_of([1, 300], [6.0, 6.0]), letter="c", dashed=True, colour=2)
     lines = picture(RUN, other, baseline)
-    assert "** first" in lines[1]
-    assert "**b second" in lines[1]
-    assert "* *c third" in lines[1]
-    plot = "".join(lines[2:-2])
+    assert re.search(r"\*\* first 1\.\d+ val 1\.50 +\*\*b second 1\.\d+ B 4\.00", lines[1])
+    assert re.search(r"B 4\.00 +\* \*c third 6\.00 *$", lines[1])
+    assert lines[2].split() == ".: every step o validation".split()
+    assert re.match(r" loss  step 300 +$", lines[0])
+    plot = "".join(lines[3:-2])
     assert plot.count("B") == 1
     assert plot.count("c") >= 3
     assert re.search(r"\*\* \*\*|c \*\*|\*\* c", plot)
-    assert re.search(r"first 1\.\d+  val 1\.50 +second 1\.\d+  B 4\.00 +third 6\.00", lines[0])
+    low = picture(RUN, other, baseline, size=(80, 8))  # no room for a legend
+    assert re.search(r"first 1\.\d+  val 1\.50 +second 1\.\d+  B 4\.00 +third 6\.00", low[0])
+
+
+def test_many_runs_with_long_names_are_told_apart_as_far_as_there_is_room() -> None:
+    names = [f"a-rather-long-name-of-a-run-number-{n}" for n in range(8)]
+    letters = ["", *"abcdefg"]
+    traces = [Trace(name, falling(300), letter=letter) for name, letter in zip(names, letters, strict=True)]
+    roomy = picture(*traces, size=(200, 40))
+    assert all(name in "".join(roomy[1:8]) for name in names)
+    narrow = "".join(picture(*traces, size=(70, 20))[1:4])
+    assert all(re.search(rf"\*\*{letter} a-\.\.mber-{n} 1\.\d\d", narrow) for n, letter in enumerate(letters))
+    low = picture(*traces, size=(60, 9))
+    assert re.search(r"\*\* a-\.\.mber-0 1\.\d+ +\*\*a a-\.\.mber-1 1\.\d+ +\+ 6 more", low[1])
+    assert shortened("日本語の長い名前" * 3, 10, "braille").endswith("い名前")
+    assert cell_len(shortened("日本語の長い名前" * 3, 10, "braille")) <= 10
 
 
 def test_without_points_a_sentence() -> None:
@@ -276,10 +293,19 @@ async def test_mouse_hover_and_wheel() -> None:
         assert chart.cursor is None
         wheel = {"x": 43, "y": 8, "delta_x": 0, "delta_y": 0, "button": 0, "shift": False, "meta": False}
         chart.on_mouse_scroll_up(events.MouseScrollUp(chart, ctrl=True, **wheel))  # type: ignore[arg-type]
-        assert chart.window == pytest.approx((25, 75), abs=1)
+        assert chart.window == pytest.approx((10, 90), abs=1)
+        sideways = wheel | {"shift": True}
+        chart.on_mouse_scroll_up(events.MouseScrollUp(chart, ctrl=False, **sideways))  # type: ignore[arg-type]
+        assert chart.window == pytest.approx((0, 80), abs=1)
+        chart.on_mouse_scroll_right(events.MouseScrollRight(chart, ctrl=False, **wheel))  # type: ignore[arg-type]
+        assert chart.window == pytest.approx((20, 100), abs=1)
+        await pilot.mouse_down(Chart, offset=(7 + 10, 8))
+        await pilot.hover(Chart, offset=(7 + 10 + 9, 8))  # an eighth of the width
+        assert chart.window == pytest.approx((10, 90), abs=1)
+        await pilot.mouse_up(Chart, offset=(7 + 10 + 9, 8))
+        await pilot.hover(Chart, offset=(7 + 36, 8))
+        assert chart.window == pytest.approx((10, 90), abs=1)
         chart.on_mouse_scroll_down(events.MouseScrollDown(chart, ctrl=False, **wheel))  # type: ignore[arg-type]
-        assert chart.window == pytest.approx((25, 75), abs=1)
-        chart.on_mouse_scroll_down(events.MouseScrollDown(chart, ctrl=True, **wheel))  # type: ignore[arg-type]
         assert chart.window == (0, 100)
 
 

@@ -56,23 +56,29 @@ def traces_of(metric: Metric, view: RunView, others: Mapping[str, RunView], base
         others: letter -> run that lies beside it.
         baseline: the address of the run that is dashed.
     """
+    method = view.about.get("method")
     if metric.key == "rewards":
         found = [
             Trace(name, view.train.get(f"rewards/{name}"), letter=letter, colour=colour)
             for name, letter, colour in _REWARDS
         ]
-        return found if not others else [found[-1], *_others("rewards/margins", False, others, baseline)]
+        return found if not others else [found[-1], *_others("rewards/margins", False, others, baseline, method)]
     line, points = _line_and_points(view, metric.key, metric.val)
     own = Trace(view.name, line, points, band=metric.band and line is not None)
-    return [own, *_others(metric.key, metric.val, others, baseline)]
+    return [own, *_others(metric.key, metric.val, others, baseline, method)]
 
 
-def _others(key: str, val: bool, others: Mapping[str, RunView], baseline: str | None) -> list[Trace]:
+def _others(
+    key: str, val: bool, others: Mapping[str, RunView], baseline: str | None, own_method: object
+) -> list[Trace]:
+    """The curves of other runs; where one learns by another method, its loss is of another kind, and its name says so."""
     found = []
     for number, (letter, view) in enumerate(others.items(), 1):
         line, points = _line_and_points(view, key, val)
         dashed = view.address == baseline
-        found.append(Trace(view.name, line, points, letter=letter, dashed=dashed, colour=1 + (number - 1) % 5))
+        method = str(view.about.get("method") or "")
+        name = view.name if method in ("", own_method) else f"{view.name} ({method})"
+        found.append(Trace(name, line, points, letter=letter, dashed=dashed, colour=1 + (number - 1) % 5))
     return found
 
 

@@ -1,6 +1,5 @@
 """Monitor: a run as it trains, or as it was; talking to the model while it learns; pause, stop, resume."""
 
-from pathlib import Path
 from typing import ClassVar
 
 from textual import work
@@ -12,14 +11,11 @@ from textual.events import DescendantFocus
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from mlxllm.runs import RunDirectory
 from tui import commands, machine
-from tui.following.follow import RunFollower
-from tui.following.series import AXES
-from tui.screens.monitor.charts import LETTERS, METRICS, Metric, metrics_of, place_of, traces_of
+from tui.screens.monitor.charts import METRICS, metrics_of, place_of, traces_of
+from tui.screens.monitor.look import LookingScreen
 from tui.screens.monitor.panels import LogPanel, Panel, SamplesPanel
-from tui.screens.monitor.runs import RunPicker
-from tui.screens.monitor.steer import ANSWERING, FIRST_PROMPT, SteeringScreen
+from tui.screens.monitor.steer import ANSWERING, FIRST_PROMPT
 from tui.screens.monitor.talk import TalkPanel, Waiting
 from tui.screens.monitor.watch import Seen
 from tui.screens.monitor.words import alert_lines, empty_sentence, head_line, numbers_line, sentence
@@ -31,7 +27,7 @@ _CHART_KEYS = "n number  v axis  l log  + - zoom"
 _ROWS_FOR_TWO = 30
 
 
-class MonitorScreen(SteeringScreen):
+class MonitorScreen(LookingScreen):
     """One run: its curves, numbers, samples and log."""
 
     MODE = "monitor"
@@ -84,7 +80,6 @@ class MonitorScreen(SteeringScreen):
         """Nothing is watched yet."""
         super().__init__()
         self._machine: machine.Machine | None = None
-        self._metric: Metric = METRICS[0]
         self._front_chosen = False
         self._drawn: tuple[object, ...] = ()
         self._followed: set[str] = set()
@@ -110,11 +105,6 @@ class MonitorScreen(SteeringScreen):
                 yield SamplesPanel(self.mlx.marks, id="samples").add_class("panel")
                 yield LogPanel(id="log").add_class("panel")
 
-    @property
-    def chart(self) -> Chart:
-        """The chart of the number that is chosen."""
-        return self.query_one("#chart", Chart)
-
     def home_focus(self) -> Widget | None:
         return self.chart
 
@@ -134,7 +124,7 @@ class MonitorScreen(SteeringScreen):
     def on_resize(self) -> None:
         """There may be room for a second chart now."""
         self._drawn = ()
-        self._show()
+        self.show()
 
     # Showing.
 
@@ -147,7 +137,7 @@ class MonitorScreen(SteeringScreen):
 
     def watch_anew(self) -> None:
         """Forget what belonged to the run before."""
-        self.found, self._drawn, self._front_chosen, self._metric = None, (), False, METRICS[0]
+        self.found, self._drawn, self._front_chosen, self.metric = None, (), False, METRICS[0]
         self.query_one("#nothing").display = False
         self.query_one("#main").display = True
         self.query_one(TalkPanel).forget()
@@ -167,7 +157,7 @@ class MonitorScreen(SteeringScreen):
             # Before the first step the log is all there is to see.
             self._front_chosen = view.steps_logged > 0 or not view.active
             self.bring_to_front("log" if not view.steps_logged else "talk" if view.active else "samples")
-        self._show()
+        self.show()
         if found.goes_on and found.successor and found.successor not in self._followed and not self._is_writing():
             self._followed.add(found.successor)
             self.mlx.tell(f"{found.successor}: the next stage of the same model")
@@ -178,13 +168,15 @@ class MonitorScreen(SteeringScreen):
     def _is_writing(self) -> bool:
         return isinstance(self.focused, Input) and bool(self.focused.value)
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """The newest numbers, sentences and curves, in all parts."""
         if self.found is None:
             return
         view, room = self.found.view, self.size.width - 2
         about = Content("\n").join([head_line(view, self.mlx.marks, room), numbers_line(view, self._machine, room)])
         self.query_one("#about", Static).update(about, layout=False)  # of the same height, several times a second
-        told = sentence(view, waited=self.found.waited, next_stage=self.found.successor, goes_on=self.found.goes_on)
+        found = self.found
+        told = sentence(view, waited=found.waited, next_stage=found.successor, goes_on=found.goes_on, stage=found.stage)
         self._tell_line("#sentence", Content(told))
         self._tell_line("#alerts", alert_lines(view))
         self._draw()
@@ -203,7 +195,7 @@ class MonitorScreen(SteeringScreen):
         assert self.found is not None
         view, others = self.found.view, self.found.others
         state = (
-            self._metric,
+            self.metric,
             *(
                 (v.address, v.generation, v.steps_logged, tuple(map(len, v.val.values())))
                 for v in (view, *others.values())
@@ -216,10 +208,10 @@ class MonitorScreen(SteeringScreen):
         self._drawn = state
         baseline = self.mlx.remembered.get(BASELINE, "")
         chart, second = self.chart, self.query_one("#second", Chart)
-        chart.title, chart.empty = self._metric.title, empty_sentence(view)
-        chart.traces = traces_of(self._metric, view, others, baseline)
+        chart.title, chart.empty = self.metric.title, empty_sentence(view)
+        chart.traces = traces_of(self.metric, view, others, baseline)
         rewards = next(metric for metric in METRICS if metric.key == "rewards")
-        second.display = rewards in metrics_of(view) and self._metric != rewards and self.size.height >= _ROWS_FOR_TWO
+        second.display = rewards in metrics_of(view) and self.metric != rewards and self.size.height >= _ROWS_FOR_TWO
         if second.display:
             second.traces = traces_of(rewards, view, others, baseline)
 
@@ -251,28 +243,6 @@ class MonitorScreen(SteeringScreen):
         if self._pointing and not isinstance(event.widget, SamplesPanel):
             self.chart.cursor, self._pointing = None, False
 
-    def action_chat(self) -> None:
-        """Talk to the last checkpoint."""
-        self.mlx.open_chat(self.typed_name)
-
-    def action_axis(self) -> None:
-        """Over steps, tokens, time."""
-        for chart in self.query(Chart):
-            chart.axis = AXES[(AXES.index(chart.axis) + 1) % len(AXES)]
-
-    def action_log(self) -> None:
-        """Logarithmic values, and back."""
-        self.chart.log_scale = not self.chart.log_scale
-
-    def action_metric(self) -> None:
-        """The next number in the chart."""
-        if self.view is None:
-            return
-        known = metrics_of(self.view)
-        at = known.index(self._metric) if self._metric in known else -1
-        self._metric = known[(at + 1) % len(known)]
-        self._show()
-
     def action_panel(self, name: str) -> None:
         """Bring a part to the front, and to it the focus."""
         self._front_chosen = True
@@ -280,7 +250,7 @@ class MonitorScreen(SteeringScreen):
         panel = self.query_one(f"#{name}", Panel)
         target = next((widget for widget in (panel, *panel.query("*")) if widget.focusable), None)
         if target is not None:
-            target.focus()
+            self.set_focus(target)  # at once: the next key belongs to it
 
     def bring_to_front(self, name: str, *, newest: bool = False) -> None:
         if newest:
@@ -288,37 +258,6 @@ class MonitorScreen(SteeringScreen):
             self.chart.cursor = None
         for panel in self.query(Panel):
             panel.set_class(panel.id == name, "-front")
-
-    @work
-    async def action_another(self) -> None:
-        """Watch another run."""
-        run = self.run
-        chosen = await self.app.push_screen_wait(
-            RunPicker("Which run?", without=str(run.path.absolute()) if run is not None else "")
-        )
-        if chosen:
-            self.lay_beside([])
-            self.show_run(chosen[0])
-
-    @work
-    async def action_overlay(self) -> None:
-        """Lay other runs beside this one."""
-        run = self.run
-        if run is None:
-            return
-        marked = [str(other.run.path.absolute()) for other in self.others]
-        chosen = await self.app.push_screen_wait(
-            RunPicker(
-                "Which runs beside it?",
-                several=True,
-                without=str(run.path.absolute()),
-                marked=marked,
-                most=len(LETTERS),
-            )
-        )
-        if chosen is not None:
-            known = {str(other.run.path.absolute()): other for other in self.others}
-            self.lay_beside([known.get(path) or RunFollower(RunDirectory(Path(path))) for path in chosen])
 
     # Parts.
 
@@ -328,7 +267,7 @@ class MonitorScreen(SteeringScreen):
 
     def asked(self, waiting: Waiting) -> None:
         self.query_one(TalkPanel).asked(waiting)
-        self._show()
+        self.show()
 
     def on_samples_panel_chosen(self, message: SamplesPanel.Chosen) -> None:
         """The chart points at the step of the sample that is looked at."""

@@ -2,10 +2,11 @@
 
 from textual import work
 
-from mlxllm.errors import ConfigError, UserError
+from mlxllm.errors import UserError
 from mlxllm.runs import RequestName, RunDirectory, request
 from tui import commands
 from tui.following.run_view import RunView
+from tui.planning.extend import QUESTION, how_far
 from tui.screens.monitor.talk import Waiting
 from tui.screens.monitor.watch import Seen, WatchingScreen
 
@@ -101,14 +102,13 @@ class SteeringScreen(WatchingScreen):
         args = commands.resume(self.typed_name)
         if view.status == "finished":
             answer = await self.mlx.ask(
-                f"How much further should {run.name} train? A number is minutes; 500 steps is so many steps more.",
-                placeholder="10, or 500 steps",
+                QUESTION.format(run.name),
+                placeholder="10 min, or 500 steps",
                 check=lambda text: how_far(text, view.step),
             )
             if answer is None:
                 return
-            minutes, steps = how_far(answer, view.step)
-            args = commands.resume(self.typed_name, minutes=minutes, max_steps=steps)
+            args = commands.resume(self.typed_name, **how_far(answer, view.step))
         self.twin = args
         if await self.mlx.launch(str(run.path.absolute()), args):
             self.mlx.tell(f"{run.name} goes on; its first step comes in 10 to 30 s")
@@ -119,22 +119,3 @@ class SteeringScreen(WatchingScreen):
             self.mlx.warn("nobody trains this run now, so nobody answers here: esc, then c talks to it")
             return
         self._ask("sample", prompt, talk=True)
-
-
-def how_far(text: str, step: int) -> tuple[float | None, int | None]:
-    """Minutes, or the step to train to, from what was typed.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    words = text.replace(",", "").split()
-    try:
-        if len(words) == 2 and words[1] in ("step", "steps") and int(words[0]) > 0:
-            return None, step + int(words[0])
-        if len(words) in (1, 2) and (len(words) == 1 or words[1] in ("min", "minute", "minutes")):
-            minutes = float(words[0])
-            if 0 < minutes < 1e6:
-                return minutes, None
-    except ValueError:
-        pass
-    raise ConfigError(f"{text!r} is neither minutes, such as 10, nor steps, such as 500 steps")

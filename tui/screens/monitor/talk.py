@@ -46,6 +46,8 @@ class TalkPanel(Panel):
         super().__init__(id=id)
         self.waiting: list[Waiting] = []
         self._shown: tuple[object, ...] = ()
+        self._given_back = False
+        """What the trainer did not answer any more stands in the line again."""
 
     def compose(self) -> ComposeResult:
         yield PanelTitle("talk")
@@ -76,7 +78,7 @@ class TalkPanel(Panel):
 
     def forget(self) -> None:
         """Another run."""
-        self.waiting, self._shown = [], ()
+        self.waiting, self._shown, self._given_back = [], (), False
 
     def show(self, view: RunView) -> None:
         """What was asked and answered in this run, by whomever; and what is still waited for."""
@@ -87,6 +89,9 @@ class TalkPanel(Panel):
         if (hint := train_hint(view)) != line.placeholder:
             line.placeholder = hint
         self._say_hint(view, bool(talks))
+        if not view.active and not self._given_back and self.waiting and not line.value:
+            line.value = self.waiting[-1].prompt  # it may be asked again when training goes on
+        self._given_back = not view.active
         # Identity, not equality: a view keeps the samples that were there.
         state = (view.status, len(talks), id(talks[-1]) if talks else 0, tuple(w.request.id for w in self.waiting))
         if state == self._shown:

@@ -9,12 +9,24 @@ from textual import work
 
 from mlxllm import paths
 from mlxllm.errors import UserError
-from mlxllm.runs import ACTIVE, RunDirectory, all_runs, effective_status, find_run, list_runs, read_launch, read_state
+from mlxllm.runs import (
+    ACTIVE,
+    Launch,
+    RunDirectory,
+    all_runs,
+    ancestors,
+    effective_status,
+    find_run,
+    list_runs,
+    log_tail,
+    read_launch,
+    read_state,
+)
 from tui.following.follow import RunFollower
 from tui.following.run_view import RunView
 from tui.screens.base import ModeScreen
 from tui.screens.monitor.charts import LETTERS
-from tui.screens.monitor.words import waited_seconds
+from tui.screens.monitor.words import stage_of, waited_seconds
 
 _LOOK_SECONDS = 0.25
 _IDLE_SECONDS = 1.5
@@ -36,6 +48,8 @@ class Seen:
     """A run that trains now, on this one's model."""
     goes_on: bool = False
     """The command that started the run has more to do: the other stages of a quickstart."""
+    stage: str = ""
+    """What that command says it does now."""
 
 
 class WatchingScreen(ModeScreen):
@@ -163,13 +177,17 @@ class WatchingScreen(ModeScreen):
     def _look(self, follower: RunFollower, others: list[RunFollower]) -> None:
         view = follower.poll()
         beside = dict(zip(LETTERS, [other.poll() for other in others], strict=False))
-        launch = read_launch(follower.run)
-        waited = waited_seconds(view, launch.started if launch is not None else None)
+        own = read_launch(follower.run)
+        waited = waited_seconds(view, own.started if own is not None else None)
         ended = view.status == "finished"
         fresh = view.state is not None and time.time() - view.state.heartbeat < _STAGE_SECONDS
         successor = _successor(follower.run) if ended and fresh else ""
-        goes_on = ended and launch is not None and launch.is_alive()
-        self.app.call_from_thread(self._looked, follower, Seen(view, beside, waited, successor, goes_on))
+        behind, launch = (
+            _command_behind(follower.run, own) if view.active or (ended and fresh) else (follower.run, None)
+        )
+        alive = launch is not None and launch.is_alive()
+        stage = stage_of(log_tail(behind)) if alive else ""
+        self.app.call_from_thread(self._looked, follower, Seen(view, beside, waited, successor, ended and alive, stage))
 
     def _looked(self, follower: RunFollower, found: Seen) -> None:
         self._looking = False
@@ -188,6 +206,19 @@ def newest_run() -> RunDirectory | None:
     found = list_runs()
     trains = [run for run in found if run.status in ACTIVE]
     return RunDirectory(paths.folder("runs") / (trains or found)[0].name) if found else None
+
+
+def _command_behind(run: RunDirectory, own: Launch | None) -> tuple[RunDirectory, Launch | None]:
+    """The command that started a run, and the run in whose folder it writes its log.
+
+    Of a quickstart's runs only the first is started by itself; the command trains the others as well.
+    """
+    if own is None:
+        for stage in ancestors(run)[:-1]:
+            launch = read_launch(stage.run)
+            if launch is not None and "quickstart" in launch.argv:
+                return stage.run, launch
+    return run, own
 
 
 def _successor(run: RunDirectory) -> str:

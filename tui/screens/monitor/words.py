@@ -1,5 +1,6 @@
 """What the Monitor says about a run: where it stands, its numbers, and what to do in each state."""
 
+import re
 import socket
 import sys
 import time
@@ -18,6 +19,9 @@ _BAR_CELLS = 20
 _BAR_WIDTH = 100
 """Cells of the screen from which on there is room for a bar."""
 _BAR_MARKS: dict[Marks, tuple[str, str]] = {"braille": ("⣿", "⣀"), "block": ("█", "▁"), "ascii": ("#", "-")}
+_STAGE = re.compile(r"^(\d+)/(\d+)  +(\S.*)$", re.MULTILINE)
+"""How a quickstart announces its next stage."""
+_STAGE_CHARS = 60
 STATUS_WORDS = {"out_of_memory": "out of memory"}
 
 
@@ -90,7 +94,19 @@ def is_here(view: RunView) -> bool:
     return view.state is None or view.state.host == socket.gethostname()
 
 
-def sentence(view: RunView, *, waited: float = 0.0, next_stage: str = "", goes_on: bool = False) -> str:
+def stage_of(log: str) -> str:
+    """What a command of several stages says it does now; "" where it says nothing."""
+    found = _STAGE.findall(log)
+    if not found:
+        return ""
+    number, of, words = found[-1]
+    words = printable(words.partition(";")[0])
+    return f"stage {number} of {of}, {words if len(words) <= _STAGE_CHARS else words[:_STAGE_CHARS] + '...'}"
+
+
+def sentence(
+    view: RunView, *, waited: float = 0.0, next_stage: str = "", goes_on: bool = False, stage: str = ""
+) -> str:
     """What is going on, and what can be done; "" where there is nothing to say.
 
     Args:
@@ -98,14 +114,17 @@ def sentence(view: RunView, *, waited: float = 0.0, next_stage: str = "", goes_o
         waited: seconds since its trainer was started.
         next_stage: a run that trains now and goes on from this one.
         goes_on: the command that started it is not over.
+        stage: what that command does now, where it has several stages.
     """
     if view.status in ("damaged", "missing"):
         return view.trouble + (". a shows another run" if view.status == "missing" else "")
     if view.status == "starting" or (view.status == "running" and not view.steps_logged):
+        if stage and view.status == "starting":
+            return f"It begins, {duration(waited)} so far: {stage}. Then come the first steps."
         told = f"It begins: reading data and compiling take 10 to 30 s, {duration(waited)} so far; then come the first steps."
         return told if waited < 120 else told + " That is long: g shows its log."
     if view.status == "running":
-        return _awake(view)
+        return " ".join(filter(None, (f"Quick start, {stage}." if stage else "", _awake(view))))
     if view.status == "paused":
         return "Paused: the model stays in memory and nothing is computed. p goes on."
     if view.status == "stopping":
@@ -116,7 +135,8 @@ def sentence(view: RunView, *, waited: float = 0.0, next_stage: str = "", goes_o
     if next_stage:
         return f"{told} {next_stage} goes on from it: a shows it."
     if goes_on:
-        return f"{told} The command that started it has more to do: g shows what it says."
+        more = f"goes on: {stage}" if stage else "has more to do: g shows what it says"
+        return f"{told} The command that started it {more}. c talks to it meanwhile."
     if view.status == "finished":
         return f"{told} c talks to it, r trains it further."
     if view.report.next_command is None:  # it never began: there is nothing to go on from

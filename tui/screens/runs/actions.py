@@ -10,10 +10,10 @@ from textual import work
 
 from mlxllm import paths
 from mlxllm.errors import ConfigError, RunError, UserError
-from mlxllm.runs import ACTIVE, RunSummary, dependents, read_config
+from mlxllm.runs import ACTIVE, RunSummary, checkpoint_steps, dependents, read_config
 from tui import commands
 from tui.jobs import Job, Line
-from tui.planning.extend import how_far
+from tui.planning.extend import QUESTION, how_far
 from tui.screens.runs.looking import RunLooking, directory, has_checkpoint, names_of
 from tui.screens.runs.rows import address
 from tui.widgets.rows import Rows
@@ -80,14 +80,16 @@ class RunActions(RunLooking):
         except RunError as error:
             self.mlx.fail(error)
             return
-        if not config.get("lora") and not config.get("base_adapter"):
-            self.mlx.tell(
-                f"{run.name} has no adapters to merge: its weights are plain, and Chat, New run and every command take it "
-                f"by its name"
-            )
-            return
-        if not await asyncio.to_thread(has_checkpoint, run):
+        steps = await asyncio.to_thread(checkpoint_steps, directory(run))
+        if not steps:
             self.mlx.warn(f"{run.name} has no checkpoint yet, so there is nothing to export")
+            return
+        if not config.get("lora") and not config.get("base_adapter"):
+            weights = directory(run).checkpoints / f"step-{steps[-1]:08d}" / "model.safetensors"
+            self.mlx.tell(
+                f"{run.name} has no adapters to merge: its weights are an ordinary safetensors file already, {weights}. "
+                f"Chat, New run and every command take the run by its name."
+            )
             return
         folder = await self.mlx.ask(
             f"Merge the adapters of {run.name} into plain weights, in which new folder?",
@@ -189,8 +191,8 @@ class RunActions(RunLooking):
             self.mlx.tell(f"{run.name} is {run.status} already; enter watches it")
         elif run.status == "finished":
             text = await self.mlx.ask(
-                f"{run.name} finished at step {run.step:,}. How far should it go on? A step, or a time such as 10 min",
-                value=str(2 * run.step) if run.step else "",
+                f"{run.name} finished at step {run.step:,}. {QUESTION.format('it')}",
+                placeholder="10 min, or 500 steps",
                 check=lambda text: how_far(text, run.step),
             )
             if text is not None:

@@ -1,6 +1,7 @@
 """Runs side by side, in front of the table: where their settings differ, and what they said to the same prompts."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,12 +20,13 @@ _BOX = """
     {0} {{ align: center middle; }}
     {0} > Vertical {{ width: 96%; height: 90%; background: $background; border: round $primary; padding: 0 1; }}
 """
+_HASHES = ("fingerprint", "data.tokenizer")
 _SHORT_HASH = 12
 
 
 def spelled(key: str, value: Any) -> str:
     """A setting's value in a line."""
-    if isinstance(value, str) and value and key.endswith("fingerprint"):
+    if isinstance(value, str) and value and key.endswith(_HASHES):
         return value[:_SHORT_HASH]
     return printable(value) if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
@@ -60,7 +62,8 @@ class Differences(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = Content(f"{len(self._differing)} settings differ")
+            count = len(self._differing)
+            box.border_title = Content("1 setting differs" if count == 1 else f"{count} settings differ")
             columns = [Column("setting", 22), *(Column(printable(name), 14, grows=True) for name in self._names)]
             yield Rows(columns, self._cells)
             yield Static(id="full", markup=False)
@@ -85,7 +88,12 @@ class Differences(ModalScreen[None]):
 
     def _cells(self, key: str) -> list[str]:
         values = self._differing[key]
-        return [key, *(_short(key, values[n]) if n in values else "-" for n in range(len(self._names)))]
+        told = {n: _short(key, value) for n, value in values.items()}
+        full = {n: spelled(key, value) for n, value in values.items()}
+        if len(set(told.values())) < len(set(full.values())):  # equal names in different folders: where these part
+            cut = os.path.commonprefix([*full.values()]).rfind("/") + 1  # noqa: RUF071  # then cut at a whole part
+            told = {n: f"..{text[cut:]}" if cut > 1 else text for n, text in full.items()}
+        return [key, *(told.get(n, "-") for n in range(len(self._names)))]
 
     def action_leave(self) -> None:
         """Close it."""

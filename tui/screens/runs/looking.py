@@ -14,8 +14,8 @@ from mlxllm.runs import (
     RunSummary,
     checkpoint_steps,
     differences,
-    read_config,
     read_samples,
+    read_settings,
     same_prompts,
 )
 from tui import commands
@@ -112,7 +112,7 @@ class RunLooking(ModeScreen):
             return
         self.twin = commands.runs_diff(*map(address, runs))
         try:
-            configs = await asyncio.to_thread(lambda: [read_config(directory(run)) for run in runs])
+            configs = await asyncio.to_thread(lambda: read_settings([directory(run) for run in runs]))
         except RunError as error:
             self.mlx.fail(error)
             return

@@ -24,7 +24,7 @@ _ALL_SECONDS = 3.0
 _NEEDS_A_RUN = frozenset(
     "open chat mark overlay baseline differences samples evaluate export rename delete resume".split()
 )
-_COMPARE, _EDIT = Binding.Group("Compare"), Binding.Group("Edit")
+_COMPARE, _EDIT = Binding.Group("Beside"), Binding.Group("Edit")
 _EMPTY = (
     "No runs yet.\n\nA run is one training with all that it leaves: press 1 and then t to make a first model in minutes, "
     "or 3 to choose everything yourself."
@@ -66,16 +66,16 @@ class RunsScreen(RunActions):
         "parameters",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Watch", id="runs.open"),
+        Binding("enter", "open", "Open", id="runs.open", tooltip="Watch it, or look back at it"),
         Binding("c", "chat", "Chat", id="runs.chat"),
-        Binding("slash", "filter", "Filter", key_display="/", id="runs.filter"),
+        Binding("slash", "filter", "Find", key_display="/", id="runs.filter"),
         Binding("space", "mark", "Mark", id="runs.mark"),
         Binding("o", "overlay", "Overlay curves", id="runs.overlay", group=_COMPARE),
         Binding("d", "differences", "Differing settings", id="runs.differences", group=_COMPARE),
         Binding("s", "samples", "Samples side by side", id="runs.samples", group=_COMPARE),
         Binding("b", "baseline", "Pin as baseline", id="runs.baseline", group=_COMPARE),
-        Binding("e", "evaluate", "Evaluate", id="runs.evaluate"),
-        Binding("r", "resume", "Resume", id="runs.resume", tooltip="Resume or extend"),
+        Binding("e", "evaluate", "Eval", id="runs.evaluate", tooltip="Evaluate it on text that it has not seen"),
+        Binding("r", "resume", "Go on", id="runs.resume", tooltip="Resume or extend"),
         Binding("E", "export", "Export: merge adapters", id="runs.export", group=_EDIT),
         Binding("R", "rename", "Rename", id="runs.rename", group=_EDIT),
         Binding("D", "delete", "Delete", id="runs.delete", group=_EDIT),
