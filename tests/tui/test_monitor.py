@@ -41,6 +41,7 @@ def in_state(state: str, name: str = "first") -> Iterator[RunDirectory | None]:
             steps=0 if state == "starting" else 300,
             max_steps=300 if state == "finished" else 500,
             status=known,
+            checkpoint_every=150 if state == "crashed" else 0,
             reason={"crashed": "ValueError: no", "diverged": "the loss was nan"}.get(state),
         )
         if state in ("running", "paused", "starting", "stopping"):
@@ -57,8 +58,8 @@ STATES = {
     "paused": "p goes on",
     "stopping": "stops after the current step and saves",
     "finished": "Training finished at step 300. c talks to it, r trains it further",
-    "stopped": "Stopped as asked at step 300. r goes on",
-    "crashed": "The trainer crashed at step 300: ValueError: no",
+    "stopped": "Stopped as asked at step 300. r begins it anew, for nothing was saved yet",
+    "crashed": "The trainer crashed at step 300: ValueError: no. r goes on from the last checkpoint",
     "gone": "The trainer ended without a last word at step 300",
     "diverged": "Training diverged at step 300: the loss was nan",
     "damaged": "the state of run '{}' is damaged",

@@ -69,8 +69,9 @@ def draw(
     curves = [curve_of(trace, window.axis, x0, x1, canvas.columns) for trace in traces]
     scale = scale_of(curves, window.log, canvas.rows)
     if scale is None:
-        reason = "no value above 0, so a logarithmic scale has nothing to show"
-        labels.sentence(whole, window.title, reason if window.log else window.empty)
+        reason = "no value above 0, so a logarithmic scale has nothing to show: l changes back"
+        only_log = window.log and scale_of(curves, False, canvas.rows) is not None
+        labels.sentence(whole, window.title, reason if only_log else window.empty)
         return Picture(whole.strips(styles, ground), (left, plot_width))
     for number, curve in reversed(list(enumerate(curves))):
         _draw_curve(canvas, curve, scale, (x0, x1), offset=5 * number)

@@ -49,8 +49,8 @@ def scale_of(curves: Sequence[Curve], log: bool, rows: int) -> Scale | None:
         high = max(high, float(np.percentile(highs, _SHARE_SHOWN[1])))
         # A little more is shown rather than cut off.
         room = 0.25 * (high - low)
-        low = float(lows.min()) if lows.min() >= low - room else low
-        high = float(highs.max()) if highs.max() <= high + room else high
+        low = min(low, float(lows.min())) if lows.min() >= low - room else low
+        high = max(high, float(highs.max())) if highs.max() <= high + room else high
     size = max(abs(low), abs(high))
     if high - low <= max(1e-9 * size, 1 / _EXTREME):  # the same number, as far as anybody can see
         spread = 0.05 * size if size > 1 / _EXTREME else 0.5

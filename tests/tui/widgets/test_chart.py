@@ -162,6 +162,15 @@ def test_several_runs_are_told_apart_without_colour() -> None:
     assert re.search(r"first 1\.\d+  val 1\.50 +second 1\.\d+  B 4\.00 +third 6\.00", low[0])
 
 
+def test_a_run_beside_it_is_in_the_picture_where_its_values_are_others() -> None:
+    small = Trace("small", series_of(range(1, 101), np.linspace(0.9, 0.4, 100)), band=True)
+    large = Trace("large", series_of(range(1, 301), np.linspace(7.0, 2.0, 300)), letter="a")
+    for traces in ((small, large), (large, small)):
+        lines = picture(*traces)
+        assert "^" not in "".join(lines)
+        assert {"2+", "4+", "6+"} <= {line[5:7] for line in lines}
+
+
 def test_many_runs_with_long_names_are_told_apart_as_far_as_there_is_room() -> None:
     names = [f"a-rather-long-name-of-a-run-number-{n}" for n in range(8)]
     letters = ["", *"abcdefg"]

@@ -141,9 +141,8 @@ def sentence(
         return f"{told} c talks to it, r trains it further."
     if view.report.next_command is None:  # it never began: there is nothing to go on from
         return f"{told} 3 begins another run, D on 5 deletes this one."
-    if view.status == "diverged":
-        return f"{told} r goes on from the last checkpoint all the same."
-    return f"{told} r goes on from the last checkpoint."
+    from_where = "goes on from the last checkpoint" if view.checkpoints else "begins it anew, for nothing was saved yet"
+    return f"{told} r {from_where}{' all the same' if view.status == 'diverged' else ''}."
 
 
 def _awake(view: RunView) -> str:
@@ -167,10 +166,12 @@ def empty_sentence(view: RunView) -> str:
     """What stands in a chart without a point."""
     if view.status in ("damaged", "missing"):
         return view.trouble
-    if view.active:
+    if view.active and not view.steps_logged:
         return "the first step draws the first point; until then the trainer reads data and compiles (10 to 30 s)"
     if not view.complete:
         return "reading the run ..."
+    if view.steps_logged:
+        return "no step of this run gave a number for this"
     return "this run ended before its first step; what it said is in the log (g)"
 
 
