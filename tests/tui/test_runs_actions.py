@@ -93,6 +93,7 @@ async def test_an_active_run_is_neither_deleted_nor_renamed_nor_resumed(monkeypa
             await wait_for_text(pilot, "‖ paused")
             await pilot.press("r")
             await wait_for(pilot, lambda: [r.name for r in recorder.inbox.poll()] == ["resume"])
+            await wait_for_toast(pilot, "live goes on")  # the command has ended
     assert asked.calls == []
 
 
