@@ -13,6 +13,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -37,6 +38,9 @@ if TYPE_CHECKING:  # it is loaded when a model is first asked for
 
 CRASH_FILE = "tui-crash.log"
 """In `<home>/cache`: what an unexpected error left, for a report."""
+
+_ERROR_SECONDS = 30.0
+"""An error is to be read in peace; Esc or a click puts it away."""
 
 _SCREENS = {
     "home": "tui.screens.home:HomeScreen",
@@ -80,7 +84,9 @@ class MlxllmApp(App[None]):
         Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
         Binding("ctrl+p", "command_palette", "All actions", key_display="^p", id="app.palette"),
         Binding("q", "quit", "Quit", id="app.quit"),
-        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+        # In an input, where a letter is typed.
+        Binding("f1", "help", "Help", show=False),
+        Binding("ctrl+q", "quit", "Quit", key_display="^q", show=False, priority=True),
     ]
     CSS = """
     /* Lines, not half blocks: where rows do not touch each other those fall apart. */
@@ -93,6 +99,13 @@ class MlxllmApp(App[None]):
     .ascii Input:focus, .ascii TextArea:focus, .ascii OptionList:focus { border: ascii $border; }
     .ascii DataTable:focus, .ascii Tree:focus { border: ascii $border; }
     .ascii Static { text-overflow: clip; }
+    /* Below the tabs: the input and the command at the bottom are in use. */
+    ToastRack { dock: top; align: right top; margin: 1 0 0 0; max-height: 60%; scrollbar-size: 0 0; }
+    Toast { width: auto; max-width: 66; margin: 0; padding: 0 1; color: $foreground; background: $panel; }
+    .-narrow Toast { max-width: 75%; }
+    .ascii Toast.-information { border-left: ascii $success; }
+    .ascii Toast.-warning { border-left: ascii $warning; }
+    .ascii Toast.-error { border-left: ascii $error; }
     """
 
     def __init__(
@@ -115,6 +128,8 @@ class MlxllmApp(App[None]):
         self._engine = engine
         self._first_run = run
         self.marks = self.terminal.marks
+        self.user_keys: dict[str, str] = {}
+        """Those of keys.toml by the name of their action."""
         self.leave_within: float | None = None
         """Seconds after which the process ends whatever still runs in it; None where it is not the application's own."""
         for theme in THEMES:
@@ -141,8 +156,8 @@ class MlxllmApp(App[None]):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under `nohup`
                 with suppress(RuntimeError, ValueError):  # not the main thread: a test, or a server
                     loop.add_signal_handler(number, self._leave_by_signal, number)
-        keymap, self._key_problems = keys.read_keys(self.named_keys())
-        self.set_keymap(keymap)
+        self.user_keys, self._key_problems = keys.read_keys(self.named_keys())
+        self.set_keymap(self.user_keys)
         if self._first_run is not None:
             self.open_monitor(self._first_run)
         self.theme_changed_signal.subscribe(self, lambda theme: self.remembered.set("theme", theme.name))
@@ -245,7 +260,7 @@ class MlxllmApp(App[None]):
         return job
 
     def tell(self, text: str, title: str = "") -> None:
-        """Say something in passing."""
+        """Say something in passing; Esc or a click puts it away, as all that is said."""
         self.notify(visible(text), title=title, markup=False)
 
     def warn(self, text: str) -> None:
@@ -255,7 +270,7 @@ class MlxllmApp(App[None]):
     def fail(self, error: UserError | str) -> None:
         """Say why something could not be done."""
         mark = "x" if self.marks == "ascii" else "✗"
-        self.notify(f"{mark} {visible(str(error))}", severity="error", timeout=15, markup=False)
+        self.notify(f"{mark} {visible(str(error))}", severity="error", timeout=_ERROR_SECONDS, markup=False)
 
     async def confirm(self, question: str, yes: str = "Yes") -> bool:
         """Ask a question in front of the screen; to be awaited in a worker."""
@@ -269,6 +284,20 @@ class MlxllmApp(App[None]):
         return await self.push_screen_wait(Ask(question, value, placeholder, check))
 
     # Keys, palette, leaving.
+
+    async def on_event(self, event: events.Event) -> None:
+        """Esc puts away what was said, besides what it does anyway."""
+        if isinstance(event, events.Key) and event.key == "escape" and not event.is_forwarded:
+            self.clear_notifications()
+        await super().on_event(event)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """A key as it is written in the last line of a screen."""
+        return (
+            keys.in_ascii(super().get_key_display(binding))
+            if self.marks == "ascii"
+            else super().get_key_display(binding)
+        )
 
     def named_keys(self) -> dict[str, keys.NamedKey]:
         """Every action that has a name, of all screens."""

@@ -7,13 +7,15 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from textual.binding import Binding, BindingType
-from textual.keys import Keys
+from textual.keys import Keys, format_key
 
 from mlxllm import paths
 
 FILE = "keys.toml"
 
 _KNOWN_KEYS = {str(key.value) for key in Keys}
+_IN_WORDS = {"⏎": "enter", "←": "left", "→": "right", "↑": "up", "↓": "down", "⌫": "backspace"}
+_MOST_PROBLEMS = 3
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,25 @@ class NamedKey:
 def file() -> Path:
     """Where the user's keys stand."""
     return paths.home() / FILE
+
+
+def in_ascii(display: str) -> str:
+    """A key as it is shown, without signs that ASCII does not have: "enter" for "⏎"."""
+    return " ".join(_IN_WORDS.get(sign, sign) for sign in display) if set(display) & _IN_WORDS.keys() else display
+
+
+def written(key: str) -> str:
+    """Keys as people write them: "+ or =" for "plus,equals_sign", "ctrl+p" for itself.
+
+    Args:
+        key: as a binding has it, several with commas between.
+    """
+    found = []
+    for each in key.split(","):
+        *modifiers, last = each.strip().split("+") if each.strip() != "+" else ["+"]
+        shown = format_key(last)
+        found.append("+".join([*modifiers, _IN_WORDS.get(shown, shown)]))
+    return " or ".join(found)
 
 
 def named_keys(bindings: Iterable[BindingType], mode: str = "") -> Iterator[NamedKey]:

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
+from tui.keys import written
 from tui.screens.base import TITLES
 
 if TYPE_CHECKING:  # the application has this provider
     from tui.app import MlxllmApp
     from tui.keys import NamedKey
+
+_NOT_LISTED = ("app.palette", "app.leave")
+"""What makes no sense from here."""
 
 
 class AllActions(Provider):
@@ -43,10 +47,10 @@ class AllActions(Provider):
         found = list(self.mlx.named_keys().values())
         found.sort(key=lambda key: key.mode != self.mlx.current_mode)
         for key in found:
-            if not key.description or key.id == "app.palette":
+            if not key.description or key.id in _NOT_LISTED:
                 continue
             title = f"{titles[key.mode]}: {key.description}" if key.mode else key.description
-            yield title, key, f"key {key.key}"
+            yield title, key, f"key {written(self.mlx.user_keys.get(key.id, key.key))}"
 
     async def _do(self, key: "NamedKey") -> None:
         if key.mode and key.mode != self.mlx.current_mode:

@@ -11,10 +11,11 @@ from textual.dom import DOMNode
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Input, TextArea
+from textual.widgets import Input, TextArea
 
 from tui import commands
 from tui.widgets.bars import Hint, Tabs, Twin
+from tui.widgets.keys_bar import KeysBar
 
 if TYPE_CHECKING:  # the application imports its screens
     from tui.app import MlxllmApp
@@ -50,7 +51,7 @@ class ModeScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "copy_twin", "Copy command", show=False, id="app.copy"),
-        Binding("escape", "leave", "Leave the input", show=False, id="app.leave"),
+        Binding("escape", "leave", "Back", show=False, id="app.leave", tooltip="Leave the input"),
     ]
     DEFAULT_CSS = """
     ModeScreen > #body { height: 1fr; }
@@ -80,7 +81,7 @@ class ModeScreen(Screen[None]):
         with Container(id="body"):
             yield from self.compose_body()
         yield Twin()
-        yield Footer(show_command_palette=False)
+        yield KeysBar()
 
     def compose_body(self) -> ComposeResult:
         """What lies between the bars."""

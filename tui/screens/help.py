@@ -8,10 +8,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from tui import glossary
 from tui.screens.base import ModeScreen
+from tui.widgets.keys_bar import KeysBar
 
 
 class HelpScreen(ModalScreen[None]):
@@ -38,7 +39,7 @@ class HelpScreen(ModalScreen[None]):
             with VerticalScroll():
                 for part in self._parts:
                     yield Static(part)
-        yield Footer()
+        yield KeysBar()
 
     def action_leave(self) -> None:
         """Close it."""

@@ -9,12 +9,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.widgets.option_list import Option
 
 from mlxllm import paths
 from tui import commands
 from tui.widgets.choices import Choices
+from tui.widgets.keys_bar import KeysBar
 
 _TIMES = (
     (4.0, "see it happen: it babbles, then tells, then answers a little"),
@@ -58,7 +59,7 @@ class QuickStart(ModalScreen[Choice | None]):
             )
             yield Choices(*(Option(Content(f"{minutes:3.0f} minutes   {what}")) for minutes, what in _TIMES))
             yield Static(id="command", markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """The shortest is the first."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len, set_cell_size
 from textual import events
 from textual.app import RenderResult
 from textual.content import Content
@@ -11,6 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tui import commands
+from tui.words import printable
 
 
 class Tabs(Widget):
@@ -46,10 +48,7 @@ class Tabs(Widget):
             if label is None:
                 label = Content.assemble(" ", (f"{position}", str(number)), f" {name} ")
             parts.append(label.stylize(f"@click=app.go('{mode}')") if not here else label)
-        tabs = Content.assemble(*parts)
-        room = self.size.width - tabs.cell_length
-        # A narrow footer has no room for it.
-        return Content.assemble(tabs, " " * (room - 7), ("?", str(number)), " help ") if room >= 8 else tabs
+        return Content.assemble(*parts)
 
 
 class Hint(Static):
@@ -74,11 +73,12 @@ class Twin(Widget):
     args: reactive[commands.Args] = reactive((), layout=False)
 
     def render(self) -> RenderResult:
-        text = "$ " + commands.as_text(self.args)
+        text = f"$ {printable(commands.as_text(self.args))}"
         copy = "  y copies"
         room = self.size.width - 2 - len(copy)
-        if len(text) > room:
-            text = text[: max(room - 1, 1)] + "…"
+        if cell_len(text) > room:
+            more = "..." if self.app.has_class("ascii") else "…"
+            text = set_cell_size(text, max(room - len(more), 1)) + more
         return Content.assemble(text, (copy, "$accent"))
 
     async def on_click(self, event: events.Click) -> None:

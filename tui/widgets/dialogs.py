@@ -8,9 +8,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Button, Footer, Input, Static
+from textual.widgets import Button, Input, Static
 
 from mlxllm.errors import UserError
+from tui.widgets.keys_bar import KeysBar
 from tui.words import visible
 
 
@@ -40,7 +41,7 @@ class Confirm(ModalScreen[bool | None]):
             with Horizontal():
                 yield Button("No  (n)", id="no", compact=True)
                 yield Button(f"{self._yes}  (y)", id="yes", variant="primary", compact=True)
-        yield Footer()
+        yield KeysBar()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """A button is an answer."""
@@ -81,7 +82,7 @@ class Ask(ModalScreen[str | None]):
             yield Static(Content(visible(self._question)))
             yield Input(self._value, placeholder=self._placeholder)
             yield Static("", id="wrong", markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take the line, or say why not."""
@@ -119,7 +120,7 @@ class Reading(ModalScreen[None]):
             box.border_title = Content(self._title)
             with VerticalScroll():
                 yield Static(Content(self._body) if isinstance(self._body, str) else self._body, id="body")
-        yield Footer()
+        yield KeysBar()
 
     def action_leave(self) -> None:
         """Close it."""

@@ -8,10 +8,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.widgets.option_list import Option
 
 from tui.widgets.choices import Choices
+from tui.widgets.keys_bar import KeysBar
 
 
 class Pick(ModalScreen[int | None]):
@@ -39,7 +40,7 @@ class Pick(ModalScreen[int | None]):
             box.border_title = Content(self._title)
             yield Static(Content(self._about))
             yield Choices(*(Option(Content(line)) for line in self._lines), markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """The cursor is on what holds now."""

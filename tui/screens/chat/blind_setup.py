@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, Label, OptionList, Static
+from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mlxllm.conversation.saved import SavedChats
@@ -24,6 +24,7 @@ from mlxllm.runs import run_of, short_name
 from tui.screens.chat.picker import ModelPicker
 from tui.screens.chat.settings import Field
 from tui.talking.models import check_model
+from tui.widgets.keys_bar import KeysBar
 from tui.words import ago
 
 
@@ -79,7 +80,7 @@ class BlindSetup(ModalScreen[BlindTest | None]):
             with VerticalScroll(can_focus=False):
                 yield from self._questions()
             yield Static(id="wrong", markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def _questions(self) -> ComposeResult:
         yield Static(

@@ -8,9 +8,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from tui.screens.chat.write import WriteAnswer
+from tui.widgets.keys_bar import KeysBar
 from tui.words import visible
 
 Judgement = Literal["last", "earlier"] | tuple[Literal["rewritten"], str]
@@ -51,7 +52,7 @@ class JudgeAnswer(ModalScreen[Judgement | None]):
             if self._earlier is None:
                 told = f"ctrl+r in the chat asks for a second answer to compare with. {told}"
             yield Static(Content(told), id="why")
-        yield Footer()
+        yield KeysBar()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Two answers are compared where there are two."""

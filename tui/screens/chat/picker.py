@@ -9,11 +9,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mlxllm.errors import UserError
 from tui.talking.models import ModelRow, check_model, model_rows
+from tui.widgets.keys_bar import KeysBar
 from tui.words import count, printable
 
 _MOST_LINES = 300
@@ -52,7 +53,7 @@ class ModelPicker(ModalScreen[str | None]):
             yield Input(placeholder="a part of a name, RUN@STEP, or the path of a folder with a model")
             yield Static("", id="wrong", markup=False)
             yield OptionList(markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """Look for runs."""

@@ -10,12 +10,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
 from mlxllm.conversation.saved import Row, SavedChats
 from mlxllm.errors import UserError
+from tui.widgets.keys_bar import KeysBar
 from tui.words import ago, printable
 
 if TYPE_CHECKING:  # the application imports its screens
@@ -60,7 +61,7 @@ class SavedPicker(ModalScreen[str | None]):
             yield Input(placeholder="words that were said; all of them have to occur")
             yield Static("", id="told", markup=False)
             yield OptionList(markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """Show the newest."""

@@ -8,11 +8,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, Label, Static, TextArea
+from textual.widgets import Input, Label, Static, TextArea
 
 from mlxllm.config import SampleConfig
 from mlxllm.errors import UserError
 from tui.talking.sampling import FIELDS, as_texts, from_texts
+from tui.widgets.keys_bar import KeysBar
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class SettingsDrawer(ModalScreen[ChatSettings | None]):
                     yield Field(text, name)
                     yield Static(scale, classes="scale", markup=False)
             yield Static("", id="wrong", markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """Begin with the temperature, which is changed most."""

@@ -8,9 +8,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from tui.talking.shown import Shown, percent
+from tui.widgets.keys_bar import KeysBar
 from tui.widgets.token_flow import TokenFlow
 
 _BAR = 24
@@ -46,7 +47,7 @@ class TokenView(ModalScreen[None]):
             )
             yield TokenFlow(self._tokens)
             yield Static(id="here", markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """Begin at the first token."""

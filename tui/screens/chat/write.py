@@ -7,7 +7,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static, TextArea
+from textual.widgets import Static, TextArea
+
+from tui.widgets.keys_bar import KeysBar
 
 
 class WriteAnswer(ModalScreen[str | None]):
@@ -35,7 +37,7 @@ class WriteAnswer(ModalScreen[str | None]):
             box.border_title = "The answer that you would have liked"
             yield TextArea(self._begin)
             yield Static("", id="wrong", markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """Write at the end."""

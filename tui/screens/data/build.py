@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 from textual.widgets.option_list import Option
 
 from mlxllm import paths
@@ -24,6 +24,7 @@ from tui.data.entries import KnownTokenizer
 from tui.jobs import Job, Line
 from tui.widgets.choices import Choices
 from tui.widgets.dialogs import Confirm
+from tui.widgets.keys_bar import KeysBar
 from tui.words import count, duration
 
 if TYPE_CHECKING:  # the application imports its screens
@@ -116,7 +117,7 @@ class BuildDialog(ModalScreen[Order | None]):
             )
             yield Static(id="command", markup=False)
             yield Static(id="wrong", markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """The tokenizer that is suggested is marked in the list."""

@@ -9,11 +9,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mlxllm.runs import RunSummary, list_runs
 from tui.screens.home import status_mark
+from tui.widgets.keys_bar import KeysBar
 from tui.words import number, printable
 
 _MOST_LINES = 300
@@ -64,7 +65,7 @@ class RunPicker(ModalScreen[Sequence[str] | None]):
             yield Static(
                 "tab marks, enter shows what is marked; without a mark, none" if self._several else "", id="told"
             )
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """Look for runs."""

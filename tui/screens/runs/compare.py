@@ -10,9 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from mlxllm.runs import SamePrompt, Sample
+from tui.widgets.keys_bar import KeysBar
 from tui.widgets.rows import Column, Rows
 from tui.words import printable, visible
 
@@ -67,7 +68,7 @@ class Differences(ModalScreen[None]):
             columns = [Column("setting", 22), *(Column(printable(name), 14, grows=True) for name in self._names)]
             yield Rows(columns, self._cells)
             yield Static(id="full", markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """Fill it."""
@@ -145,7 +146,7 @@ class SideBySide(ModalScreen[None]):
                     with VerticalScroll() as column:
                         column.border_title = Content(printable(name))
                         yield Static(markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """Show the last samples."""
