@@ -13,24 +13,24 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import events
-from textual.app import App, SystemCommand
+from rich.text import Text
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from mlxllm import paths
 from mlxllm.errors import UserError
 from mlxllm.runs import RunDirectory, start_detached
-from tui import keys
+from tui import keys, leaving
 from tui.active import active_runs
 from tui.jobs import Job, Line, command
 from tui.marks import Terminal, this_terminal
 from tui.palette import AllActions
 from tui.remembered import Remembered
+from tui.saying import Saying
 from tui.screens.base import TITLES, ModeScreen
 from tui.screens.help import HelpScreen
 from tui.themes import THEMES, default_theme
-from tui.widgets.dialogs import Ask, Confirm
 from tui.words import visible
 
 if TYPE_CHECKING:  # it is loaded when a model is first asked for
@@ -39,8 +39,10 @@ if TYPE_CHECKING:  # it is loaded when a model is first asked for
 CRASH_FILE = "tui-crash.log"
 """In `<home>/cache`: what an unexpected error left, for a report."""
 
-_ERROR_SECONDS = 30.0
-"""An error is to be read in peace; Esc or a click puts it away."""
+_STOP_SECONDS = 3.0
+"""For a command of ours to save what it has when the application is closed."""
+_THREADS_SECONDS = 1.5
+"""For threads to end when all else is done."""
 
 _SCREENS = {
     "home": "tui.screens.home:HomeScreen",
@@ -67,7 +69,7 @@ def _opener(mode: str) -> Callable[[], ModeScreen]:
 _MODES: dict[str, str | Callable[[], Screen[Any]]] = {mode: _opener(mode) for mode, _ in TITLES}
 
 
-class MlxllmApp(App[None]):
+class MlxllmApp(Saying):
     """All screens, and what they ask of the application."""
 
     TITLE = "mlxllm"
@@ -130,6 +132,8 @@ class MlxllmApp(App[None]):
         self.marks = self.terminal.marks
         self.user_keys: dict[str, str] = {}
         """Those of keys.toml by the name of their action."""
+        self._jobs: set[Job] = set()
+        self._leaving = False
         self.leave_within: float | None = None
         """Seconds after which the process ends whatever still runs in it; None where it is not the application's own."""
         for theme in THEMES:
@@ -164,21 +168,27 @@ class MlxllmApp(App[None]):
 
     def on_ready(self) -> None:
         """Now there is a screen to say something on."""
-        for problem in self._key_problems:
-            self.warn(problem)
+        for problem in [*self._key_problems, self.remembered.problem]:
+            if problem:
+                self.warn(problem)
 
     def _leave_by_signal(self, number: signal.Signals) -> None:
         self.exit(return_code=128 + number)
 
     async def on_unmount(self) -> None:
         """The engine process ends with the application; trainers do not."""
-        if self.leave_within is not None:
-            # A thread that reads files may wait for an answer of this loop, which will not come any more.
-            last = threading.Timer(self.leave_within, lambda: os._exit(self.return_code or 0))
-            last.daemon = True
-            last.start()
+        self._end_after(self.leave_within)
+        await asyncio.gather(*(job.stop(_STOP_SECONDS) for job in self._jobs))
         if self._engine is not None:
             await self._engine.close()
+        # A thread that reads files may take long, or wait for an answer of this loop, which will not come any more.
+        self._end_after(None if self.leave_within is None else min(_THREADS_SECONDS, self.leave_within))
+
+    def _end_after(self, seconds: float | None) -> None:
+        if seconds is not None:
+            last = threading.Timer(seconds, lambda: os._exit(self.return_code or 0))
+            last.daemon = True
+            last.start()
 
     # What screens ask for.
 
@@ -250,46 +260,18 @@ class MlxllmApp(App[None]):
             on_end: gets the job when it has ended: `returncode`, `error`, `cancelled`.
         """
         job = Job(args, on_line)
+        self._jobs.add(job)
 
         async def run() -> None:
             await job.run()
+            self._jobs.discard(job)
             if on_end is not None:
                 on_end(job)
 
         self.run_worker(run(), group="jobs")
         return job
 
-    def tell(self, text: str, title: str = "") -> None:
-        """Say something in passing; Esc or a click puts it away, as all that is said."""
-        self.notify(visible(text), title=title, markup=False)
-
-    def warn(self, text: str) -> None:
-        """Say something that may matter."""
-        self.notify(f"! {visible(text)}", severity="warning", timeout=10, markup=False)
-
-    def fail(self, error: UserError | str) -> None:
-        """Say why something could not be done."""
-        mark = "x" if self.marks == "ascii" else "✗"
-        self.notify(f"{mark} {visible(str(error))}", severity="error", timeout=_ERROR_SECONDS, markup=False)
-
-    async def confirm(self, question: str, yes: str = "Yes") -> bool:
-        """Ask a question in front of the screen; to be awaited in a worker."""
-        agreed: bool | None = await self.push_screen_wait(Confirm(question, yes))
-        return agreed is True
-
-    async def ask(
-        self, question: str, value: str = "", placeholder: str = "", check: Callable[[str], object] | None = None
-    ) -> str | None:
-        """Ask for a line of text; None where it was put away. To be awaited in a worker."""
-        return await self.push_screen_wait(Ask(question, value, placeholder, check))
-
     # Keys, palette, leaving.
-
-    async def on_event(self, event: events.Event) -> None:
-        """Esc puts away what was said, besides what it does anyway."""
-        if isinstance(event, events.Key) and event.key == "escape" and not event.is_forwarded:
-            self.clear_notifications()
-        await super().on_event(event)
 
     def get_key_display(self, binding: Binding) -> str:
         """A key as it is written in the last line of a screen."""
@@ -339,16 +321,23 @@ class MlxllmApp(App[None]):
         yield SystemCommand("Quit", "Leave; training goes on", self.action_quit)
 
     async def action_quit(self) -> None:
-        """Leave; what trains goes on, and this says so."""
+        """Leave; what trains goes on, commands of ours are stopped, and this says so. The second time: at once."""
+        if self._leaving:
+            self.exit()
+            return
+        self._leaving = True
+        self.run_worker(self._leave(), group="leave")
+
+    async def _leave(self) -> None:
         goes_on: list[str] = []
         with suppress(TimeoutError):
             goes_on = await asyncio.wait_for(asyncio.to_thread(active_runs), 1.0)
-        message = None
-        if goes_on:
-            names = ", ".join(goes_on[:3]) + (f" and {len(goes_on) - 3} more" if len(goes_on) > 3 else "")
-            verb = "goes on" if len(goes_on) == 1 else "go on"
-            message = f"{names} {verb} training; `mlxllm monitor {goes_on[0]}` shows it again"
-        self.exit(message=message)
+        lines = [leaving.goes_on(goes_on)] if goes_on else []
+        if stopped := list(self._jobs):
+            self.tell(f"stopping {' and '.join(leaving.name(job.args) for job in stopped)}; q leaves at once")
+            await asyncio.gather(*(job.stop(_STOP_SECONDS) for job in stopped))
+            lines += [leaving.was_stopped(job.args) for job in stopped]
+        self.exit(message=Text(visible("\n".join(lines))) if lines else None)
 
     def _fatal_error(self) -> None:
         """An error of ours that nobody expected: the terminal is restored, a sentence says where the details are."""

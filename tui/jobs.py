@@ -88,6 +88,13 @@ class Job:
             self._signal(signal.SIGINT)
             asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._signal, signal.SIGKILL)
 
+    async def stop(self, seconds: float) -> None:
+        """Ask it to stop, and wait until it has ended, so long at most."""
+        self.cancel()
+        if self._process is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), seconds)
+
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         if self._process.returncode is None:

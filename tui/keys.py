@@ -91,6 +91,9 @@ def read_keys(known: Mapping[str, NamedKey], path: Path | None = None) -> tuple[
             problems.append(f"{path}: {problem}")
         else:
             keymap[name] = key
+    if len(problems) > _MOST_PROBLEMS:
+        left = len(problems) - _MOST_PROBLEMS + 1
+        problems[_MOST_PROBLEMS - 1 :] = [f"{path}: and {left} more lines that cannot be used"]
     return keymap, problems
 
 

@@ -19,6 +19,8 @@ class Remembered:
     def __init__(self, path: Path | None = None) -> None:
         """Read the file at `path`, by default `<home>/tui.json`."""
         self.path = paths.home() / FILE if path is None else path
+        self.problem = ""
+        """A sentence about a damaged file, which was set aside."""
         self._values = self._read()
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -52,8 +54,27 @@ class Remembered:
         return left
 
     def _read(self) -> dict[str, Any]:
-        try:
-            raw = read_json(self.path) if os.path.exists(self.path) else {}
-        except UserError:
+        if not os.path.exists(self.path):
             return {}
-        return raw if isinstance(raw, dict) else {}
+        try:
+            raw = read_json(self.path)
+            if not isinstance(raw, dict):
+                raise UserError(f"{self.path} is no JSON object")
+        except UserError as error:
+            self._set_aside(error)
+            return {}
+        return raw
+
+    def _set_aside(self, error: UserError) -> None:
+        """Keep the damaged file under another name: a new one will be written."""
+        place, number = self.path.with_name(f"{self.path.name}.damaged"), 1
+        while os.path.lexists(place):
+            number += 1
+            place = self.path.with_name(f"{self.path.name}.damaged-{number}")
+        lost = "the theme and the hints are as at the first start"
+        try:
+            os.rename(self.path, place)
+        except OSError:
+            self.problem = f"{error}; {lost}"
+            return
+        self.problem = f"{error}; {lost}, and the file was kept as {place.name}"

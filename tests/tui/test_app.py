@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlxllm import paths
+from mlxllm.data.draft import unfinished
 from tests.tui.harness import PATIENCE, crashed_run, ended_run, new_app, screen_text, wait_for, wait_for_text
 from tui import commands
+from tui.jobs import Line
 from tui.screens.base import TITLES
 
 ALL_SCREENS = """
@@ -49,11 +52,33 @@ async def test_numbers_change_the_screen(size: tuple[int, int]) -> None:
 
 async def test_help_explains_keys_and_words() -> None:
     async with new_app().run_test(size=(100, 60)) as pilot:
+        await wait_for_text(pilot, "Press t")
         await pilot.press("question_mark")
-        await wait_for_text(pilot, "home.quick_start")
-        assert "Words on this screen" in screen_text(pilot.app)
+        await wait_for_text(pilot, "Words on this screen")
+        text = screen_text(pilot.app)
+        assert text.index("Focus  The arrows") < text.index("Home shows this machine") < text.index("? or f1")
+        quick = next(line for line in text.splitlines() if "Quick start" in line)
+        assert "y            Copy command" in quick or "ctrl+q  Quit" in quick  # the other column
+        await pilot.press("f1")
+        await wait_for(pilot, lambda: "Words on this screen" not in screen_text(pilot.app))
+
+
+async def test_what_is_said_stands_below_the_tabs_and_goes_with_esc() -> None:
+    ended_run("letters")
+    async with new_app().run_test(size=(80, 24), notifications=True) as pilot:
+        await wait_for_text(pilot, "$ mlxllm chat --model letters")
+        for number in range(9):
+            pilot.app.fail(f"number {number} of many things that went wrong, each in a sentence of some length")
+        await wait_for_text(pilot, "number 8")
+        lines = screen_text(pilot.app).splitlines()
+        assert "[1 Home]" in lines[0]
+        assert not any("number" in line for line in lines[-8:])
         await pilot.press("escape")
-        await wait_for(pilot, lambda: "home.quick_start" not in screen_text(pilot.app))
+        await wait_for(pilot, lambda: "number 8" not in screen_text(pilot.app))
+        pilot.app.tell("in passing")
+        await wait_for_text(pilot, "in passing")
+        await pilot.click("Toast")
+        await wait_for(pilot, lambda: "in passing" not in screen_text(pilot.app))
 
 
 async def test_a_key_can_be_changed_and_a_wrong_line_is_told(mlxllm_home: Path) -> None:
@@ -127,22 +152,34 @@ async def test_the_palette_reaches_actions_of_other_screens() -> None:
         await pilot.press("5")
         await wait_for(pilot, lambda: pilot.app.current_mode == "runs")
         await pilot.press("ctrl+p")
-        await pilot.press(*"home quick")
+        await pilot.press(*"data more")
+        await wait_for_text(pilot, "key + or =")
+        await pilot.press("end", *(["backspace"] * 9), *"home quick")
         await wait_for_text(pilot, "Home: Quick start")
         await pilot.press("enter")
         await wait_for_text(pilot, "How long may it take")
 
 
-async def test_leaving_says_what_goes_on_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = ended_run("letters", status="running")
-    with run.lock():
+async def test_leaving_says_what_goes_on_and_what_was_stopped(
+    monkeypatch: pytest.MonkeyPatch, mlxllm_home: Path
+) -> None:
+    """A build that is running is stopped as Ctrl-C does it, so that it can go on."""
+    with ended_run("letters", status="running").lock():
         app = new_app()
         said: list[object] = []
         monkeypatch.setattr(app, "exit", lambda message=None: said.append(message))
         async with app.run_test(size=(100, 30)) as pilot:
+            seen: list[Line] = []
+            build = commands.data_build("long", [("stories:200000", 1.0)], "byte")
+            app.run_job((*build, "--json", "--progress"), seen.append)
+            await wait_for(pilot, lambda: any('"writing"' in json.dumps(line) for line in seen), "the build to write")
             await pilot.press("q")
             await wait_for(pilot, lambda: said)
-        assert said == ["letters goes on training; `mlxllm monitor letters` shows it again"]
+        first, second = str(said[0]).splitlines()
+    assert first == "letters goes on training; `mlxllm monitor letters` shows it again"
+    assert "the build of long was stopped; what is done is kept, and `mlxllm data build long` goes on" in second
+    ((name, _, at_work),) = unfinished(mlxllm_home / "datasets")
+    assert (name, at_work) == ("long", False)
 
 
 def test_what_is_remembered_survives_damage(mlxllm_home: Path) -> None:
@@ -152,9 +189,38 @@ def test_what_is_remembered_survives_damage(mlxllm_home: Path) -> None:
     one.set("theme", "ember")
     assert Remembered().get("theme", "") == "ember"
     (mlxllm_home / "tui.json").write_text("{broken")
-    assert Remembered().get("theme", "midnight") == "midnight"
+    damaged = Remembered()
+    assert damaged.get("theme", "midnight") == "midnight"
+    assert "tui.json is not valid JSON" in damaged.problem
+    assert "was kept as tui.json.damaged" in damaged.problem
+    assert (mlxllm_home / "tui.json.damaged").read_text() == "{broken"
+    assert Remembered().problem == ""  # told once
     Remembered().set("theme", "daylight")
     assert json.loads((mlxllm_home / "tui.json").read_text()) == {"theme": "daylight"}
+    for number, text in enumerate(("[1]", "\x00"), 2):
+        (mlxllm_home / "tui.json").write_text(text)
+        assert f"was kept as tui.json.damaged-{number}" in Remembered().problem
+        assert (mlxllm_home / f"tui.json.damaged-{number}").read_text() == text
+
+
+def said(app: Any) -> str:
+    """What stands at the top right."""
+    return "\n".join(toast.message for toast in app._notifications)
+
+
+async def test_damaged_files_are_told_in_a_sentence_each(mlxllm_home: Path) -> None:
+    (mlxllm_home / "tui.json").write_text("{broken")
+    lines = "".join(f'"no.such.action{number}" = "x"\n' for number in range(20))
+    (mlxllm_home / "keys.toml").write_text(f"[keys]\n{lines}")
+    async with new_app().run_test() as pilot:
+        await wait_for(pilot, lambda: "was kept as tui.json.damaged" in said(pilot.app))
+        await wait_for(pilot, lambda: "and 18 more lines that cannot be used" in said(pilot.app))
+        assert pilot.app.current_mode == "home"
+    (mlxllm_home / "keys.toml").write_text("[keys\n")
+    async with new_app().run_test() as pilot:
+        await wait_for(pilot, lambda: "the keys are the usual ones" in said(pilot.app))
+        assert "damaged" not in said(pilot.app)
+    assert (mlxllm_home / "keys.toml").read_text() == "[keys\n"
 
 
 class Terminal:
@@ -203,6 +269,33 @@ def test_a_signal_restores_the_terminal(number: signal.Signals) -> None:
     assert ALTERNATE_SCREEN_OFF in terminal.seen
     assert CURSOR_ON in terminal.seen
     assert b"Traceback" not in terminal.seen
+
+
+@pytest.mark.parametrize(("number", "hangs"), [(signal.SIGTERM, "thread"), (signal.SIGHUP, "engine")])
+def test_it_ends_though_something_hangs(number: signal.Signals, hangs: str) -> None:
+    """A thread that waits for ever, or an engine that cannot be closed: the terminal is restored, and the process gone."""
+    program = f"""
+import asyncio, sys, time
+from tui.app import MlxllmApp
+class Hanging(MlxllmApp):
+    def on_ready(self):
+        self.run_worker(lambda: time.sleep(600), thread=True)
+class Engine:
+    async def close(self):
+        await asyncio.sleep(600)
+app = Hanging(engine=None if {hangs!r} == "thread" else Engine())
+app.leave_within = 2.0
+app.run()
+sys.exit(app.return_code)
+"""
+    terminal = Terminal(sys.executable, "-c", program)
+    terminal.read_until(b"No runs yet")
+    begun = time.monotonic()
+    terminal.process.send_signal(number)
+    assert terminal.end() == 128 + number
+    assert time.monotonic() - begun < PATIENCE / 2
+    assert ALTERNATE_SCREEN_OFF in terminal.seen
+    assert CURSOR_ON in terminal.seen
 
 
 def test_an_unexpected_error_restores_the_terminal_and_ends_in_a_sentence() -> None:

@@ -54,6 +54,19 @@ async def test_what_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> 
     assert await asyncio.wait_for(running, PATIENCE) == -9
 
 
+@pytest.mark.parametrize(("place", "said"), [("missing", "No such file"), ("data.txt", "Permission denied")])
+async def test_what_cannot_be_started_says_why(
+    place: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "data.txt").write_text("no program")
+    monkeypatch.setattr(jobs, "command", lambda args: [str(tmp_path / place)])
+    job = Job((), lambda line: None)
+    job.cancel()  # before there is anything to cancel
+    assert await job.run() == 126
+    assert job.error.startswith("mlxllm cannot be started: ")
+    assert said in job.error
+
+
 def test_options_are_written_as_typed() -> None:
     args = commands.options(max_steps=5, minutes=2.5, data=["a b", "c"], lora_rank=None, dora=True, quiet=False)
     assert args == ("--max-steps", "5", "--minutes", "2.5", "--data", "a b", "--data", "c", "--dora")

@@ -1,4 +1,4 @@
-"""`?`: what this screen is for, the keys that work now, and each technical word on it in one plain sentence."""
+"""`?`: what has the focus, what the screen is for, the keys that work now, and each technical word in a plain sentence."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -8,11 +8,18 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Static
+from textual.widget import Widget
+from textual.widgets import Input, Static, TextArea
 
 from tui import glossary
-from tui.screens.base import ModeScreen
+from tui.keys import written
+from tui.screens.base import TITLES, ModeScreen
+from tui.widgets.entries import Entries
 from tui.widgets.keys_bar import KeysBar
+
+_CHANGED = "Every key can be changed: ^p, then Write keys.toml. Esc puts away what is said at the top right."
+
+_TOLD_ELSEWHERE = ("app.leave",)
 
 
 class HelpScreen(ModalScreen[None]):
@@ -20,70 +27,83 @@ class HelpScreen(ModalScreen[None]):
 
     DEFAULT_CSS = """
     HelpScreen { align: center middle; }
-    HelpScreen > Vertical { width: 96; max-width: 96%; height: 92%; padding: 0 1; }
+    HelpScreen > Vertical { width: 112; max-width: 98%; height: 92%; padding: 0 1; }
     HelpScreen > Vertical { background: $surface; border: round $primary; }
-    HelpScreen VerticalScroll { height: 1fr; }
-    HelpScreen Static { height: auto; margin-bottom: 1; }
+    .ascii HelpScreen > Vertical { border: ascii $primary; }
+    HelpScreen VerticalScroll { height: 1fr; padding: 0 1; }
+    HelpScreen Static { height: auto; }
+    HelpScreen .about, HelpScreen Entries { margin-bottom: 1; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "leave", "Close", key_display="esc")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q,f1", "leave", "Close", key_display="esc"),
+        Binding("down", "scroll(1)", "Read on"),
+        Binding("up", "scroll(-1)", "Back", show=False),
+    ]
 
     def __init__(self, about: Screen[object]) -> None:
         """Help on `about`, as it is now."""
         super().__init__()
         self._parts = list(_parts(about))
-        self._title = about.title or type(about).__name__
+        mode = about.MODE if isinstance(about, ModeScreen) else ""
+        self._title = dict(TITLES).get(mode, "")
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = "Help"
+            box.border_title = f"Help: {self._title}" if self._title else "Help"
             with VerticalScroll():
-                for part in self._parts:
-                    yield Static(part)
+                yield from self._parts
         yield KeysBar()
 
     def action_leave(self) -> None:
         """Close it."""
         self.dismiss()
 
+    def action_scroll(self, lines: int) -> None:
+        """Where the text does not have the focus."""
+        self.query_one(VerticalScroll).scroll_relative(y=lines)
 
-def _parts(screen: Screen[object]) -> Iterable[Content]:
+
+def _parts(screen: Screen[object]) -> Iterable[Widget]:
     """The paragraphs of the help."""
-    if isinstance(screen, ModeScreen) and screen.ABOUT:
-        yield Content.assemble((screen.ABOUT, "bold"))
     focused = screen.focused
     if focused is not None and focused.HELP:
-        yield Content(" ".join(focused.HELP.split()))
-    yield _keys(screen)
+        yield _paragraph("Focus  ", " ".join(focused.HELP.split()))
+    elif isinstance(focused, (Input, TextArea)):
+        yield _paragraph("Focus  ", "you type; esc leaves the input, and then the letters are keys.")
+    if isinstance(screen, ModeScreen) and screen.ABOUT:
+        yield _paragraph("", screen.ABOUT)
+    yield _heading("Keys")
+    yield Entries(_keys(screen), columns=2)
+    yield Static(Content.styled(_CHANGED, "$text-muted"), classes="about")
     if isinstance(screen, ModeScreen) and screen.WORDS:
-        yield Content.assemble(("Words on this screen", "bold $primary"))
-        for word, sentence in glossary.explain(screen.WORDS):
-            yield Content.assemble((word, "bold $accent"), f"  {sentence}")
+        yield _heading("Words on this screen")
+        yield Entries(list(glossary.explain(screen.WORDS)))
 
 
-def _keys(screen: Screen[object]) -> Content:
-    """The keys that work now, with the name under which keys.toml knows each."""
-    own, of_all, rare = list[Content](), list[Content](), list[Content]()
+def _paragraph(head: str, text: str) -> Widget:
+    return Static(Content.assemble((head, "bold $primary"), text), classes="about")
+
+
+def _heading(text: str) -> Widget:
+    return Static(Content.styled(text, "bold $primary"))
+
+
+def _keys(screen: Screen[object]) -> list[tuple[str, str]]:
+    """The keys that work now, and what they do: those of the screen first, those of all screens last."""
     mode = screen.MODE if isinstance(screen, ModeScreen) else ""
-    moving: list[str] = []
-    seen: set[str] = set()
+    found: dict[str, tuple[Binding, list[str]]] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
-        if not binding.description or not active.enabled or binding.action in seen:
-            continue
-        seen.add(binding.action)
-        key = screen.app.get_key_display(binding)
-        if not binding.id:  # of the list or input that has the focus
-            moving.append(f"{key} {binding.description.lower()}")
-            continue
-        text = binding.tooltip or binding.description
-        lines = own if binding.id.startswith(f"{mode}.") else of_all if binding.id.startswith("app.") else rare
-        lines.append(Content.assemble((f"{key:>10}", "bold $accent"), f"  {text:<40}  ", (binding.id, "$text-muted")))
-    lines = [
-        Content.assemble(("Keys", "bold $primary"), ("   (name in keys.toml)", "$text-muted")),
-        *own,
-        *of_all,
-        *rare,
-    ]
-    if moving:
-        lines.append(Content.assemble("           in what has the focus: ", (", ".join(moving), "$text-muted")))
-    return Content("\n").join(lines)
+        if active.enabled and (binding.id or active.node is screen.app) and binding.id not in _TOLD_ELSEWHERE:
+            found.setdefault(binding.action, (binding, []))[1].append(written(binding.key))
+    own, rare, of_all, screens = (list[tuple[str, str]]() for _ in range(4))
+    for binding, keys in found.values():
+        line = " or ".join(sorted(set(keys), key=len)), binding.tooltip or binding.description
+        name = binding.id or "app."
+        if binding.action.startswith("go("):
+            screens.append(line)
+        else:
+            (own if name.startswith(f"{mode}.") else of_all if name.startswith("app.") else rare).append(line)
+    if screens:
+        of_all.append((f"{screens[0][0]} to {screens[-1][0]}", "The screens"))
+    return [*own, *rare, *of_all]

@@ -9,6 +9,7 @@ from textual.widgets import OptionList
 class Choices(OptionList, inherit_bindings=False):
     """Textual's list without its own Enter; a click still chooses (`OptionList.OptionSelected`)."""
 
+    HELP = "The arrows, page up and down, home and end move the cursor; enter takes the line."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "cursor_down", "Down", show=False),
         Binding("up", "cursor_up", "Up", show=False),

@@ -194,6 +194,8 @@ class KeysBar(Widget, can_focus=False):
         """What stands in each line of a bar that is so wide; a number is so many blanks."""
         most = _MOST_LINES if self.app.size.height >= _ROWS_FOR_TWO_LINES else 1
         least = self._least[1] if self._least[0] == width and not self._typing else 1
+        if self.screen.is_modal:  # else a line of the bar below it would be seen
+            least = max([least, *(bar.size.height for bar in self.app.screen_stack[0].query(KeysBar))])
         more = "..." if self.app.has_class("ascii") else "…"
         lines = lay_out(self._items, self._pinned, width, least, most, more)
         if not self._typing:
