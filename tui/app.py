@@ -1,10 +1,8 @@
 """The terminal application: seven screens over the run directory, the engine process and our own commands."""
 
 import asyncio
-import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,25 +11,25 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.text import Text
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
+from textual.events import Resize
+from textual.geometry import Size
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from mlxllm import paths
 from mlxllm.errors import UserError
 from mlxllm.runs import RunDirectory, start_detached
-from tui import keys, leaving
-from tui.active import active_runs
-from tui.jobs import Job, Line, command
+from tui import keys
+from tui.jobs import command
+from tui.leaving import Leaving
 from tui.marks import Terminal, this_terminal
 from tui.palette import AllActions
 from tui.remembered import Remembered
-from tui.saying import Saying
 from tui.screens.base import TITLES, ModeScreen
 from tui.screens.help import HelpScreen
 from tui.themes import THEMES, default_theme
-from tui.words import visible
 
 if TYPE_CHECKING:  # it is loaded when a model is first asked for
     from tui.engine import EngineClient
@@ -39,10 +37,7 @@ if TYPE_CHECKING:  # it is loaded when a model is first asked for
 CRASH_FILE = "tui-crash.log"
 """In `<home>/cache`: what an unexpected error left, for a report."""
 
-_STOP_SECONDS = 3.0
-"""For a command of ours to save what it has when the application is closed."""
-_THREADS_SECONDS = 1.5
-"""For threads to end when all else is done."""
+_LEAST_SIZE = Size(36, 8)
 
 _SCREENS = {
     "home": "tui.screens.home:HomeScreen",
@@ -66,10 +61,19 @@ def _opener(mode: str) -> Callable[[], ModeScreen]:
     return lambda: screen_class(mode)()
 
 
+class WholeCells(ScrollBarRender):
+    """A scroll bar without parts of blocks, which macOS's Terminal draws out of line and ASCII does not have."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "] * 8
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
+
+
+ScrollBar.renderer = WholeCells
+
 _MODES: dict[str, str | Callable[[], Screen[Any]]] = {mode: _opener(mode) for mode, _ in TITLES}
 
 
-class MlxllmApp(Saying):
+class MlxllmApp(Leaving):
     """All screens, and what they ask of the application."""
 
     TITLE = "mlxllm"
@@ -100,7 +104,9 @@ class MlxllmApp(Saying):
     .ascii Input, .ascii TextArea, .ascii OptionList, .ascii DataTable, .ascii Tree { border: ascii $border-blurred; }
     .ascii Input:focus, .ascii TextArea:focus, .ascii OptionList:focus { border: ascii $border; }
     .ascii DataTable:focus, .ascii Tree:focus { border: ascii $border; }
+    .ascii ModalScreen > Vertical { border: ascii $primary; }
     .ascii Static { text-overflow: clip; }
+    .too-small TooSmall { display: block; }
     /* Below the tabs: the input and the command at the bottom are in use. */
     ToastRack { dock: top; align: right top; margin: 1 0 0 0; max-height: 60%; scrollbar-size: 0 0; }
     Toast { width: auto; max-width: 66; margin: 0; padding: 0 1; color: $foreground; background: $panel; }
@@ -124,18 +130,13 @@ class MlxllmApp(Saying):
             terminal: what the terminal can show, by default found out.
             engine: the client of the engine process, by default one of its own.
         """
-        super().__init__()
+        super().__init__(engine)
         self.remembered = Remembered()
         self.terminal = terminal or this_terminal()
-        self._engine = engine
         self._first_run = run
         self.marks = self.terminal.marks
         self.user_keys: dict[str, str] = {}
         """Those of keys.toml by the name of their action."""
-        self._jobs: set[Job] = set()
-        self._leaving = False
-        self.leave_within: float | None = None
-        """Seconds after which the process ends whatever still runs in it; None where it is not the application's own."""
         for theme in THEMES:
             self.register_theme(theme)
         for name in [name for name in self.available_themes if name not in {theme.name for theme in THEMES}]:
@@ -143,15 +144,6 @@ class MlxllmApp(Saying):
         wanted = self.remembered.get("theme", "")
         self.theme = wanted if wanted in self.available_themes else default_theme(self.terminal)
         self.set_class(self.terminal.marks == "ascii", "ascii")
-
-    @property
-    def engine(self) -> "EngineClient":
-        """The client of the engine process, which begins with the first request."""
-        if self._engine is None:
-            from tui.engine import EngineClient
-
-            self._engine = EngineClient()
-        return self._engine
 
     def on_mount(self) -> None:
         """Take over what the terminal and the system say to a process."""
@@ -166,29 +158,15 @@ class MlxllmApp(Saying):
             self.open_monitor(self._first_run)
         self.theme_changed_signal.subscribe(self, lambda theme: self.remembered.set("theme", theme.name))
 
+    def on_resize(self, event: Resize) -> None:
+        """Of a very small window nothing but a sentence is shown."""
+        self.set_class(event.size.width < _LEAST_SIZE.width or event.size.height < _LEAST_SIZE.height, "too-small")
+
     def on_ready(self) -> None:
         """Now there is a screen to say something on."""
         for problem in [*self._key_problems, self.remembered.problem]:
             if problem:
                 self.warn(problem)
-
-    def _leave_by_signal(self, number: signal.Signals) -> None:
-        self.exit(return_code=128 + number)
-
-    async def on_unmount(self) -> None:
-        """The engine process ends with the application; trainers do not."""
-        self._end_after(self.leave_within)
-        await asyncio.gather(*(job.stop(_STOP_SECONDS) for job in self._jobs))
-        if self._engine is not None:
-            await self._engine.close()
-        # A thread that reads files may take long, or wait for an answer of this loop, which will not come any more.
-        self._end_after(None if self.leave_within is None else min(_THREADS_SECONDS, self.leave_within))
-
-    def _end_after(self, seconds: float | None) -> None:
-        if seconds is not None:
-            last = threading.Timer(seconds, lambda: os._exit(self.return_code or 0))
-            last.daemon = True
-            last.start()
 
     # What screens ask for.
 
@@ -249,28 +227,6 @@ class MlxllmApp(Saying):
             return False
         return True
 
-    def run_job(
-        self, args: Sequence[str], on_line: Callable[[Line], None], on_end: Callable[[Job], None] | None = None
-    ) -> Job:
-        """Run `mlxllm ARGS` as a child.
-
-        Args:
-            args: what stands behind `mlxllm`.
-            on_line: gets each line of stdout, an object where it is JSON.
-            on_end: gets the job when it has ended: `returncode`, `error`, `cancelled`.
-        """
-        job = Job(args, on_line)
-        self._jobs.add(job)
-
-        async def run() -> None:
-            await job.run()
-            self._jobs.discard(job)
-            if on_end is not None:
-                on_end(job)
-
-        self.run_worker(run(), group="jobs")
-        return job
-
     # Keys, palette, leaving.
 
     def get_key_display(self, binding: Binding) -> str:
@@ -319,25 +275,6 @@ class MlxllmApp(Saying):
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
         yield SystemCommand("Write keys.toml", "A file in which every key can be changed", self.action_write_keys)
         yield SystemCommand("Quit", "Leave; training goes on", self.action_quit)
-
-    async def action_quit(self) -> None:
-        """Leave; what trains goes on, commands of ours are stopped, and this says so. The second time: at once."""
-        if self._leaving:
-            self.exit()
-            return
-        self._leaving = True
-        self.run_worker(self._leave(), group="leave")
-
-    async def _leave(self) -> None:
-        goes_on: list[str] = []
-        with suppress(TimeoutError):
-            goes_on = await asyncio.wait_for(asyncio.to_thread(active_runs), 1.0)
-        lines = [leaving.goes_on(goes_on)] if goes_on else []
-        if stopped := list(self._jobs):
-            self.tell(f"stopping {' and '.join(leaving.name(job.args) for job in stopped)}; q leaves at once")
-            await asyncio.gather(*(job.stop(_STOP_SECONDS) for job in stopped))
-            lines += [leaving.was_stopped(job.args) for job in stopped]
-        self.exit(message=Text(visible("\n".join(lines))) if lines else None)
 
     def _fatal_error(self) -> None:
         """An error of ours that nobody expected: the terminal is restored, a sentence says where the details are."""

@@ -50,6 +50,23 @@ async def test_numbers_change_the_screen(size: tuple[int, int]) -> None:
             await wait_for_text(pilot, f"[{number} {title}]")
 
 
+async def test_it_lives_in_a_tiny_window_and_with_names_that_break_lines() -> None:
+    ended_run("two\nlines\x1b[31m")
+    async with new_app().run_test(size=(80, 24)) as pilot:
+        await wait_for_text(pilot, "$ mlxllm chat --model 'two lines [31m'  y copies")
+        for number, (mode, _) in enumerate(TITLES, 1):
+            await pilot.press("escape", str(number))
+            await wait_for(pilot, lambda mode=mode: pilot.app.current_mode == mode)
+            for size in ((40, 10), (20, 5)):
+                await pilot.resize_terminal(*size)
+                await wait_for(
+                    pilot, lambda small=size == (20, 5): ("make the window" in screen_text(pilot.app)) == small
+                )
+                assert "\x1b" not in screen_text(pilot.app)
+        await pilot.resize_terminal(80, 24)
+        await wait_for(pilot, lambda: "make the window" not in screen_text(pilot.app))
+
+
 async def test_help_explains_keys_and_words() -> None:
     async with new_app().run_test(size=(100, 60)) as pilot:
         await wait_for_text(pilot, "Press t")

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
 from tui import commands
-from tui.widgets.bars import Hint, Tabs, Twin
+from tui.widgets.bars import Hint, Tabs, TooSmall, Twin
 from tui.widgets.keys_bar import KeysBar
 
 if TYPE_CHECKING:  # the application imports its screens
@@ -54,6 +54,7 @@ class ModeScreen(Screen[None]):
         Binding("escape", "leave", "Back", show=False, id="app.leave", tooltip="Leave the input"),
     ]
     DEFAULT_CSS = """
+    ModeScreen { layers: default cover; }
     ModeScreen > #body { height: 1fr; }
     """
 
@@ -82,6 +83,7 @@ class ModeScreen(Screen[None]):
             yield from self.compose_body()
         yield Twin()
         yield KeysBar()
+        yield TooSmall()
 
     def compose_body(self) -> ComposeResult:
         """What lies between the bars."""

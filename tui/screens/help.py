@@ -29,7 +29,6 @@ class HelpScreen(ModalScreen[None]):
     HelpScreen { align: center middle; }
     HelpScreen > Vertical { width: 112; max-width: 98%; height: 92%; padding: 0 1; }
     HelpScreen > Vertical { background: $surface; border: round $primary; }
-    .ascii HelpScreen > Vertical { border: ascii $primary; }
     HelpScreen VerticalScroll { height: 1fr; padding: 0 1; }
     HelpScreen Static { height: auto; }
     HelpScreen .about, HelpScreen Entries { margin-bottom: 1; }

@@ -26,6 +26,14 @@ from tui.words import count, duration, file_size, memory_size, printable
 
 _REFRESH_SECONDS = 2.0
 _SHOWN_MODELS = 30
+_FIRST_LINES = (
+    "No runs yet. A run is one training of one model; each is listed here.",
+    "",
+    "t   quick start: a small model of your own, in minutes, without network",
+    "n   choose data, size and time yourself",
+    "2   the texts that models learn from, yours as well",
+    "?   what each word and key means",
+)
 
 STATUS_MARKS = {
     "running": ("▶", ">", "$success"),
@@ -117,9 +125,7 @@ class HomeScreen(ModeScreen):
             )
         ]
         if fits is not None:
-            lines.append(
-                Content(f"Training fits up to preset {fits[0]} ({count(fits[1])} parameters); d examines the machine.")
-            )
+            lines.append(Content(f"Fits up to preset {fits[0]} ({count(fits[1])} parameters); d examines the machine."))
         self.app.call_from_thread(self.query_one("#machine", Static).update, Content("\n").join(lines))
 
     @work(thread=True, exclusive=True, group="look")
@@ -144,9 +150,7 @@ class HomeScreen(ModeScreen):
         marked = self._selected() if listing.highlighted else None  # who stays at the top sees the newest there
         listing.clear_options()
         if not shown:
-            listing.add_option(
-                Option(Content("No runs yet. t: quick start   n: choose everything yourself"), disabled=True)
-            )
+            listing.add_options(Option(Content(line), disabled=True) for line in _FIRST_LINES)
         listing.add_options([Option(self._line(run), id=run.path) for run in shown])
         self._shown = shown
         names = [run.path for run in shown]

@@ -18,8 +18,8 @@ from tui.widgets.choices import Choices
 from tui.widgets.keys_bar import KeysBar
 
 _TIMES = (
-    (4.0, "see it happen: it babbles, then tells, then answers a little"),
-    (6.0, "the usual one: stories hang together, most answers are right"),
+    (4.0, "it babbles, then tells, then answers a little"),
+    (6.0, "the usual one: whole stories, most answers right"),
     (15.0, "a better one"),
     (30.0, "better still; go and have a coffee"),
     (60.0, "an hour"),

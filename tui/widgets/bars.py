@@ -63,6 +63,18 @@ class Hint(Static):
         super().__init__(Content.assemble(("Hint  ", "bold $accent"), text, ("  (esc: hide)", "$text-muted")))
 
 
+class TooSmall(Static):
+    """Covers a screen of which nothing could be read; what has the focus keeps it."""
+
+    DEFAULT_CSS = """
+    TooSmall { layer: cover; dock: top; width: 100%; height: 100%; display: none; background: $background; }
+    """
+
+    def __init__(self) -> None:
+        """It is hidden as long as the application has no class "too-small"."""
+        super().__init__("make the window larger, 60x16 at least")
+
+
 class Twin(Widget):
     """The command line that does what the screen shows."""
 
