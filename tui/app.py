@@ -104,8 +104,9 @@ class MlxllmApp(Leaving):
     .ascii Input, .ascii TextArea, .ascii OptionList, .ascii DataTable, .ascii Tree { border: ascii $border-blurred; }
     .ascii Input:focus, .ascii TextArea:focus, .ascii OptionList:focus { border: ascii $border; }
     .ascii DataTable:focus, .ascii Tree:focus { border: ascii $border; }
-    .ascii ModalScreen > Vertical { border: ascii $primary; }
+    .ascii ModalScreen > Vertical, .ascii HelpScreen > VerticalScroll { border: ascii $primary; }
     .ascii Static { text-overflow: clip; }
+    .ascii SearchIcon { display: none; }
     .too-small TooSmall { display: block; }
     /* Below the tabs: the input and the command at the bottom are in use. */
     ToastRack { dock: top; align: right top; margin: 1 0 0 0; max-height: 60%; scrollbar-size: 0 0; }

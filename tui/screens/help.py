@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
@@ -27,9 +27,8 @@ class HelpScreen(ModalScreen[None]):
 
     DEFAULT_CSS = """
     HelpScreen { align: center middle; }
-    HelpScreen > Vertical { width: 112; max-width: 98%; height: 92%; padding: 0 1; }
-    HelpScreen > Vertical { background: $surface; border: round $primary; }
-    HelpScreen VerticalScroll { height: 1fr; padding: 0 1; }
+    HelpScreen > VerticalScroll { width: 112; max-width: 98%; height: auto; max-height: 92%; padding: 0 2; }
+    HelpScreen > VerticalScroll { background: $surface; border: round $primary; }
     HelpScreen Static { height: auto; }
     HelpScreen .about, HelpScreen Entries { margin-bottom: 1; }
     """
@@ -47,10 +46,9 @@ class HelpScreen(ModalScreen[None]):
         self._title = dict(TITLES).get(mode, "")
 
     def compose(self) -> ComposeResult:
-        with Vertical() as box:
+        with VerticalScroll() as box:
             box.border_title = f"Help: {self._title}" if self._title else "Help"
-            with VerticalScroll():
-                yield from self._parts
+            yield from self._parts
         yield KeysBar()
 
     def action_leave(self) -> None:
