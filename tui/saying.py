@@ -10,7 +10,7 @@ from mlxllm.errors import UserError
 from tui.widgets.dialogs import Ask, Confirm
 from tui.words import visible
 
-_ERROR_SECONDS = 30.0
+_ERROR_SECONDS = 20.0
 """An error is to be read in peace; Esc or a click puts it away."""
 _WARNING_SECONDS = 10.0
 _MOST_SAID = 4
