@@ -182,6 +182,13 @@ def prefs_edit(action: str, *ids: str) -> Args:
     return ("prefs", action, *ids)
 
 
+def prefs_rewrite(id_: str, *, chosen: str | None = None, rejected: str | None = None) -> Args:
+    """A preference with other answers."""
+    # In one word each: an answer may begin with a minus sign.
+    sides = {"chosen": chosen, "rejected": rejected}
+    return ("prefs", "edit", id_, *(f"--{side}={text}" for side, text in sides.items() if text is not None))
+
+
 def prefs_export(file: str) -> Args:
     """The preferences as a file for `dpo`."""
     return ("prefs", "export", file)

@@ -103,6 +103,24 @@ def swap(ids: Ids, json_: Json = False) -> None:
 
 
 @app.command()
+def edit(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Its id, or how that begins.", show_default=False)],
+    chosen: Annotated[str | None, typer.Option("--chosen", metavar="TEXT", help="The better answer.")] = None,
+    rejected: Annotated[str | None, typer.Option("--rejected", metavar="TEXT", help="The other one.")] = None,
+    json_: Json = False,
+) -> None:
+    """Put other answers in place of a preference's own; `prefs restore` brings the one before back, beside the new one."""
+    from mlxllm.conversation.preference_store import PreferenceStore
+
+    if chosen is None and rejected is None:
+        raise ConfigError("say what to change: --chosen TEXT, --rejected TEXT, or both")
+    store = PreferenceStore()
+    (found,) = store.resolve([id_])
+    made = store.edit(found, chosen=chosen, rejected=rejected)
+    _tell([made], f"changed, now {made.id}; `mlxllm prefs restore {found}` brings back what it was", json_)
+
+
+@app.command()
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file, JSON lines.", show_default=False)],
     model: Annotated[

@@ -9,7 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -247,6 +247,39 @@ class PreferenceStore:
         self._edit(change)
         return [preference for preference in turned if preference is not None]
 
+    def edit(self, id_: str, *, chosen: str | None = None, rejected: str | None = None) -> StoredPreference:
+        """Put other answers in place of a preference's own; it is another preference then, at the same place.
+
+        The one before is removed, so that `restore` brings it back.
+
+        Args:
+            id_: whole id.
+            chosen: the better answer, which a person wrote now; None leaves it.
+            rejected: the other one.
+
+        Returns:
+            The new preference.
+
+        Raises:
+            DataError: it is not there, nothing could be learned from it any more, or the file cannot be written; it is
+                then as it was.
+        """
+        made: list[StoredPreference] = []
+
+        def change(lines: list[bytes]) -> list[bytes]:
+            found = _with([id_], lines)
+            if not found:
+                raise DataError(f"no preference in {self.path} has the id {id_!r}")
+            before, line = found[0]
+            after = _edited(before, chosen, rejected)
+            made.append(after)
+            self.removed._append([line])
+            new = json_line({**json.loads(line), **after.as_json()})
+            return [new if (each := _parse(old)) is not None and each.id == id_ else old for old in lines]
+
+        self._edit(change)
+        return made[0]
+
     def _append(self, lines: Sequence[bytes]) -> None:
         if lines:
             try:
@@ -301,6 +334,21 @@ def _turned(line: bytes, id_: str) -> bytes:
         exchanged = {"chosen": "rejected", "rejected": "chosen"}
         raw["seed"] = {exchanged.get(side, side): value for side, value in seed.items()}
     return json_line(raw)
+
+
+def _edited(before: StoredPreference, chosen: str | None, rejected: str | None) -> StoredPreference:
+    after = replace(before, id=secrets.token_hex(8))
+    if chosen is not None and chosen != before.chosen:
+        seed = {side: value for side, value in before.seed.items() if side != "chosen"}
+        after = replace(after, chosen=chosen, how="rewritten", chosen_by={}, seed=seed)
+    if rejected is not None and rejected != before.rejected:
+        seed = {side: value for side, value in after.seed.items() if side != "rejected"}
+        after = replace(after, rejected=rejected, seed=seed)
+    if wrong := _unusable(after):
+        raise DataError(f"this preference cannot be changed so: {wrong}; it is as it was")
+    if after.content == before.content:
+        raise DataError("both answers are as they were; there is nothing to change")
+    return after
 
 
 def _unusable(preference: StoredPreference) -> str:

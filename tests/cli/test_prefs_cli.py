@@ -195,6 +195,11 @@ def test_removed_restored_turned_around(mlxllm_home: Path) -> None:
     assert [(each["chosen"], each["rejected"]) for each in turned] == [
         ("No.\n\x1b[31m", f"Dans le jardin {number}") for number in (1, 3)
     ]
+    (edited,) = json_lines(succeeded(prefs("edit", three[:8], "--chosen=--so\nmuch better", "--json")).stdout)
+    assert (edited["chosen"], edited["how"]) == ("--so\nmuch better", "rewritten")
+    assert "say what to change" in sentence(prefs("edit", two), 2)
+    succeeded(prefs("restore", three))
+    succeeded(prefs("rm", edited["id"], "--for-good", "--yes"))
     succeeded(prefs("rm", three))
     assert "repeat with --yes" in sentence(prefs("rm", one, three, "--for-good"), 2)
     assert "2 preferences deleted for good" in succeeded(prefs("rm", one, three, "--for-good", "--yes")).stderr

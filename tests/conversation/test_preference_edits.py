@@ -77,6 +77,43 @@ def test_dropped_for_good_leaves_no_copy(mlxllm_home: Path) -> None:
     assert b"good" not in store.path.read_bytes() + store.removed.path.read_bytes()
 
 
+def test_other_answers_make_another_pair_and_the_one_before_comes_back(mlxllm_home: Path) -> None:
+    store = PreferenceStore()
+    by = {"model": "other@2", "fingerprint": "f", "step": 2}
+    store.add(pair(1), pair(2, model="tuned@9", how="compared", chosen_by=by), pair(3))
+    made = store.edit(pair(2).id, chosen="-- better\nyet")
+    assert made.id not in (pair(1).id, pair(2).id, pair(3).id)
+    assert (made.chosen, made.rejected, made.how) == ("-- better\nyet", "bad 2", "rewritten")
+    assert (made.model, dict(made.chosen_by), dict(made.seed)) == ("tuned@9", {}, {"rejected": 2})
+    assert [each.id for each in store.read()] == [pair(1).id, made.id, pair(3).id], "at the same place"
+    assert [each.id for each in store.removed.read()] == [pair(2).id]
+    store.restore(pair(2).id)
+    store.remove(made.id)
+    assert sorted(told(store)) == sorted((each.id, each.chosen, each.rejected) for each in map(pair, (1, 2, 3)))
+    other = store.edit(pair(3).id, rejected="worse")
+    assert (other.chosen, other.rejected, other.how, dict(other.seed)) == ("good 3", "worse", "picked", {"chosen": 1})
+
+
+@pytest.mark.parametrize(
+    ("id_", "answers", "told_of"),
+    [
+        (f"{1:016x}", {"chosen": "bad 1"}, "identical pair"),
+        (f"{1:016x}", {"rejected": " \n"}, "empty completion"),
+        (f"{1:016x}", {"chosen": "good 1"}, "nothing to change"),
+        ("nobody", {"chosen": "x"}, "has the id 'nobody'"),
+    ],
+)
+def test_what_cannot_be_edited_stays_as_it_is(
+    mlxllm_home: Path, id_: str, answers: dict[str, str], told_of: str
+) -> None:
+    store = PreferenceStore()
+    store.add(pair(1), pair(2))
+    with pytest.raises(DataError, match=told_of):
+        store.edit(id_, **answers)
+    assert list(store.read()) == [pair(1), pair(2)]
+    assert list(store.removed.read()) == []
+
+
 def test_turned_around_and_back(tmp_path: Path) -> None:
     store = PreferenceStore(tmp_path / "store")
     store.add(pair(1), pair(2))

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList
 
 from mlxllm import paths
 from mlxllm.config import SampleConfig
@@ -14,7 +16,8 @@ from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.saved import SavedChats
 from tests.tui.chatting import chats, chatting, life, messages, run_with_checkpoints, status, write
 from tests.tui.harness import screen_text, wait_for, wait_for_text
-from tui.screens.chat import talking as chat_talking
+from tui.screens.chat import talking
+from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.settings import SettingsDrawer
 from tui.screens.chat.tokens import TokenView
 from tui.widgets.answers import Message, Streaming
@@ -23,7 +26,7 @@ from tui.widgets.conversation import MOST_SHOWN, Conversation
 ANSWERED = "tok/s"
 
 
-async def test_a_question_is_answered_and_saved() -> None:
+async def test_a_question_is_answered_and_saved_with_its_tokens_to_look_at() -> None:
     life()
     async with chatting() as (pilot, screen):
         await wait_for_text(pilot, "answers (SFT, DPO)")
@@ -37,6 +40,27 @@ async def test_a_question_is_answered_and_saved() -> None:
         assert "context " in status(screen)
         assert "first after" in status(screen)
         await wait_for(pilot, lambda: len(chats()) == 3)
+        await pilot.press("escape", "t")
+        await wait_for_text(pilot, "20 tokens of tales-dpo@100")
+        assert isinstance(pilot.app.screen, TokenView)
+        assert "61%" in screen_text(pilot.app)
+        await wait_for_text(pilot, "·or1")
+        await pilot.press("right", "right")
+        await wait_for_text(pilot, "token 3")
+        await pilot.press("end")
+        await wait_for_text(pilot, "token 20")
+        await pilot.press("down", "up", "home", "n", "escape")
+        await wait_for(pilot, lambda: pilot.app.screen is screen)
+        assert "g judges" in status(screen)
+        await pilot.press("i")
+        assert "g judges" not in status(screen), "g would be typed"
+        pilot.app.theme = "daylight"
+        await pilot.pause()
+        (said, _) = [m for m in screen.query(Message) if m.role != "note"]
+        strips = said.render_line(0)
+        colours = {segment.style.color.name for segment in strips if segment.style and segment.style.color}
+        accent = pilot.app.theme_variables["accent"].lower()
+        assert accent in {colour.lower() for colour in colours}
     lines = chats()
     assert [line["kind"] for line in lines] == ["chat", "said", "said"]
     assert lines[2]["content"] == answer
@@ -60,25 +84,14 @@ async def test_without_a_model_it_says_where_one_comes_from_and_keeps_what_is_ty
         assert screen.writing.text == "Hello"
 
 
-async def test_what_is_sent_while_the_model_is_loaded_waits_for_it() -> None:
-    life()
-    async with chatting("--load-seconds", "0.5") as (pilot, screen):
-        await wait_for_text(pilot, "is being loaded")
-        await write(pilot, "Who?", "enter")
-        assert screen.writing.text == "Who?"
-        await wait_for_text(pilot, ANSWERED)
-        assert messages(screen)[0] == "Who?"
-        assert screen.writing.text == ""
-
-
 async def test_what_is_sent_while_the_conversation_is_laid_out_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = chat_talking.sampling_of
+    usual = talking.sampling_of
 
     def slow(model: str) -> SampleConfig:
         time.sleep(0.3)
         return usual(model)
 
-    monkeypatch.setattr(chat_talking, "sampling_of", slow)
+    monkeypatch.setattr(talking, "sampling_of", slow)
     life()
     async with chatting("--tokens", "30", "--rate", "60", model="tales-dpo") as (pilot, screen):
         await wait_for(pilot, lambda: screen._loaded is not None, "the model")
@@ -105,45 +118,38 @@ async def test_a_model_that_cannot_be_used_says_why_and_another_one_is_chosen() 
         await wait_for_text(pilot, ANSWERED)
 
 
-@pytest.mark.parametrize(
-    ("typed", "told"),
-    [
-        ("nosuch/model", "nosuch/model --local-dir ./model"),
-        ("./nowhere", "there is no run './nowhere'"),
-        ("fresh", "no checkpoint yet"),
-        ("zzz", "there is no run 'zzz'"),
-    ],
-)
-async def test_the_picker_says_what_is_wrong_with_a_name(typed: str, told: str) -> None:
+async def test_a_model_is_chosen_by_a_part_of_its_name_and_a_base_model_goes_on_with_the_text() -> None:
     life()
     run_with_checkpoints("fresh")
-    async with chatting(size=(100, 30)) as (pilot, _):
+    async with chatting(size=(100, 30)) as (pilot, screen):
         await wait_for_text(pilot, "answers (SFT, DPO)")
         await pilot.press("escape", "m")
         await wait_for_text(pilot, "tales-base")
-        for character in typed:
-            await pilot.press({"/": "slash", ".": "full_stop"}.get(character, character))
-        await pilot.press("enter")
-        await wait_for_text(pilot, told)
-
-
-async def test_a_checkpoint_is_chosen_below_its_run() -> None:
-    life()
-    async with chatting() as (pilot, _):
-        await wait_for_text(pilot, "answers (SFT, DPO)")
-        await pilot.press("escape", "m")
-        await wait_for_text(pilot, "tales-base")
+        for typed, told in (
+            ("nosuch/model", "nosuch/model --local-dir ./model"),
+            ("./nowhere", "there is no run './nowhere'"),
+            ("fresh", "no checkpoint yet"),
+            ("zzz", "there is no run 'zzz'"),
+        ):
+            pilot.app.screen.query_one(Input).value = typed
+            await pilot.pause()
+            await pilot.press("enter")
+            await wait_for_text(pilot, told)
+        pilot.app.screen.query_one(Input).value = ""
+        await pilot.pause()
+        listing = pilot.app.screen.query_one(OptionList)
+        await pilot.press("end")
+        assert listing.highlighted == listing.option_count - 1
+        await pilot.press("home")
+        assert listing.highlighted == 0
         await pilot.press(*"base", "ctrl+o")
         await wait_for_text(pilot, "@10")
-        await pilot.press("down", "down", "enter")
+        pilot.app.screen.query_one(Input).value = "base@1"
+        await wait_for_text(pilot, "tales-base@10")
+        assert listing.option_count == 1
+        await pilot.press("enter")
         await wait_for_text(pilot, "tales-base@10   base model, continues your text")
         await wait_for_text(pilot, "This is a base model")
-        await wait_for_text(pilot, "1 Once upon a time")
-
-
-async def test_a_base_model_goes_on_with_the_text() -> None:
-    life()
-    async with chatting(model="tales-base") as (pilot, screen):
         await wait_for_text(pilot, "1 Once upon a time")
         await write(pilot, "1", "enter")
         await wait_for_text(pilot, ANSWERED)
@@ -156,7 +162,7 @@ async def test_a_base_model_goes_on_with_the_text() -> None:
         assert pilot.app.screen is screen, "there is nothing to judge in a text"
 
 
-async def test_esc_first_stops_the_answer_and_then_leaves_the_input() -> None:
+async def test_esc_first_stops_the_answer_and_what_was_written_meanwhile_is_sent_or_kept() -> None:
     life()
     async with chatting("--tokens", "1000", "--rate", "50") as (pilot, screen):
         await write(pilot, "Who?", "enter")
@@ -179,35 +185,28 @@ async def test_esc_first_stops_the_answer_and_then_leaves_the_input() -> None:
         await wait_for(pilot, lambda: not screen.query(Streaming))
         assert len(messages(screen)) == 2
         assert len(messages(screen)[1]) > before
-
-
-async def test_what_is_sent_while_an_answer_comes_waits_for_its_end() -> None:
-    life()
-    async with chatting("--rate", "40") as (pilot, screen):
-        await write(pilot, "Who?", "enter")
+        screen._settings = type(screen._settings)("", SampleConfig(max_tokens=40), None)
+        await write(pilot, "Who else?", "enter")
         await wait_for_text(pilot, "writing ...")
         await write(pilot, "And then?", "enter")
-        await wait_for(pilot, lambda: len(messages(screen)) == 4)
-        assert messages(screen)[2] == "And then?"
+        await wait_for(pilot, lambda: len(messages(screen)) == 5 and screen.query(Streaming))
+        assert messages(screen)[4] == "And then?", "it was sent at the end of the answer"
         assert screen.writing.text == ""
-
-
-async def test_a_killed_engine_is_told_and_starts_again_with_the_next_message() -> None:
-    life()
-    async with chatting("--tokens", "500", "--rate", "50") as (pilot, screen):
-        await write(pilot, "Who?", "enter")
-        await wait_for_text(pilot, "word1")
         await write(pilot, "half a thought")
         pid = screen.mlx.engine.pid
         assert pid is not None
+        await wait_for(pilot, lambda: any("word1" in each.text for each in screen.query(Streaming)))
         os.kill(pid, signal.SIGKILL)
         await wait_for_text(pilot, "the engine process was killed (signal 9)")
         assert screen.writing.text == "half a thought"
-        assert "word1" in messages(screen)[1], "what it had said stays"
+        assert "word1" in messages(screen)[5], "what it had said stays"
         await write(pilot, "", "enter")
         await wait_for(pilot, lambda: "heard 'half a thought'" in "".join(s.text for s in screen.query(Streaming)))
         assert screen.mlx.engine.pid not in (None, pid)
-        await pilot.press("escape")
+        await wait_for(pilot, lambda: any("word3" in each.text for each in screen.query(Streaming)))
+    last = chats()[-1]
+    assert "word3" in last["content"], "what was said until the application is closed is saved"
+    assert last["about"]["finish_reason"] == "cancelled"
 
 
 async def test_again_edit_and_the_arrow_up() -> None:
@@ -233,40 +232,53 @@ async def test_again_edit_and_the_arrow_up() -> None:
         await write(pilot, "two\nlines", "enter")
         await wait_for(pilot, lambda: len(messages(screen)) == 4)
         assert messages(screen)[2] == "two\nlines"
-    assert [line["kind"] for line in chats()].count("kept") == 2
+        assert [line["kind"] for line in chats()].count("kept") == 2
+        await pilot.press("escape", "n")
+        await wait_for(pilot, lambda: not messages(screen) and screen._stage == "ready")
+        await of_two_answers_the_better_one_is_kept_as_a_pair(pilot, screen)
 
 
-async def test_of_two_answers_the_better_one_is_kept_as_a_pair() -> None:
-    life()
-    async with chatting() as (pilot, screen):
-        screen._settings = type(screen._settings)("", screen._settings.sample, 3)
-        await write(pilot, "Who?", "enter")
-        await wait_for_text(pilot, ANSWERED)
-        await pilot.press("ctrl+r")
-        await wait_for(pilot, lambda: "seed 4" in messages(screen)[-1])
-        await pilot.press("escape", "g")
-        await wait_for_text(pilot, "The one before it")
-        await pilot.press("x")
-        await wait_for(pilot, lambda: list(PreferenceStore().read()))
-        (pair,) = PreferenceStore().read()
-        assert "seed 3" in pair.chosen
-        assert "seed 4" in pair.rejected
-        assert (pair.how, pair.step, pair.seed) == ("picked", 100, {"chosen": 3, "rejected": 4})
-        await wait_for(pilot, lambda: "seed 3" in messages(screen)[-1])
-        await pilot.press("g")
-        await wait_for_text(pilot, "What do you prefer?")
-        await pilot.press("w")
-        await wait_for_text(pilot, "would have liked")
-        await pilot.press(*" Yes", "ctrl+s")
-        await wait_for(pilot, lambda: len(list(PreferenceStore().read())) == 2)
-        assert list(PreferenceStore().read())[1].how == "rewritten"
-        assert messages(screen)[-1].endswith("Yes")
+async def of_two_answers_the_better_one_is_kept_as_a_pair(pilot: Pilot[None], screen: ChatScreen) -> None:
+    screen._settings = type(screen._settings)("", screen._settings.sample, 3)
+    await write(pilot, "Who?", "enter")
+    await wait_for_text(pilot, ANSWERED)
+    await pilot.press("ctrl+r")
+    await wait_for(pilot, lambda: "seed 4" in messages(screen)[-1])
+    await pilot.press("escape", "g")
+    await wait_for_text(pilot, "The one before it")
+    await pilot.press("x")
+    await wait_for(pilot, lambda: list(PreferenceStore().read()))
+    (pair,) = PreferenceStore().read()
+    assert "seed 3" in pair.chosen
+    assert "seed 4" in pair.rejected
+    assert (pair.how, pair.step, pair.seed) == ("picked", 100, {"chosen": 3, "rejected": 4})
+    await wait_for(pilot, lambda: "seed 3" in messages(screen)[-1])
+    await pilot.press("g")
+    await wait_for_text(pilot, "What do you prefer?")
+    await pilot.press("w")
+    await wait_for_text(pilot, "would have liked")
+    await pilot.press(*" Yes", "ctrl+s")
+    await wait_for(pilot, lambda: len(list(PreferenceStore().read())) == 2)
+    assert list(PreferenceStore().read())[1].how == "rewritten"
+    assert messages(screen)[-1].endswith("Yes")
 
 
 async def test_settings_are_checked_and_reach_the_engine(mlxllm_home: Path) -> None:
     life()
-    async with chatting("--tokens", "50") as (pilot, screen):
-        await wait_for_text(pilot, "answers (SFT, DPO)")
+    async with chatting("--tokens", "50", "--load-seconds", "0.5") as (pilot, screen):
+        await wait_for_text(pilot, "is being loaded")
+        await write(pilot, "First?", "enter")
+        assert screen.writing.text == "First?", "it waits for the model"
+        await wait_for_text(pilot, ANSWERED)
+        assert messages(screen)[0] == "First?"
+        assert screen.writing.text == ""
+        await pilot.press("escape", "s")
+        await wait_for_text(pilot, "system prompt")
+        await pilot.press("shift+tab", *"Sing", "ctrl+s")
+        await wait_for(pilot, lambda: screen._talk.system == "Sing")
+        await wait_for(pilot, lambda: {"kind": "system", "text": "Sing"} in chats(), "the system prompt in the file")
+        await pilot.press("n")
+        await wait_for(pilot, lambda: not messages(screen) and screen._stage == "ready")
         await pilot.press("escape", "s")
         await wait_for_text(pilot, "temperature")
         await pilot.press(*"hot", "enter")
@@ -283,38 +295,6 @@ async def test_settings_are_checked_and_reach_the_engine(mlxllm_home: Path) -> N
         assert "seed 99" in messages(screen)[1]
         await write(pilot, "", "enter")
         await wait_for(pilot, lambda: len(messages(screen)[1].split()) > 10 if len(messages(screen)) > 1 else False)
-
-
-async def test_a_systems_words_are_saved_with_the_conversation() -> None:
-    life()
-    async with chatting() as (pilot, screen):
-        await wait_for_text(pilot, "answers (SFT, DPO)")
-        await pilot.press("escape", "s")
-        await wait_for_text(pilot, "system prompt")
-        await pilot.press("shift+tab", *"Sing", "ctrl+s")
-        await wait_for(pilot, lambda: screen._talk.system == "Sing")
-        await write(pilot, "Who?", "enter")
-        await wait_for_text(pilot, ANSWERED)
-        await wait_for(pilot, lambda: len(chats()) == 4)
-        assert chats()[1] == {"kind": "system", "text": "Sing"}
-
-
-async def test_the_tokens_of_an_answer() -> None:
-    life()
-    async with chatting() as (pilot, screen):
-        await write(pilot, "Who?", "enter")
-        await wait_for_text(pilot, ANSWERED)
-        await pilot.press("escape", "t")
-        await wait_for_text(pilot, "20 tokens of tales-dpo@100")
-        assert isinstance(pilot.app.screen, TokenView)
-        assert "61%" in screen_text(pilot.app)
-        await wait_for_text(pilot, "·or1")
-        await pilot.press("right", "right")
-        await wait_for_text(pilot, "token 3")
-        await pilot.press("end")
-        await wait_for_text(pilot, "token 20")
-        await pilot.press("down", "up", "home", "n", "escape")
-        await wait_for(pilot, lambda: pilot.app.screen is screen)
 
 
 async def test_a_saved_conversation_is_found_and_goes_on() -> None:
@@ -337,28 +317,25 @@ async def test_a_saved_conversation_is_found_and_goes_on() -> None:
         await write(pilot, "and more", "enter")
         await wait_for(pilot, lambda: len(messages(screen)) == 4)
         await wait_for(pilot, lambda: any(line.get("content") == "and more" for line in chats()))
-    found = SavedChats()
-    assert sorted(len(found.read(entry.id).said) for entry in found.entries()) == [2, 4]
-
-
-async def test_saved_conversations_are_renamed_and_deleted() -> None:
-    life()
-    saved = SavedChats()
-    writer = saved.begin("tales-dpo@40")
-    writer.say("user", "Tell me a story")
-    async with chatting() as (pilot, _):
-        await wait_for_text(pilot, "answers (SFT, DPO)")
+        found = SavedChats()
+        assert sorted(len(found.read(entry.id).said) for entry in found.entries()) == [2, 4]
         await pilot.press("escape", "f")
-        await wait_for_text(pilot, "Tell me a story")
+        await wait_for_text(pilot, "2 conversations")
+        await pilot.press(*"goat")
+        await wait_for_text(pilot, "1 conversation")
         await pilot.press("ctrl+r")
         await wait_for_text(pilot, "A name for this conversation")
         await pilot.press("end", *"!!", "enter")
-        await wait_for_text(pilot, "Tell me a story!!")
-        await pilot.press("ctrl+x")
-        await wait_for_text(pilot, "Delete the conversation")
-        await pilot.press("y")
-        await wait_for_text(pilot, "no conversations yet")
-        assert saved.entries() == []
+        await wait_for_text(pilot, "about a goat!!")
+        for left in ("nothing was found", "no conversations yet"):
+            await wait_for_text(pilot, "about a goat!!" if "nothing" in left else "about a cat")
+            await pilot.press("ctrl+x")
+            await wait_for_text(pilot, "Delete the conversation")
+            await pilot.press("y")
+            await wait_for_text(pilot, left)
+            pilot.app.screen.query_one(Input).value = ""
+            await wait_for(pilot, lambda left=left: left not in screen_text(pilot.app) or not found.entries())
+        assert found.entries() == []
         await pilot.press("ctrl+x", "ctrl+r", "enter")
         await wait_for_text(pilot, "there is none to open")
 
@@ -418,16 +395,6 @@ async def test_where_nothing_can_be_saved_the_conversation_goes_on_and_says_so()
         await wait_for(pilot, lambda: len(messages(screen)) == 2)
 
 
-async def test_what_was_said_until_the_application_is_closed_is_saved() -> None:
-    life()
-    async with chatting("--tokens", "1000", "--rate", "50") as (pilot, _):
-        await write(pilot, "Who?", "enter")
-        await wait_for_text(pilot, "word3")
-    assert [line["kind"] for line in chats()] == ["chat", "said", "said"]
-    assert "word3" in chats()[2]["content"]
-    assert chats()[2]["about"]["finish_reason"] == "cancelled"
-
-
 async def test_an_engine_that_cannot_start_is_told() -> None:
     life()
     async with chatting("--exit-at-start", "no room for arrays") as (pilot, screen):
@@ -443,17 +410,3 @@ async def test_the_model_that_was_open_last_is_opened_again(mlxllm_home: Path) -
     assert json.loads((mlxllm_home / "tui.json").read_text())["chat_model"] == "tales-sft"
     async with chatting(model="") as (pilot, _):
         await wait_for_text(pilot, "tales-sft@100   answers (SFT)")
-
-
-async def test_colours_follow_the_theme() -> None:
-    life()
-    async with chatting() as (pilot, screen):
-        await write(pilot, "Who?", "enter")
-        await wait_for_text(pilot, ANSWERED)
-        pilot.app.theme = "daylight"
-        await pilot.pause()
-        (question, _) = [m for m in screen.query(Message) if m.role != "note"]
-        strips = question.render_line(0)
-        colours = {segment.style.color.name for segment in strips if segment.style and segment.style.color}
-        accent = pilot.app.theme_variables["accent"].lower()
-        assert accent in {colour.lower() for colour in colours}

@@ -4,16 +4,18 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 
 from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.saved import SavedChats
 from mlxllm.conversation.trial_log import TrialLog
-from tests.tui.chatting import chatting, life, run_with_checkpoints, write
+from tests.tui.chatting import chatting, life, run_with_checkpoints, status, write
 from tests.tui.harness import screen_text, wait_for, wait_for_text
 from tui.screens.chat.ab import ABScreen
 from tui.screens.chat.blind import BlindScreen
 from tui.screens.chat.machine import TimeMachine
+from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.versus import Versus
 from tui.talking.models import relatives
 from tui.widgets.columns import Columns
@@ -25,10 +27,9 @@ def pairs() -> int:
     return len(list(PreferenceStore().read()))
 
 
-@pytest.mark.parametrize(("size", "rows"), [(WIDE, False), ((80, 24), True)])
-async def test_the_stages_of_a_life_answer_the_same_question_side_by_side(size: tuple[int, int], rows: bool) -> None:
+async def test_the_stages_of_a_life_answer_the_same_question_side_by_side() -> None:
     life()
-    async with chatting(size=size) as (pilot, chat):
+    async with chatting(size=WIDE) as (pilot, chat):
         await write(pilot, "Who?", "enter")
         await wait_for_text(pilot, "tok/s")
         await pilot.press("escape", "T")
@@ -41,7 +42,9 @@ async def test_the_stages_of_a_life_answer_the_same_question_side_by_side(size: 
             "SFT: tales-sft@30 (answers)",
             "DPO: tales-dpo@100 (answers)",
         ]
-        assert columns.has_class("rows") == rows
+        assert not columns.has_class("rows")
+        await pilot.resize_terminal(80, 24)
+        await wait_for(pilot, lambda: columns.has_class("rows"))
         seeds = {column.text.partition(" with seed ")[2].split(":")[0] for column in columns.all}
         assert len(seeds) == 1, "the same seed for all"
         assert all("Who?" in column.text for column in columns.all)
@@ -82,6 +85,7 @@ async def test_a_model_that_is_missing_fails_in_its_column_alone_and_esc_stops_t
         await wait_for_text(pilot, "not asked")
         await pilot.press("escape", "escape")
         await wait_for(pilot, lambda: pilot.app.screen is chat)
+        await stopped_answers_are_given_up_and_a_killed_engine_is_told(pilot, chat)
     async with chatting("--tokens", "5", size=WIDE) as (pilot, _):
         await wait_for_text(pilot, "answers (SFT, DPO)")
         pilot.app.open_chat("tales-dpo", compare=["missing", "tales-sft"])  # type: ignore[attr-defined]
@@ -106,6 +110,9 @@ def test_what_a_model_is_compared_with(mlxllm_home: Path) -> None:
 async def test_a_choice_becomes_a_pair_and_tells_whose_answers_they_were() -> None:
     life()
     async with chatting(size=WIDE) as (pilot, chat):
+        await wait_for_text(pilot, "answers (SFT, DPO)")
+        await two_models_are_compared_and_counted(pilot)
+        await wait_for(pilot, lambda: pilot.app.screen is chat)
         await write(pilot, "Who?", "enter")
         await wait_for_text(pilot, "tok/s")
         await pilot.press("escape", "A")
@@ -117,6 +124,7 @@ async def test_a_choice_becomes_a_pair_and_tells_whose_answers_they_were() -> No
         assert screen.twin[:6] == ("prefs", "judge", "--model", "tales-dpo@100", "--prompt", "Who?")
         await pilot.press("b")
         await wait_for_text(pilot, "B (yours): tales-dpo@100, seed")
+        await wait_for_text(pilot, "this is kept as a preference pair (1 in all, under 7)")
         (pair,) = PreferenceStore().read()
         assert (pair.chosen, pair.how, pair.prompt[-1].content) == (shown, "compared", "Who?")
         assert pair.seed["chosen"] != pair.seed["rejected"]
@@ -125,7 +133,10 @@ async def test_a_choice_becomes_a_pair_and_tells_whose_answers_they_were() -> No
         await wait_for_text(pilot, "which one is better?")
         assert pairs() == 0
         await pilot.press("equals_sign")
-        await wait_for_text(pilot, "kept: 0 preference pairs")
+        await wait_for_text(pilot, "no pair is kept of this (0 in all, under 7)   enter: the next   u takes")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "under 7)   enter asks for two more")
+        assert "u takes" not in status(screen), "u would be typed"
         await write(pilot, "And who else?", "enter")
         await wait_for(
             pilot, lambda: screen.trial.number == 1 and screen.trial.current and screen.trial.current.is_complete
@@ -133,8 +144,12 @@ async def test_a_choice_becomes_a_pair_and_tells_whose_answers_they_were() -> No
         await wait_for_text(pilot, "And who else?")
         await pilot.press("w")
         await wait_for_text(pilot, "would have liked")
-        await pilot.press(*"!!", "ctrl+s")
+        await pilot.press(*"!!", "escape", "w")
+        await wait_for(pilot, lambda: pilot.app.screen.query(TextArea) and pilot.app.screen is not screen)
+        assert pilot.app.screen.query_one(TextArea).text.endswith("!!"), "what was written waits"
+        await pilot.press("ctrl+s")
         await wait_for(pilot, lambda: pairs() == 2)
+        await wait_for_text(pilot, "this is kept as 2 pairs (2 in all, under 7)")
         assert {each.how for each in PreferenceStore().read()} == {"rewritten"}
         await pilot.press("ctrl+r")
         await wait_for(
@@ -147,25 +162,26 @@ async def test_a_choice_becomes_a_pair_and_tells_whose_answers_they_were() -> No
         await wait_for(pilot, lambda: pilot.app.screen is chat)
 
 
-async def test_two_models_are_compared_and_counted() -> None:
-    life()
-    async with chatting(size=WIDE) as (pilot, _):
-        await wait_for_text(pilot, "answers (SFT, DPO)")
-        await pilot.press("escape", "A")
-        await wait_for_text(pilot, "enter asks for two answers")
-        screen = pilot.app.screen
-        assert isinstance(screen, ABScreen)
-        await pilot.press("escape", "m")
-        await wait_for_text(pilot, "second answer")
-        await pilot.press(*"sft", "enter")
-        await wait_for_text(pilot, "the second answer will be of tales-sft")
-        assert screen.twin[2:6] == ("--model", "tales-dpo", "--model", "tales-sft")
-        await pilot.press("enter", "enter")  # the starter that stands in the input
-        await wait_for_text(pilot, "which one is better?")
-        await pilot.press("a" if screen.trial.rounds[0].sides[0] == 1 else "b")
-        await wait_for_text(pilot, "You preferred tales-sft 1 of 1 time; a coin does that 50 % of the time.")
-        (pair,) = PreferenceStore().read()
-        assert (pair.model, pair.chosen_by["model"]) == ("tales-dpo@100", "tales-sft@100")
+async def two_models_are_compared_and_counted(pilot: Pilot[None]) -> None:
+    await pilot.press("escape", "A")
+    await wait_for_text(pilot, "enter asks this")
+    screen = pilot.app.screen
+    assert isinstance(screen, ABScreen)
+    await pilot.press("escape", "m")
+    await wait_for_text(pilot, "second answer")
+    await pilot.press(*"sft", "enter")
+    await wait_for_text(pilot, "the second answer will be of tales-sft")
+    assert screen.twin[2:6] == ("--model", "tales-dpo", "--model", "tales-sft")
+    await pilot.press("enter", *"Why", "enter")  # in place of the starter that stands in the input
+    await wait_for_text(pilot, "which one is better?")
+    assert screen.trial.rounds[0].prompt[-1].content == "Why"
+    await pilot.press("a" if screen.trial.rounds[0].sides[0] == 1 else "b")
+    await wait_for_text(pilot, "You preferred tales-sft 1 of 1 time; a coin does that 50 % of the time.")
+    (pair,) = PreferenceStore().read()
+    assert (pair.model, pair.chosen_by["model"]) == ("tales-dpo@100", "tales-sft@100")
+    await pilot.press("u")
+    await wait_for(pilot, lambda: pairs() == 0)
+    await pilot.press("escape")
 
 
 async def test_equal_answers_cannot_be_told_apart() -> None:
@@ -178,31 +194,28 @@ async def test_equal_answers_cannot_be_told_apart() -> None:
         await pilot.press("a", "b")
         assert pairs() == 0
         await pilot.press("equals_sign")
-        await wait_for_text(pilot, "kept: 0 preference pairs")
+        await wait_for_text(pilot, "no pair is kept of this (0 in all")
 
 
-async def test_stopped_answers_are_given_up_and_a_killed_engine_is_told() -> None:
-    life()
-    async with chatting("--tokens", "400", "--rate", "100", size=WIDE) as (pilot, chat):
-        await wait_for_text(pilot, "answers (SFT, DPO)")
-        await pilot.press("escape", "A")
-        await wait_for_text(pilot, "enter asks for two answers")
-        screen = pilot.app.screen
-        assert isinstance(screen, ABScreen)
-        await pilot.press("enter")
-        await wait_for_text(pilot, "word2")
-        await pilot.press("escape")
-        await wait_for_text(pilot, "stopped")
-        assert screen.trial.rounds == []
-        await pilot.press("ctrl+r")
-        await wait_for_text(pilot, "word2")
-        pid = chat.mlx.engine.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        await wait_for_text(pilot, "was killed (signal 9)")
-        await pilot.press("ctrl+r")
-        await wait_for_text(pilot, "word1")
-        assert chat.mlx.engine.pid != pid
+async def stopped_answers_are_given_up_and_a_killed_engine_is_told(pilot: Pilot[None], chat: ChatScreen) -> None:
+    await pilot.press("escape", "A")
+    await wait_for_text(pilot, "enter asks this")
+    screen = pilot.app.screen
+    assert isinstance(screen, ABScreen)
+    await pilot.press("enter")
+    await wait_for_text(pilot, "word2")
+    await pilot.press("escape")
+    await wait_for_text(pilot, "stopped")
+    assert screen.trial.rounds == []
+    await pilot.press("ctrl+r")
+    await wait_for_text(pilot, "word2")
+    pid = chat.mlx.engine.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await wait_for_text(pilot, "was killed (signal 9)")
+    await pilot.press("ctrl+r")
+    await wait_for_text(pilot, "word1")
+    assert chat.mlx.engine.pid != pid
 
 
 async def blind(pilot: object, rounds: str) -> BlindScreen:
@@ -236,6 +249,28 @@ async def test_a_blind_test_from_the_first_round_to_the_verdict() -> None:
         screen = await blind(pilot, "6")
         assert screen.trial.players == ("tales-dpo@100", "tales-sft@30")
         assert screen.twin[:7] == ("taste", "tales-dpo@100", "tales-sft@30", "--rounds", "6", "--prompts", "own")
+        await wait_for(pilot, lambda: screen.trial.rounds[0].is_complete)
+        await wait_for_text(pilot, "round 1 of 6   which")
+        await pilot.press(prefer(screen, 1))
+        await wait_for(pilot, lambda: screen.trial.number == 1)
+        for answer in "ny":
+            await pilot.press("escape")
+            await wait_for_text(pilot, "Leave the test after 1 of 6 rounds")
+            await pilot.press(answer)
+            await wait_for(pilot, lambda answer=answer: pilot.app.screen is (chat if answer == "y" else screen))
+        await pilot.press("B")
+        await wait_for_text(pilot, "left at round 2 of 6")
+        await pilot.press("y")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, BlindScreen) and pilot.app.screen is not screen)
+        again = pilot.app.screen
+        assert isinstance(again, BlindScreen)
+        assert again.trial is screen.trial
+        assert again.twin == screen.twin
+        screen = again
+        await wait_for(pilot, lambda: screen.trial.current and screen.trial.current.is_complete)
+        await pilot.press("u")
+        await wait_for(pilot, lambda: screen.trial.number == 0)
+        assert pairs() == 0
         for choice in ("tuned", "tuned", "undo", "untuned", "tie", "tuned", "tuned", "0"):
             await wait_for(pilot, lambda: screen.trial.current and screen.trial.current.is_complete)
             assert [str(column.border_title) for column in screen.query_one(Columns).all] == ["A", "B"]
@@ -262,29 +297,7 @@ async def test_a_blind_test_from_the_first_round_to_the_verdict() -> None:
         await pilot.press("escape")
 
 
-async def test_leaving_a_test_in_the_middle_asks_and_the_verdict_can_come_early() -> None:
-    life()
-    own_questions(8)
-    async with chatting(size=WIDE) as (pilot, chat):
-        await wait_for_text(pilot, "answers (SFT, DPO)")
-        screen = await blind(pilot, "8")
-        await wait_for(pilot, lambda: screen.trial.rounds[0].is_complete)
-        await wait_for_text(pilot, "round 1 of 8   which")
-        await pilot.press(prefer(screen, 1))
-        await wait_for(pilot, lambda: screen.trial.number == 1)
-        await pilot.press("escape")
-        await wait_for_text(pilot, "Leave the test after 1 of 8 rounds")
-        await pilot.press("n", "v")
-        await wait_for_text(pilot, "You preferred the untuned one (tales-sft@30) 1 of 1 time")
-        await pilot.press("u")
-        await wait_for(pilot, lambda: screen.trial.number == 0)
-        await wait_for_text(pilot, "which one is better?")
-        assert pairs() == 0
-        await pilot.press("escape")
-        await wait_for(pilot, lambda: pilot.app.screen is chat)
-
-
-async def test_an_engine_that_dies_in_the_middle_costs_no_round() -> None:
+async def test_an_engine_that_dies_in_the_middle_costs_no_round_and_the_verdict_can_come_early() -> None:
     life()
     own_questions(5)
     async with chatting("--rate", "100", size=WIDE) as (pilot, chat):
@@ -300,22 +313,32 @@ async def test_an_engine_that_dies_in_the_middle_costs_no_round() -> None:
         await pilot.press("ctrl+r")
         await wait_for(pilot, lambda: screen.trial.rounds[1].is_complete)
         assert screen.trial.number == 1
+        await pilot.press("u")
+        await wait_for(pilot, lambda: screen.trial.number == 0)
+        await pilot.press(prefer(screen, 1))
+        await wait_for(pilot, lambda: screen.trial.number == 1)
+        await pilot.press("v")
+        await wait_for_text(pilot, "You preferred the untuned one (tales-sft@30) 1 of 1 time")
+        await pilot.press("u")
+        await wait_for_text(pilot, "which one is better?")
+        assert pairs() == 0
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: pilot.app.screen is chat)
 
 
-@pytest.mark.parametrize(
-    ("keys", "told"),
-    [
-        (("ctrl+s",), "there are two sides to a test"),
-        (("shift+tab", *"tales-dpo@100", "ctrl+s"), "both are the same model"),
-        (("shift+tab", *"nope", "ctrl+s"), "there is no run 'nope'"),
-        (("tab", *"x", "ctrl+s"), "rounds is 'x'; give a whole number from 1 to 200"),
-    ],
-)
-async def test_what_a_blind_test_lacks_is_told_before_it_begins(keys: tuple[str, ...], told: str) -> None:
+async def test_what_a_blind_test_lacks_is_told_before_it_begins() -> None:
     run_with_checkpoints("tales-dpo", 100)
     async with chatting(size=WIDE) as (pilot, _):
         await wait_for_text(pilot, "answers (SFT, DPO)")
         await pilot.press("escape", "B")
         await wait_for_text(pilot, "tuned model")
-        await pilot.press("tab" if keys[0] == "shift+tab" else "end", *keys)
-        await wait_for_text(pilot, told)
+        for name, value, told in (
+            ("untuned", "", "there are two sides to a test"),
+            ("untuned", "tales-dpo@100", "both are the same model"),
+            ("untuned", "nope", "there is no run 'nope'"),
+            ("rounds", "x", "rounds is 'x'; give a whole number from 1 to 200"),
+        ):
+            pilot.app.screen.query_one(f"#{name}", Input).value = value
+            await pilot.pause()
+            await pilot.press("ctrl+s")
+            await wait_for_text(pilot, told)

@@ -68,7 +68,7 @@ def test_from_a_new_run_to_an_aligned_model_beside_the_one_before(dataset: None)
         terminal.wait_for("tok/s")
 
         terminal.press("Escape", "A")
-        terminal.wait_for("enter asks for two answers")
+        terminal.wait_for("enter asks")
         for number, prompt in enumerate(("Ben found", "Tom found a", "Ben gave"), 1):
             terminal.type(prompt)
             terminal.press("Enter")
@@ -77,7 +77,7 @@ def test_from_a_new_run_to_an_aligned_model_beside_the_one_before(dataset: None)
             terminal.wait_for("Keep it as the better one")
             terminal.type(" Good!")
             terminal.press("C-s")
-            terminal.wait_for(lambda seen, number=number: "kept: " in seen and preferred() >= number)
+            terminal.wait_for(lambda seen, number=number: "is kept as" in seen and preferred() >= number)
             terminal.press("Enter")
             terminal.wait_for("Send")
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, Static
+from textual.widgets import Input, Static, TextArea
 
 from mlxllm.conversation import Message
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
 from tests.tui.harness import ended_run, new_app, screen_text, wait_for, wait_for_text
 from tui.screens.preferences import rows
+from tui.screens.preferences.editing import EditPair
 from tui.screens.preferences.screen import PreferencesScreen
 from tui.widgets.rows import Rows
 
@@ -72,7 +73,7 @@ async def test_empty_it_says_how_to_make_some_and_every_key_is_harmless(tmp_path
         await open_preferences(pilot, 0)
         assert "A there shows two answers" in screen_text(app)
         assert "Drop" not in screen_text(app)
-        await pilot.press("a", "r", "D", "u", "slash", "e", "down", "end")
+        await pilot.press("a", "r", "D", "u", "slash", "e", "E", "down", "end")
         assert isinstance(app.screen, PreferencesScreen)
         assert app.current_mode == "preferences"
         (tmp_path / "pairs.jsonl").write_text(
@@ -85,7 +86,7 @@ async def test_empty_it_says_how_to_make_some_and_every_key_is_harmless(tmp_path
         await wait_for_question(pilot, "there is no file or folder nowhere.jsonl")
         app.screen.query_one(Input).value = str(tmp_path / "pairs.jsonl")
         await pilot.press("enter")
-        await wait_for_toast(pilot, "1 pairs brought in; 1 of no use left out")
+        await wait_for_toast(pilot, "1 pair brought in; 1 of no use left out")
         await wait_for_text(pilot, "Mia.")
         await wait_for_text(pilot, "1 imported")
 
@@ -136,7 +137,7 @@ async def test_words_filter() -> None:
         await wait_for(pilot, lambda: ids(pilot) == [12, 2, 1])
 
 
-async def test_relabel_drop_and_undo() -> None:
+async def test_relabel_edit_drop_and_undo() -> None:
     keep(1, 2, 3)
     store = PreferenceStore()
     app = new_app()
@@ -148,6 +149,25 @@ async def test_relabel_drop_and_undo() -> None:
         await wait_for_text(pilot, "Undo")
         await wait_for_text(pilot, "> Question 2?")
         assert next(store.read()).chosen == pair(1).chosen
+        await pilot.press("e")
+        await wait_for(pilot, lambda: isinstance(app.screen, EditPair) and app.screen.query("#chosen:focus"))
+        app.screen.query_one("#chosen", TextArea).clear()
+        await pilot.pause()
+        await pilot.press("ctrl+s")
+        await wait_for_question(pilot, "an empty answer teaches nothing")
+        await pilot.press(*"-new", "tab", *"er", "escape")
+        await wait_for_toast(pilot, "e goes on with what you wrote")
+        await pilot.press("e")
+        await wait_for(pilot, lambda: isinstance(app.screen, EditPair) and app.screen.query("#chosen:focus"))
+        await pilot.press("ctrl+s")
+        await wait_for(pilot, lambda: "-new" in [each.chosen for each in store.read()])
+        await wait_for(pilot, lambda: "rewritten" in screen_text(app) and "-new" in screen_text(app))
+        (edited,) = [each for each in store.read() if each.chosen == "-new"]
+        assert (edited.rejected, edited.id) != (pair(2).chosen, pair(2).id)
+        assert edited.rejected.endswith("er")
+        await wait_for(pilot, lambda: not screen._editing.locked())
+        await pilot.press("u")
+        await wait_for(pilot, lambda: sorted(ids(pilot)) == [1, 2, 3])
         await pilot.press("D")
         await wait_for_question(pilot, "Take this pair out?")
         await pilot.press("n")
@@ -157,11 +177,8 @@ async def test_relabel_drop_and_undo() -> None:
         await wait_for_question(pilot, "Take this pair out?")
         await pilot.press("y")
         await wait_for(pilot, lambda: ids(pilot) == [3, 1])
-        await pilot.press("D")  # not asked again
-        await wait_for(pilot, lambda: [int(each.id, 16) for each in store.read()] == [3])
-        await wait_for(pilot, lambda: not app.screen.query_one("#list").has_class("empty"))
-        await pilot.press("u")
-        await wait_for(pilot, lambda: ids(pilot) == [3, 1])
+        assert screen._asked_to_drop, "not asked again"
+        await wait_for(pilot, lambda: [int(each.id, 16) for each in store.read()] == [1, 3])
         await pilot.press("u")
         await wait_for(pilot, lambda: ids(pilot) == [3, 2, 1])
         await wait_for_text(pilot, "> Question 2?")
@@ -194,7 +211,7 @@ async def test_export_and_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(app, "open_new_run", lambda method, model, data, epochs: asked.append((method, model, data)))
     async with app.run_test(size=SIZE) as pilot:
         await open_preferences(pilot, 3)
-        await pilot.press("e")
+        await pilot.press("E")
         await wait_for_question(pilot, "Write all pairs to which new file?")
         (tmp_path / "there").write_text("")
         app.screen.query_one(Input).value = str(tmp_path / "there")

@@ -17,6 +17,7 @@ from textual.widgets import Markdown as MarkdownWidget
 from textual.widgets import Static
 from textual.widgets.markdown import MarkdownStream
 
+from tui.widgets.cutting import cut
 from tui.words import visible
 
 
@@ -82,6 +83,7 @@ def _theme(colours: Mapping[str, str]) -> Theme:
 class Message(Static):
     """Something that was said, at its end: one widget, however long."""
 
+    SCOPED_CSS: ClassVar[bool] = False  # the class `ascii` is the application's
     DEFAULT_CSS = """
     Message { height: auto; padding: 0 1; margin-bottom: 1; border-left: solid $border-blurred; }
     Message.user { border-left: solid $accent; }
@@ -122,13 +124,19 @@ class Message(Static):
 
 
 class Streaming(Vertical):
-    """An answer while it comes: Markdown that grows, or plain text that does."""
+    """An answer while it comes: Markdown that grows, or plain text that does.
 
+    What has come is cut into pieces as it grows, of which only the last one is laid out anew: one paragraph of some
+    thousand tokens would otherwise hold the event loop for a tenth of a second each time.
+    """
+
+    SCOPED_CSS: ClassVar[bool] = False  # the class `ascii` is the application's
     DEFAULT_CSS = """
     Streaming { height: auto; padding: 0 1; margin-bottom: 1; border-left: solid $primary; }
     Streaming #who { color: $primary; text-style: bold; }
     Streaming Static { height: auto; }
     Streaming Markdown { height: auto; padding: 0; margin: 0; background: transparent; }
+    Streaming Markdown.on > MarkdownBlock:last-child { margin-bottom: 0; }
     Streaming MarkdownFence { background: transparent; }
     .ascii Streaming { border-left: ascii $primary; }
     """
@@ -137,26 +145,47 @@ class Streaming(Vertical):
         """Begin an answer of `who`; with `before`, one that goes on."""
         super().__init__()
         self._who, self._markdown, self.text = who, markdown, before
+        self._live = visible(before)
         self._stream: MarkdownStream | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(Content(self._who), id="who")
+        yield self._piece(self._live)
+
+    def _piece(self, text: str) -> MarkdownWidget | Static:
         if self._markdown:
-            yield MarkdownWidget(visible(self.text), parser_factory=parser, open_links=False)
-        else:
-            yield Static(Content(visible(self.text)), id="text")
+            return MarkdownWidget(text, parser_factory=parser, open_links=False)
+        return Static(Content(text))
 
     async def add(self, text: str) -> None:
         """Show more of it. Several pieces become one update where drawing takes longer than they come."""
         if not text:
             return
         self.text += text
-        if not self._markdown:
-            self.query_one("#text", Static).update(Content(visible(self.text)))
-            return
-        if self._stream is None:
-            self._stream = MarkdownWidget.get_stream(self.query_one(MarkdownWidget))
-        await self._stream.write(visible(text))
+        self._live += visible(text)
+        settled, live = cut(self._live, self.content_size.width or 80, markdown=self._markdown)
+        if settled:
+            await self._settle(settled, live)
+        elif not self._markdown:
+            self.query(Static).last().update(Content(self._live))
+        else:
+            if self._stream is None:
+                self._stream = MarkdownWidget.get_stream(self.query(MarkdownWidget).last())
+            await self._stream.write(visible(text))
+
+    async def _settle(self, settled: str, live: str) -> None:
+        """Leave a piece as it is from here on, and go on in a new one below it."""
+        await self.finish()
+        self._live = live
+        with self.app.batch_update():
+            if self._markdown:
+                last = self.query(MarkdownWidget).last()
+                last.set_class(not settled.endswith("\n\n"), "on")
+                await last.update(settled)
+            else:
+                # The piece below begins a line of its own.
+                self.query(Static).last().update(Content(settled.removesuffix("\n")))
+            await self.mount(self._piece(live))
 
     async def finish(self) -> None:
         """Let no drawing go on; what replaces it can be mounted then."""

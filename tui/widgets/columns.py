@@ -1,6 +1,7 @@
 """Answers to the same prompt side by side: columns where there is room, rows where there is not."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -19,6 +20,7 @@ LEAST_WIDTH = 38
 class Column(Vertical):
     """One answer under its title."""
 
+    SCOPED_CSS: ClassVar[bool] = False  # the class `ascii` is the application's
     DEFAULT_CSS = """
     Column { width: 1fr; height: 1fr; min-height: 5; border: round $border-blurred; padding: 0 1; }
     Column:focus-within { border: round $border; }

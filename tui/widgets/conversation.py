@@ -105,7 +105,9 @@ class Conversation(VerticalScroll, can_focus=True):
                 await self.follow()
 
     async def note(self, text: str) -> None:
-        """Something that the application says, until more is said."""
+        """Something that the application says, until more is said; what it says already is not said twice."""
+        for before in [each for each in self.query("Message.note").results(Message) if each.source == text]:
+            await before.remove()
         await self.mount(Message("", text, role="note", markdown=False))
 
     async def show_earlier(self) -> int:

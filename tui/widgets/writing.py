@@ -63,10 +63,12 @@ class Writing(TextArea):
         del self._before[:-_MOST_RECALLED]
         self._at, self._draft = len(self._before), ""
 
-    def put(self, text: str) -> None:
-        """Have this here to be changed, with the cursor behind it."""
+    def put(self, text: str, *, selected: bool = False) -> None:
+        """Have this here to be changed, with the cursor behind it; `selected`: typing takes its place."""
         self.load_text(text)
         self.move_cursor(self.document.end)
+        if selected:
+            self.select_all()
 
     def on_key(self, event: events.Key) -> None:
         """Send, begin a line; at the edges the arrows go through what was sent before."""

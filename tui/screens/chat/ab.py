@@ -46,6 +46,9 @@ class ABScreen(Versus):
         """
         super().__init__(Trial((model, second), [], secrets.randbelow(1 << 32)), settings)
         self._first, self._begin = prompt, begin
+        self._outcome = ""
+        self._shows_state = False
+        """The line says what can be done, which is something else in the input."""
 
     def compose_body(self) -> ComposeResult:
         yield from super().compose_body()
@@ -58,9 +61,11 @@ class ABScreen(Versus):
             self._ask(self._first)
         else:
             writing = self.query_one(Writing)
-            writing.put(self._begin)
+            writing.remember(self._begin)
+            writing.put(self._begin, selected=True)
             writing.focus()
-            self.status("enter asks for two answers")
+            this = "enter asks this; typing puts something else in its place"
+            self.status(this if self._begin else "enter asks for two answers")
 
     def _set_twin(self, prompt: Prompt) -> None:
         """The command that asks for the same two answers; which stands left it decides anew."""
@@ -114,10 +119,34 @@ class ABScreen(Versus):
         del self.trial.rounds[self.trial.number :]
 
     def what_to_do(self) -> str:
-        each = self.shown
-        if each is not None and each.is_same:
+        each, inside = self.shown, isinstance(self.focused, Writing)
+        if each is None:
+            return f"{self._outcome}   " + (
+                "enter asks for two more" if inside else "enter: the next   u takes the choice back"
+            )
+        if inside:
+            return "two answers wait for your choice: esc leaves the input; enter gives them up for two others"
+        if each.is_same:
             return "both answers are the same, word for word: ^r asks for two others, with a higher temperature they differ"
         return "which one is better?   a   b   = tie   0 both bad   w write a better one"
+
+    def status(self, text: str) -> None:
+        super().status(text)
+        self._shows_state = False
+
+    def show_state(self) -> None:
+        super().show_state()
+        self._shows_state = True
+
+    def on_descendant_focus(self) -> None:
+        """In the input letters are text."""
+        if self._shows_state:
+            self.show_state()
+
+    def on_descendant_blur(self) -> None:
+        """Outside of it they are keys."""
+        if self._shows_state:
+            self.show_state()
 
     def judged(self, number: int) -> None:
         """Say whose answers they were."""
@@ -127,11 +156,11 @@ class ABScreen(Versus):
             mark = " (yours)" if each.choice == side else ""
             self.column(side).title(f"{side.upper()}{mark}: {short_name(answer.model)}, seed {answer.seed}")
         verdict = self.trial.verdict()
-        kept = "1 preference pair" if self.stored == 1 else f"{self.stored} preference pairs"
-        told = f"kept: {kept}   enter: the next prompt   u takes the choice back"
+        told = _kept(len(each.stored), self.stored_in_all)
         if self.trial.players[0] != self.trial.players[1] and verdict.decided:
             told = f"{verdict.sentence(*map(short_name, self.trial.players))}   {told}"
-        self.status(told)
+        self._outcome = told
+        self.show_state()
 
     def undone(self) -> None:
         del self.trial.rounds[self.trial.number + 1 :]  # one that was asked since and not judged
@@ -190,3 +219,11 @@ class ABScreen(Versus):
             self.set_focus(None)
         else:
             self.dismiss()
+
+
+def _kept(now: int, in_all: int | None) -> str:
+    """What became of a choice, and how many pairs there are."""
+    told = {0: "no pair is kept of this", 1: "this is kept as a preference pair"}.get(
+        now, f"this is kept as {now} pairs"
+    )
+    return told if in_all is None else f"{told} ({in_all:,} in all, under 7)"

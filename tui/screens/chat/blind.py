@@ -34,7 +34,7 @@ class BlindScreen(Versus):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "retry", "Go on", key_display="^r", id="blind.retry"),
-        Binding("v", "verdict", "Verdict now", id="blind.verdict", tooltip="End the test here and see who was who"),
+        Binding("v", "verdict", "Verdict", id="blind.verdict", tooltip="End the test here and see who was who"),
     ]
     DEFAULT_CSS = """
     BlindScreen #verdict { height: 1fr; padding: 1 2; display: none; }
@@ -43,11 +43,12 @@ class BlindScreen(Versus):
     BlindScreen.ended #asked, BlindScreen.ended Columns { display: none; }
     """
 
-    def __init__(self, test: BlindTest, settings: ChatSettings) -> None:
-        """Begin a test."""
+    def __init__(self, test: BlindTest, settings: ChatSettings, trial: Trial | None = None) -> None:
+        """Begin a test, or go on with the `trial` of one that was left."""
         prompts = [with_system(prompt, settings.system) for prompt in test.prompts]
-        super().__init__(Trial((test.tuned, test.untuned), prompts, test.seed), settings)
-        self._test = test
+        super().__init__(trial or Trial((test.tuned, test.untuned), prompts, test.seed), settings)
+        self.stored = sum(len(each.stored) for each in self.trial.rounds)
+        self.test = test
         self._ended = self._broken = False
         self._next = asyncio.Event()
 
@@ -58,7 +59,7 @@ class BlindScreen(Versus):
 
     def on_mount(self) -> None:
         """Have the answers written."""
-        test, system = self._test, self.settings.system.strip() or None
+        test, system = self.test, self.settings.system.strip() or None
         how = sampling.changed(self.settings.sample)
         self.twin = commands.taste(
             test.tuned, test.untuned, rounds=test.rounds, prompts=test.source, system=system, **how, seed=test.seed
@@ -72,6 +73,8 @@ class BlindScreen(Versus):
         try:
             await self.load_players()
             for number, each in enumerate(self.trial.rounds):
+                if number < self.trial.number:
+                    continue  # judged before the test was left
                 while number > self.trial.number + _AHEAD:
                     self._next.clear()
                     await self._next.wait()
@@ -123,8 +126,8 @@ class BlindScreen(Versus):
         self.query_one("#verdict").focus()
         told = "u takes the last choice back   esc leaves"
         if self.stored:
-            pairs = "1 preference pair" if self.stored == 1 else f"{self.stored} preference pairs"
-            told = f"{pairs} kept (7)   {told}"
+            pairs = "1 preference pair is" if self.stored == 1 else f"{self.stored} preference pairs are"
+            told = f"{pairs} kept of this test, under 7   {told}"
         self.status(told)
         if self.trial.number:
             try:
@@ -175,7 +178,8 @@ class BlindScreen(Versus):
     async def _leave(self) -> None:
         if not self._ended and self.trial.number:
             question = (
-                f"Leave the test after {self.trial.number} of {len(self.trial.rounds)} rounds, without a verdict?"
+                f"Leave the test after {self.trial.number} of {len(self.trial.rounds)} rounds? B in the chat goes on "
+                "with it, as long as the application is open."
             )
             if not await self.mlx.confirm(question, "Leave"):
                 return

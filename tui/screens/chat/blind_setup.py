@@ -50,7 +50,7 @@ class BlindSetup(ModalScreen[BlindTest | None]):
     BlindSetup { align: center middle; }
     BlindSetup > Vertical { width: 90; max-width: 96%; height: auto; max-height: 94%; padding: 0 1; }
     BlindSetup > Vertical { background: $surface; border: round $primary; }
-    BlindSetup VerticalScroll { height: auto; max-height: 16; }
+    BlindSetup VerticalScroll { height: auto; max-height: 70vh; }
     BlindSetup Horizontal { height: 1; }
     BlindSetup Label { width: 15; text-style: bold; }
     BlindSetup Field { width: 1fr; background: $panel; }

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.screens.chat.write import WriteAnswer
+from tui.screens.chat.write import Drafts, WriteAnswer
 from tui.widgets.keys_bar import KeysBar
 from tui.words import visible
 
@@ -20,6 +20,7 @@ Judgement = Literal["last", "earlier"] | tuple[Literal["rewritten"], str]
 class JudgeAnswer(ModalScreen[Judgement | None]):
     """A judgement on the last answer; None where there was none."""
 
+    SCOPED_CSS: ClassVar[bool] = False  # the class `ascii` is the application's
     DEFAULT_CSS = """
     JudgeAnswer { align: center middle; }
     JudgeAnswer > Vertical { width: 90; max-width: 96%; height: 85%; background: $surface; border: round $primary; }
@@ -36,10 +37,10 @@ class JudgeAnswer(ModalScreen[Judgement | None]):
         Binding("escape", "leave", "Never mind"),
     ]
 
-    def __init__(self, last: str, earlier: str | None) -> None:
-        """Ask about the last answer, and the one before it where there is one."""
+    def __init__(self, question: str, last: str, earlier: str | None, drafts: Drafts) -> None:
+        """Ask about the last answer to `question`, and the one before it where there is one."""
         super().__init__()
-        self._last, self._earlier = last, earlier
+        self._question, self._last, self._earlier, self._drafts = question, last, earlier, drafts
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -65,7 +66,7 @@ class JudgeAnswer(ModalScreen[Judgement | None]):
     @work
     async def action_write(self) -> None:
         """A better one is written."""
-        text: str | None = await self.app.push_screen_wait(WriteAnswer(self._last))
+        text: str | None = await self.app.push_screen_wait(WriteAnswer(self._question, self._last, self._drafts))
         if text is not None:
             self.dismiss(("rewritten", text))
 

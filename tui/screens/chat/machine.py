@@ -81,7 +81,8 @@ class TimeMachine(ModeScreen):
         writing.focus()
         self._set_twin()
         if self._prompt:
-            writing.put(self._prompt)
+            writing.remember(self._prompt)
+            writing.put(self._prompt, selected=True)
         if self._at_once and self._prompt.strip() and len(self._models) > 1:
             self._ask(self._prompt)
         else:
@@ -90,7 +91,7 @@ class TimeMachine(ModeScreen):
     def _what_to_do(self) -> str:
         if len(self._models) < 2:
             return "esc, then a adds a second model to compare with"
-        return f"enter asks all {len(self._models)}, with the same seed"
+        return f"enter asks all {len(self._models)}, with the same seed; typing takes the place of what is selected"
 
     def _status(self, text: str) -> None:
         self.query_one("#status", Static).update(Content(text))

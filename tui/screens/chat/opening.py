@@ -39,7 +39,7 @@ def opening(loaded: LoadedInfo) -> str:
         )
     else:
         told = "Ask something. It knows no more than what it has read."
-    return f"{told} {loaded.note}".rstrip()
+    return f"{told}\n! {loaded.note}" if loaded.note else told
 
 
 def starters(loaded: LoadedInfo) -> list[str]:
@@ -53,14 +53,14 @@ def starters(loaded: LoadedInfo) -> list[str]:
 def failure(model: str, error: UserError) -> str:
     """Why there is no model, and what can be done."""
     run = run_of(model)
-    told = f"{error}"
+    told = str(error).rstrip(". ")
     try:
         trains = run is not None and effective_status(run) in ACTIVE
     except UserError:
         trains = False
     if trains and run is not None:
         told += f". {run.name} trains just now: the Monitor (4) lets you talk to it while it learns."
-    return f"{told}  m chooses another model."
+    return f"{told.rstrip('.')}. m chooses another model."
 
 
 class Starters(OptionList):

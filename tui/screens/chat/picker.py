@@ -1,8 +1,9 @@
 """Choosing a model: runs and their checkpoints in a list, or a path that is typed."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from rich.cells import cell_len, set_cell_size
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -18,6 +19,8 @@ from tui.widgets.keys_bar import KeysBar
 from tui.words import count, printable
 
 _MOST_LINES = 300
+_TOLD = 26
+"""Columns of what is told of a run's checkpoints."""
 
 
 class ModelPicker(ModalScreen[str | None]):
@@ -28,6 +31,7 @@ class ModelPicker(ModalScreen[str | None]):
     ModelPicker > Vertical { width: 90; max-width: 96%; height: 85%; background: $surface; border: round $primary; }
     ModelPicker > Vertical { padding: 0 1; }
     ModelPicker OptionList { height: 1fr; border: none; background: $surface; }
+    ModelPicker OptionList { text-wrap: nowrap; text-overflow: ellipsis; }
     ModelPicker #wrong { height: auto; color: $error; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,6 +41,8 @@ class ModelPicker(ModalScreen[str | None]):
         Binding("up", "move(-1)", "Before", show=False, priority=True),
         Binding("pagedown", "move(10)", "Ten on", show=False, priority=True),
         Binding("pageup", "move(-10)", "Ten back", show=False, priority=True),
+        Binding("home", "move_to('first')", "First", show=False, priority=True),
+        Binding("end", "move_to('last')", "Last", show=False, priority=True),
         Binding("escape", "leave", "Never mind", priority=True),
     ]
 
@@ -46,6 +52,7 @@ class ModelPicker(ModalScreen[str | None]):
         self._title, self._current = title, current
         self._rows: Sequence[ModelRow] | None = None
         self._opened: set[str] = set()
+        self._name_width = 24
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -85,21 +92,18 @@ class ModelPicker(ModalScreen[str | None]):
     def _show(self) -> None:
         listing = self.query_one(OptionList)
         before = self._marked() or self._current
+        self._name_width = min(max((cell_len(row.address) for row in self._rows or ()), default=0) + 1, self._room())
         typed = self.query_one(Input).value.strip().lower()
         options: list[Option] = []
-        fitting = [
-            row
-            for row in self._rows or ()
-            if typed in row.address.lower() or typed.startswith(f"{row.address.lower()}@")
-        ]
-        for row in fitting:
-            options.append(Option(self._line(row), id=row.address))
-            if row.address in self._opened or "@" in typed:
-                options += [
-                    Option(Content(f"      @{step:,}"), id=row.at(step))
-                    for step in reversed(row.steps)
-                    if "@" not in typed or str(step).startswith(typed.rpartition("@")[2])
-                ]
+        name, at, step_typed = typed.partition("@")
+        for row in [row for row in self._rows or () if name in row.address.lower()]:
+            steps = [step for step in reversed(row.steps) if str(step).startswith(step_typed)]
+            if at:
+                options += [Option(Content(f"{printable(row.address)}@{step:,}"), id=row.at(step)) for step in steps]
+            else:
+                options.append(Option(self._line(row), id=row.address))
+                if row.address in self._opened:
+                    options += [Option(Content(f"      @{step:,}"), id=row.at(step)) for step in steps]
             if len(options) > _MOST_LINES:
                 options.append(Option(Content("... and more: type a part of the name"), disabled=True))
                 break
@@ -124,7 +128,12 @@ class ModelPicker(ModalScreen[str | None]):
         else:
             told = "trains; no checkpoint yet" if row.trains else "no checkpoint"
         size = count(row.run.parameters) if row.run.parameters and self.size.width >= 100 else ""
-        return Content.assemble((f"{printable(row.address):<24.40}", "bold"), f" {row.kind:<14} {told:<28} {size}")
+        name = set_cell_size(printable(row.address), self._name_width)
+        return Content.assemble((name, "bold"), f" {row.kind:<14} {told:<{_TOLD}} {size}")
+
+    def _room(self) -> int:
+        """Columns for names, beside what is told of each."""
+        return max(min(90, self.size.width * 96 // 100) - 8 - 14 - _TOLD - 8, 20)
 
     def _marked(self) -> str:
         listing = self.query_one(OptionList)
@@ -135,11 +144,22 @@ class ModelPicker(ModalScreen[str | None]):
     def _say(self, text: str) -> None:
         self.query_one("#wrong", Static).update(Content(f"! {text}" if text else ""))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Home and end are the input's where something is typed there."""
+        return action != "move_to" or not self.query_one(Input).value
+
     def action_move(self, by: int) -> None:
-        """The cursor of the list."""
+        """The cursor of the list, so many lines on; by one it goes round."""
         listing = self.query_one(OptionList)
-        for _ in range(abs(by)):
+        if abs(by) == 1:
             (listing.action_cursor_down if by > 0 else listing.action_cursor_up)()
+        elif listing.highlighted is not None:
+            listing.highlighted = min(max(listing.highlighted + by, 0), listing.option_count - 1)
+
+    def action_move_to(self, end: Literal["first", "last"]) -> None:
+        """The cursor of the list, to one of its ends."""
+        listing = self.query_one(OptionList)
+        (listing.action_first if end == "first" else listing.action_last)()
 
     def action_open_run(self) -> None:
         """Show the checkpoints of the run under the cursor, or hide them."""

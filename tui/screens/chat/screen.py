@@ -24,6 +24,7 @@ from tui.screens.chat.settings import ChatSettings, SettingsDrawer
 from tui.screens.chat.talking import TalkingScreen
 from tui.screens.chat.tokens import TokenView
 from tui.screens.chat.versus import Versus
+from tui.screens.chat.write import Drafts
 from tui.talking.models import check_model, relatives, sampling_of, untuned
 from tui.talking.talk import Talk
 from tui.widgets.token_flow import TokenFlow
@@ -91,6 +92,15 @@ class ChatScreen(TalkingScreen):
         Binding("o", "earlier", "Earlier messages", show=False, id="chat.earlier"),
     ]
 
+    def __init__(self) -> None:
+        """No test was left yet, and no answer begun."""
+        super().__init__()
+        self._left: BlindScreen | None = None
+        """The last test, which can go on where it was left."""
+        self._drafts: Drafts = {}
+        self._tells_keys = False
+        """The line names keys that are letters in the input."""
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Letters are keys only outside of the input; a key that can do nothing just now is not shown."""
         inside = isinstance(self.focused, Writing)
@@ -114,12 +124,20 @@ class ChatScreen(TalkingScreen):
             self._status("stopping ...")
             return
         if isinstance(self.focused, Writing) and self._talk.answer is not None:
-            self._status("e edits your last message   g judges the answer   ^r asks for another")
+            judge = "g judges the answer   " if self._talk.form == "turns" else ""
+            self._status(f"e edits your last message   {judge}^r asks for another")
+            self._tells_keys = True
         super().action_leave()
 
     def action_write(self) -> None:
         """To the input."""
+        if self._tells_keys and not self._busy:
+            self._status("enter sends, the arrow up brings back what you wrote")
         self.writing.focus()
+
+    def _status(self, text: str) -> None:
+        super()._status(text)
+        self._tells_keys = False
 
     @work
     async def action_model(self) -> None:
@@ -233,10 +251,17 @@ class ChatScreen(TalkingScreen):
                 "an answer is being written: esc stops it" if self._busy else "there is no model yet: m chooses one"
             )
             return
+        if (left := self._left) is not None and left.trial.current is not None and left.trial.number > 0:
+            place = f"round {left.trial.number + 1} of {len(left.trial.rounds)}"
+            if await self.mlx.confirm(f"Go on with the test that you left at {place}? No begins another.", "Go on"):
+                self._left = BlindScreen(left.test, left.settings, left.trial)
+                self.app.push_screen(self._left)
+                return
         before = await asyncio.to_thread(untuned, self._address)
         test: BlindTest | None = await self.app.push_screen_wait(BlindSetup(self._address, before, self._chats))
         if test is not None:
-            self.app.push_screen(BlindScreen(test, self._settings))
+            self._left = BlindScreen(test, self._settings)
+            self.app.push_screen(self._left)
 
     def action_tokens(self) -> None:
         """The tokens of the last answer."""
@@ -293,7 +318,10 @@ class ChatScreen(TalkingScreen):
             self._status("there is no answer to judge yet")
             return
         earlier = talk.earlier[1].content if talk.earlier is not None else None
-        judged: Judgement | None = await self.app.push_screen_wait(JudgeAnswer(answer.content, earlier))
+        question = talk.question.content if talk.question is not None else ""
+        judged: Judgement | None = await self.app.push_screen_wait(
+            JudgeAnswer(question, answer.content, earlier, self._drafts)
+        )
         if judged is None:
             return
         try:

@@ -55,6 +55,8 @@ class TalkingScreen(ModeScreen):
         self._answer: Answer | None = None
         self._busy = False
         self._waiting = False
+        self._anew = False
+        """A new conversation is wanted as soon as there is a model."""
         self._views: dict[int, list[Shown]] = {}
         """Turn -> the tokens of the answer there, of the newest ones."""
 
@@ -110,6 +112,7 @@ class TalkingScreen(ModeScreen):
     async def _load(self, model: str, *, anew: bool = False) -> None:
         """Have the engine load a model; the conversation goes on with it where that is possible."""
         self._model, self._stage, self._loaded = model, "loading", None
+        self._anew = self._anew or anew
         self._show_model(f"{model}   is being loaded ...")
         self._status("the model is being loaded; what you send meanwhile waits for it")
         try:
@@ -125,14 +128,16 @@ class TalkingScreen(ModeScreen):
         self.mlx.remembered.set(MODEL, model)
         self._show_model(heading(loaded))
         form: Literal["turns", "text"] = "text" if loaded.kind == "base" else "turns"
-        if anew or not self._talk.said or self._talk.form != form:
-            if self._talk.said:
+        if self._anew or not self._talk.said or self._talk.form != form:
+            if self._talk.said and not self._anew:
                 self.mlx.tell("a new conversation begins: the other one was with another kind of model (f finds it)")
             suits = await asyncio.to_thread(sampling_of, loaded.address)
             self._settings = ChatSettings(self._settings.system, suits, self._settings.seed)
             await self._begin(Talk(form, self._settings.system))
         else:
             self._set_twin()
+            if loaded.note:
+                await self.log_.note(loaded.note)
         # Only now: an answer that came while the conversation was laid out anew would lose its place.
         self._stage = "ready"
         self._status("ready")
@@ -142,7 +147,7 @@ class TalkingScreen(ModeScreen):
 
     async def _begin(self, talk: Talk, writer: ChatWriter | None = None) -> None:
         """Show a conversation; a new one with what may be said first."""
-        self._talk, self._views, self._unsaved = talk, {}, ""
+        self._talk, self._views, self._unsaved, self._anew = talk, {}, "", False
         self._writer = writer or self._chats.begin(self._address, talk.form)
         self._set_twin()
         await self.log_.show(talk.said, self._address, markdown=talk.form == "turns")
@@ -242,7 +247,9 @@ class TalkingScreen(ModeScreen):
             done = await follow(self._answer, show)
             self._take(done.text, tokens, done)
             await self.log_.end_answer()
-            self._status(speed(done) + (f"   {done.note}" if done.note else ""))
+            self._status(speed(done))
+            if done.note:
+                await self.log_.note(done.note)
         except (EngineError, asyncio.CancelledError) as error:
             if done is None:
                 self._take("".join(token.text for token in tokens), tokens, None)

@@ -18,7 +18,7 @@ from tui.engine_replies import Answer as Coming
 from tui.engine_replies import AnswerToken, LoadedInfo
 from tui.screens.base import ModeScreen
 from tui.screens.chat.settings import ChatSettings
-from tui.screens.chat.write import WriteAnswer
+from tui.screens.chat.write import Drafts, WriteAnswer
 from tui.talking.answering import asked, follow
 from tui.widgets.columns import Column, Columns
 from tui.words import visible
@@ -66,6 +66,9 @@ class Versus(ModeScreen):
         """Preference pairs that were made here."""
         self.busy = False
         """An answer is being written that the screen waits for."""
+        self.stored_in_all: int | None = None
+        """Preference pairs of this home; None where they could not be counted."""
+        self._drafts: Drafts = {}
         self._coming: Coming | None = None
         self._judging = self._stopped = False
 
@@ -100,6 +103,10 @@ class Versus(ModeScreen):
     def status(self, text: str) -> None:
         """The line below the answers."""
         self.query_one("#status", Static).update(Content(text))
+
+    def show_state(self) -> None:
+        """Have the line say what can be done now."""
+        self.status(self.what_to_do())
 
     def column(self, side: Side) -> Column:
         """The answer on a side."""
@@ -178,7 +185,7 @@ class Versus(ModeScreen):
             answer = each.shown(side)
             foot = "(cut off here)" if answer.cut_off else ""
             await self.column(side).finish(answer.text, markdown=True, foot=foot)
-        self.status(self.what_to_do())
+        self.show_state()
         self.refresh_bindings()
 
     # Keys.
@@ -203,10 +210,12 @@ class Versus(ModeScreen):
         each = self.shown
         if each is None or not each.is_complete:
             return
-        begin = max((each.shown(side).text for side in SIDES), key=len)
-        text: str | None = await self.app.push_screen_wait(WriteAnswer(begin))
+        draft = _draft_key(each)
+        text: str | None = await self.app.push_screen_wait(WriteAnswer(*draft, self._drafts))
         if text is not None:
             self._judge("rewritten", text)
+        elif draft in self._drafts:
+            self.mlx.tell("w goes on with the answer that you began to write")
 
     @work(group="judge")
     async def _judge(self, choice: Choice, rewritten: str = "") -> None:
@@ -217,6 +226,7 @@ class Versus(ModeScreen):
         try:
             outcome = await asyncio.to_thread(judge, self.trial, PreferenceStore(), choice, rewritten)
             self.stored += len(outcome.preferences)
+            self.stored_in_all = await asyncio.to_thread(_stored_in_all)
             if outcome.left_out:
                 self.mlx.warn(outcome.left_out)
         except UserError as error:
@@ -232,6 +242,9 @@ class Versus(ModeScreen):
         """Take the last choice back, and the pair that came of it."""
         if self._judging or self.busy or self.trial.number == 0:
             return
+        taken = self.trial.rounds[self.trial.number - 1]
+        if taken.rewritten:
+            self._drafts[_draft_key(taken)] = taken.rewritten
         stored = self.trial.undo() or ()
         self.undone()
         try:
@@ -250,3 +263,15 @@ class Versus(ModeScreen):
         self._stopped = True
         if self._coming is not None:
             self._coming.cancel()
+
+
+def _draft_key(each: Round) -> tuple[str, str]:
+    """What is asked, and the longer of the two answers, which a better one begins with."""
+    return each.prompt[-1].content, max((each.shown(side).text for side in SIDES), key=len)
+
+
+def _stored_in_all() -> int | None:
+    try:
+        return sum(1 for _ in PreferenceStore().read())
+    except UserError:
+        return None

@@ -82,11 +82,16 @@ def prompt(pair: StoredPreference) -> Content:
     return Content("\n").join(lines)
 
 
+def pairs_of(number: int) -> str:
+    """So many pairs."""
+    return "1 pair" if number == 1 else f"{number:,} pairs"
+
+
 def counts(pairs: Sequence[StoredPreference]) -> str:
     """How many pairs there are, by how they came about and by model."""
     hows = Counter(pair.how for pair in pairs)
     models = Counter(printable(pair.model) for pair in pairs if pair.model)
-    parts = [f"{len(pairs):,} pair" + ("" if len(pairs) == 1 else "s")]
+    parts = [pairs_of(len(pairs))]
     parts.append(", ".join(f"{number:,} {how}" for how, number in hows.most_common()))
     if models:
         named = [f"{number:,} of {model}" for model, number in models.most_common(_MOST_MODELS)]

@@ -1,6 +1,7 @@
 """Preferences: the pairs of a better and a worse answer that were kept, to look through, mend and learn from."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,12 +20,13 @@ from tui import commands
 from tui.jobs import Job, Line
 from tui.screens.base import ModeScreen
 from tui.screens.preferences import rows
+from tui.screens.preferences.editing import EditPair, Sides
 from tui.widgets.rows import Cells, Rows
 from tui.words import visible
 
 _LOOK_SECONDS = 2.0
 _MOST_UNDO = 100
-_NEEDS_A_PAIR = frozenset("swap drop".split())
+_NEEDS_A_PAIR = frozenset("swap drop edit".split())
 _NEEDS_PAIRS = frozenset("export align filter".split())
 _EMPTY = (
     "No preferences yet.\n\nA preference is a question with two answers, of which you liked one better; from some hundreds "
@@ -39,7 +41,7 @@ class PreferencesScreen(ModeScreen):
     MODE = "preferences"
     ABOUT = (
         "Every pair that you kept, the newest first: + is the answer that was chosen, - the one that was rejected. r turns a "
-        "pair around, D takes it out, and u undoes that; a starts an alignment (DPO) on all of them."
+        "pair around, e writes its answers anew, D takes it out, u undoes that; a starts an alignment (DPO) on all of them."
     )
     HINT = "Your choices in Chat (A/B) are kept here. a aligns a model on them; r turns a wrong one around."
     WORDS = ("preference pair", "chosen", "rejected", "A/B", "DPO", "epoch", "model", "base model", "SFT", "step")
@@ -48,12 +50,14 @@ class PreferencesScreen(ModeScreen):
         Binding(
             "r", "swap", "Relabel", id="preferences.swap", tooltip="Turn around: the other answer is the better one"
         ),
+        Binding("e", "edit", "Edit", id="preferences.edit", tooltip="Write the answers of the pair anew"),
         Binding("D", "drop", "Drop", id="preferences.drop"),
         Binding("u", "undo", "Undo", id="preferences.undo"),
         Binding("slash", "filter", "Filter", key_display="/", id="preferences.filter"),
         Binding("i", "import", "Import", id="preferences.import"),
-        Binding("e", "export", "Export", id="preferences.export"),
+        Binding("E", "export", "Export", id="preferences.export"),
     ]
+    SCOPED_CSS: ClassVar[bool] = False  # the class `ascii` is the application's
     DEFAULT_CSS = """
     PreferencesScreen #bar, PreferencesScreen #advice { height: auto; max-height: 2; padding: 0 1; }
     PreferencesScreen #filter { display: none; }
@@ -79,7 +83,10 @@ class PreferencesScreen(ModeScreen):
         self._stamp: tuple[int, int] | None = None
         self._hidden: set[str] = set()
         """Ids that are being dropped: off the screen at once, and back on it if that fails."""
-        self._undo: list[commands.Args] = []
+        self._undo: list[Sequence[commands.Args]] = []
+        """Commands that take back what was done, the last one at the end."""
+        self._drafts: dict[str, Sides] = {}
+        """Answers that were written anew and not kept, by the id of their pair."""
         self._asked_to_drop = False
         self._editing = asyncio.Lock()
         self._usable = (False, False, False)
@@ -220,7 +227,44 @@ class PreferencesScreen(ModeScreen):
     def action_swap(self) -> None:
         """The other answer is the better one."""
         if (pair := self._current()) is not None:
-            self._edit(commands.prefs_edit("swap", pair.id), undo=commands.prefs_edit("swap", pair.id))
+            self._edit(commands.prefs_edit("swap", pair.id), undo=[commands.prefs_edit("swap", pair.id)])
+
+    @work(exclusive=True, group="ask")
+    async def action_edit(self) -> None:
+        """Write its answers anew."""
+        async with self._editing:  # what was asked for before is done
+            stored = await asyncio.to_thread(rows.read_store)
+        if (pair := stored.pairs.get(self.query_one(Rows).key or "")) is None:
+            return
+        editing = EditPair(pair, self._drafts.pop(pair.id, None))
+        sides: Sides | None = await self.app.push_screen_wait(editing)
+        if editing.draft is not None:
+            self._drafts[pair.id] = editing.draft
+            self.mlx.tell("e goes on with what you wrote")
+        if sides is None:
+            return
+        chosen, rejected = sides
+        changed = {
+            "chosen": chosen if chosen != pair.chosen else None,
+            "rejected": rejected if rejected != pair.rejected else None,
+        }
+        self._rewrite(pair.id, sides, commands.prefs_rewrite(pair.id, **changed))
+
+    @work(group="edit")
+    async def _rewrite(self, id_: str, sides: Sides, args: commands.Args) -> None:
+        """Run the command that does it; the pair has another id then, and what takes it back is known."""
+        self.twin = args
+        job, lines = await self._run((*args, "--json"))
+        made = next((str(line["id"]) for line in lines if isinstance(line, dict) and "id" in line), "")
+        if job.returncode or not made:
+            self._drafts[id_] = sides
+            self.mlx.fail(job.error)
+        else:
+            self._undo.append([commands.prefs_edit("restore", id_), commands.prefs_edit("rm", made)])
+            self._wanted = made
+        self._refresh_keys()
+        self._stamp = None
+        self._read()
 
     @work(exclusive=True, group="ask")
     async def action_drop(self) -> None:
@@ -233,34 +277,41 @@ class PreferencesScreen(ModeScreen):
                 return
             self._asked_to_drop = True
         self._hidden.add(pair.id)
-        self._edit(commands.prefs_edit("rm", pair.id), undo=commands.prefs_edit("restore", pair.id))
+        self._edit(commands.prefs_edit("rm", pair.id), undo=[commands.prefs_edit("restore", pair.id)])
         self._show()
         self._show_pair()
 
     def action_undo(self) -> None:
         """Take back what was last done here."""
         if self._undo:
-            args = self._undo.pop()
-            self._wanted = args[-1]
-            self._edit(args)
+            todo = self._undo.pop()
+            self._wanted = todo[0][-1]
+            self._edit(*todo)
 
     @work(group="edit")
-    async def _edit(self, args: commands.Args, undo: commands.Args = ()) -> None:
-        """Run one of our commands on the store, after those that were asked for earlier; then read the store anew."""
-        self.twin = args
+    async def _edit(self, *todo: commands.Args, undo: Sequence[commands.Args] = ()) -> None:
+        """Run commands on the store until one fails, after those that were asked for earlier; then read the store anew."""
+        self.twin = todo[0]
         if undo:
             self._undo = [*self._undo[1 - _MOST_UNDO :], undo]
             self._refresh_keys()
-        async with self._editing:
-            ended: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
-            self.mlx.run_job(args, lambda line: None, lambda job: None if ended.done() else ended.set_result(job))
-            job = await ended
-        if job.returncode:
-            self._hidden -= set(args)
-            self._undo = [each for each in self._undo if each is not undo]
-            self.mlx.fail(job.error)
+        for args in todo:
+            job, _ = await self._run(args)
+            if job.returncode:
+                self._hidden -= set(args)
+                self._undo = [each for each in self._undo if each is not undo]
+                self.mlx.fail(job.error)
+                break
         self._stamp = None
         self._read()
+
+    async def _run(self, args: commands.Args) -> tuple[Job, Sequence[Line]]:
+        """Run one of our commands to its end, after those that were asked for earlier; with what it printed."""
+        async with self._editing:
+            ended: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
+            lines: list[Line] = []
+            self.mlx.run_job(args, lines.append, lambda job: None if ended.done() else ended.set_result(job))
+            return await ended, lines
 
     @work(exclusive=True, group="ask")
     async def action_export(self) -> None:
@@ -296,7 +347,7 @@ class PreferencesScreen(ModeScreen):
                 dropped = sum(report.get("dropped", {}).values())
                 left = f"; {dropped:,} of no use left out" if dropped else ""
                 known = f"; {report.get('known'):,} were there already" if report.get("known") else ""
-                self.mlx.tell(f"{report.get('stored', 0):,} pairs brought in{known}{left}")
+                self.mlx.tell(f"{rows.pairs_of(report.get('stored', 0))} brought in{known}{left}")
             self._stamp = None
             self._read()
 
