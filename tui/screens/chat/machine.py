@@ -91,7 +91,7 @@ class TimeMachine(ModeScreen):
     def _what_to_do(self) -> str:
         if len(self._models) < 2:
             return "esc, then a adds a second model to compare with"
-        return f"enter asks all {len(self._models)}, with the same seed; typing takes the place of what is selected"
+        return f"enter asks all {len(self._models)}, with the same seed; typing replaces the text"
 
     def _status(self, text: str) -> None:
         self.query_one("#status", Static).update(Content(text))
