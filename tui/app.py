@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import work
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.events import Resize
@@ -39,6 +40,8 @@ CRASH_FILE = "tui-crash.log"
 
 _LEAST_SIZE = Size(36, 8)
 
+_SETTLED_SECONDS = 0.5
+"""After the first screen is there, until the others are loaded."""
 _SCREENS = {
     "home": "tui.screens.home:HomeScreen",
     "data": "tui.screens.data.screen:DataScreen",
@@ -138,6 +141,8 @@ class MlxllmApp(Leaving):
         self.marks = self.terminal.marks
         self.user_keys: dict[str, str] = {}
         """Those of keys.toml by the name of their action."""
+        self.measures = True
+        """Whether New run may measure the machine without being asked."""
         for theme in THEMES:
             self.register_theme(theme)
         for name in [name for name in self.available_themes if name not in {theme.name for theme in THEMES}]:
@@ -168,6 +173,14 @@ class MlxllmApp(Leaving):
         for problem in [*self._key_problems, self.remembered.problem]:
             if problem:
                 self.warn(problem)
+        if not self.is_headless:
+            self.set_timer(_SETTLED_SECONDS, self._load_screens)
+
+    @work(thread=True)
+    def _load_screens(self) -> None:
+        """Import what the screens are made of while Home is being read, so that each opens at once."""
+        for mode, _ in TITLES:
+            screen_class(mode)
 
     # What screens ask for.
 

@@ -65,19 +65,23 @@ def _measure(device: str | None, json_: bool) -> None:
 
     select_device(device)
     busy = [run.address for run in busy_runs()]
-    cpus = os.cpu_count() or 1
+    loaded = os.getloadavg()[0] > (os.cpu_count() or 1) / 2
     if busy:
         sampling.say(
             f"warning: {', '.join(busy)} is being trained meanwhile, so this machine will seem slower than it is"
         )
-    elif os.getloadavg()[0] > cpus / 2:
+    elif loaded:
         sampling.say("warning: other programs keep this machine busy, so it will seem slower than it is")
     sampling.say("measuring how fast this machine trains, some ten seconds")
     measured = measure_speed()
     file = write_speed(measured)
     steps = {name: measured.cost(make()).step for name, make in PRESETS.items()}
     if json_:
-        print(json.dumps({**asdict(measured), "busy": busy, "file": str(file), "seconds_per_step": steps}))
+        print(
+            json.dumps(
+                {**asdict(measured), "busy": busy, "loaded": loaded, "file": str(file), "seconds_per_step": steps}
+            )
+        )
         return
     print(f"{'width':>5}{'gradient':>16}{'Muon':>16}{'AdamW':>16}")
     for point in measured.points:

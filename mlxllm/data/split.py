@@ -47,7 +47,12 @@ class ByPosition:
 
 def is_validation(text: str, val_split: float) -> bool:
     """Whether the document `text` is held out (`val_split` in [0, 1))."""
-    return _chances(text)[0] < val_split
+    return val_threshold(text) < val_split
+
+
+def val_threshold(text: str) -> float:
+    """The `val_split` above which the document `text` is held out."""
+    return _chances(text)[0]
 
 
 def split_pieces(source: Source, val_split: float, problems: Problems | None = None) -> Iterator[Piece]:

@@ -52,7 +52,9 @@ def new_app(**options: Any) -> MlxllmApp:
     """The application with braille marks and all colours, whatever terminal the tests run in."""
     from tui.marks import Terminal
 
-    return MlxllmApp(**{"terminal": Terminal("braille", True), **options})
+    app = MlxllmApp(**{"terminal": Terminal("braille", True), **options})
+    app.measures = False  # ten seconds of computing beside each test
+    return app
 
 
 def ended_run(name: str, *, status: str = "finished", steps: int = 3, method: str = "pretrain") -> RunDirectory:

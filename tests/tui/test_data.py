@@ -22,7 +22,7 @@ from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text, wri
 from tui import commands
 from tui.data import look as data_look
 from tui.data.entries import Group
-from tui.screens.data.build import BuildDialog
+from tui.screens.data.asking import BuildDialog
 from tui.screens.data.screen import DataScreen
 from tui.screens.data.tree import SourceTree
 

@@ -17,7 +17,17 @@ from tui import commands
 from tui.data.entries import BYTES, Entry, list_entries, list_tokenizers
 from tui.data.library import Library, find
 from tui.data.look import Looker
-from tui.data.mixture import Size, heavier, lighter, shares, suggested_name, suggested_tokenizer, total_bytes
+from tui.data.mixture import (
+    Size,
+    heavier,
+    lighter,
+    shares,
+    splitting_share,
+    suggested_name,
+    suggested_tokenizer,
+    suggested_val_split,
+    total_bytes,
+)
 from tui.remembered import Remembered
 from tui.screens.data.sections import SECTIONS, tokens_section
 
@@ -55,6 +65,28 @@ def test_shares_are_of_what_is_known() -> None:
     assert suggested_name(["日本"], []) == "mixture"
 
 
+@given(st.lists(st.integers(0, 999_999), min_size=1, max_size=20), st.sampled_from([0.01, 0.1]))
+def test_what_is_held_out_of_few_documents_is_neither_none_nor_all(millionths: list[int], usual: float) -> None:
+    share = splitting_share([number / 1e6 for number in millionths], usual)
+    held = sum(number / 1e6 < share for number in millionths)
+    assert 0 < share < 1
+    assert 0 < held < len(millionths) or (len(set(millionths)) == 1 and share == usual)
+
+
+def test_the_held_out_part_that_is_proposed() -> None:
+    def proposed(*sizes: Size) -> float:
+        return suggested_val_split(sizes)
+
+    assert proposed(Size(10**7, True)) == 0.01
+    assert proposed(Size(10**5, True)) == 0.1
+    assert proposed(Size(None, False)) == 0.01
+    assert proposed(Size(10**7, False, documents=100_000)) == 0.01
+    assert proposed(Size(10**7, False, documents=20)) == 0.15
+    assert proposed(Size(9000, False, 2, (0.634, 0.8))) == 0.64
+    assert proposed(Size(9000, False, 2, (0.634, 0.8)), Size(900, False, 1, (0.05,))) == 0.1
+    assert proposed(Size(9000, False, 2, (0.634, 0.8)), Size(10**7, True)) == 0.01
+
+
 def test_the_command_of_a_mixture() -> None:
     args = commands.data_build("d", [("stories", 1.0), ("text:/a b", 0.3)], "bpe:400", "0.1", force=True)
     assert commands.as_text(args) == (
@@ -82,7 +114,7 @@ def test_what_is_added_is_remembered(tmp_path: Path, mlxllm_home: Path) -> None:
     looker = Looker()
     single = again.sources[0]
     again.sizes[single] = again.measure(single, looker)
-    assert again.sizes[single] == Size(600, True)
+    assert (again.sizes[single].bytes, again.sizes[single].single_text) == (600, True)
     with pytest.raises(UserError, match="is one text"):
         again.weigh(single, False)
     assert Library(Remembered()).mixture == {"stories": 2.0}

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,21 @@ from textual.widgets import Input
 from mlxllm import paths
 from mlxllm.conversation import Message
 from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.data.build import build_dataset
+from mlxllm.data.sources import open_source
 from mlxllm.presets import preset_config
 from mlxllm.runs import RunDirectory, read_state, write_json_atomic
+from mlxllm.speed import guess, write_speed
 from mlxllm.tokenizer.byte import ByteTokenizer
 from tests.training import tiny
 from tests.tui.harness import ended_run, new_app, screen_text, wait_for, wait_for_text, write
+from tests.tui.runs import living
 from tui.app import MlxllmApp
+from tui.data.library import Library, find
 from tui.jobs import command
+from tui.planning.stock import take_stock
+from tui.remembered import Remembered
+from tui.screens.new_run import start
 from tui.screens.new_run.form import Form
 from tui.screens.new_run.screen import NewRunScreen
 
@@ -81,11 +90,11 @@ async def to_row(pilot: Any, key: str) -> None:
     await wait_for(pilot, lambda: screen._key == key)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
-async def test_pretraining_up_to_the_exact_command(letters: Path, size: tuple[int, int]) -> None:
+async def test_pretraining_up_to_the_exact_command(letters: Path) -> None:
     started: list[tuple[str, tuple[str, ...]]] = []
-    async with app_that_starts(started).run_test(size=size) as pilot:
+    async with app_that_starts(started).run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)
+        await wait_for_text(pilot, "a guess: m measures it")
         await pilot.press("down", "left")
         await wait_for_text(pilot, "letters-char-tiny-1")
         small = screen.known
@@ -106,49 +115,86 @@ async def test_pretraining_up_to_the_exact_command(letters: Path, size: tuple[in
         await wait_for(pilot, lambda: pilot.app.current_mode == "monitor")
         assert started == [("letters-char-tiny-1", expected)]
 
-
-async def test_starting_detached_stays_and_says_how_to_watch(letters: Path) -> None:
-    started: list[tuple[str, tuple[str, ...]]] = []
-    async with app_that_starts(started).run_test(size=(120, 40)) as pilot:
-        await opened(pilot)
-        await pilot.press("D")
-        await wait_for_text(pilot, "`mlxllm monitor letters-shakespeare-char-cpu-1` shows it")
+        await pilot.press("3", "D")
+        await wait_for(pilot, lambda: "mlxllm monitor letters-char-tiny-2` shows it" in screen._said)
         assert pilot.app.current_mode == "new"
         await pilot.press("D")
-        await wait_for(pilot, lambda: len(started) == 2)
-        assert [run for run, _ in started] == [f"letters-shakespeare-char-cpu-{n}" for n in (1, 2)]
+        await wait_for(pilot, lambda: len(started) == 3)
+        assert [run for run, _ in started] == [f"letters-char-tiny-{n}" for n in (1, 2, 3)]
 
 
-async def test_the_start_button_starts(letters: Path) -> None:
+async def test_the_mouse_and_the_list_beside_the_form(letters: Path) -> None:
     started: list[tuple[str, tuple[str, ...]]] = []
-    async with app_that_starts(started).run_test(size=(100, 30)) as pilot:
-        await opened(pilot)
+    async with app_that_starts(started).run_test(size=(140, 40)) as pilot:
+        screen = await opened(pilot)
+        await pilot.click("#form", offset=(5, 2))
+        await wait_for(pilot, lambda: screen._key == "preset")
+        await pilot.click("#choices", offset=(5, 0))
+        await wait_for(pilot, lambda: screen.draft.preset == "char-tiny")
+        await wait_for(pilot, lambda: screen.focused is not None and screen.focused.id == "choices")
+        await pilot.press("down", "enter")
+        await wait_for(pilot, lambda: screen.draft.preset == "shakespeare-char-cpu")
+        await wait_for(pilot, lambda: screen.focused is not None and screen.focused.id == "form")
+        assert started == []
         await pilot.click("#start")
         await wait_for(pilot, lambda: started and pilot.app.current_mode == "monitor")
 
 
-async def test_the_list_beside_the_form_chooses_too_and_its_enter_starts_nothing(letters: Path) -> None:
+async def test_settings_and_names_are_checked_by_the_rules_of_the_command(letters: Path) -> None:
+    ended_run("taken")
     started: list[tuple[str, tuple[str, ...]]] = []
-    async with app_that_starts(started).run_test(size=(100, 30)) as pilot:
+    async with app_that_starts(started).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot)
+        await pilot.press("s")
+        await type_text(pilot, "train.sed=1")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "setting 'train.sed' (from --set train.sed=1) does not exist")
+        await pilot.press(*["backspace"] * 3, *"ed=7", "enter")
+        await wait_for(pilot, lambda: screen.draft.settings == ("train.seed=7",))
+        assert screen.twin[-2:] == ("--set", "train.seed=7")
+        await wait_for_text(pilot, "train.seed")
+        await pilot.press("u")
+        await wait_for(pilot, lambda: screen.draft.settings == ())
+
+        # One that another preset does not bear is told before the start.
+        await pilot.press("s")
+        await type_text(pilot, "model.num_key_value_heads=4")
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: screen.draft.settings)
         await to_row(pilot, "preset")
-        await pilot.press("tab")
-        await wait_for(pilot, lambda: screen.focused is not None and screen.focused.id == "choices")
-        await pilot.press("down", "enter")
-        await wait_for(pilot, lambda: screen.draft.preset == "shakespeare-char")
-        await wait_for(pilot, lambda: screen.focused is not None and screen.focused.id == "form")
+        await pilot.press(*["right"] * 7)
+        await wait_for(pilot, lambda: "u takes your last setting back" in screen.obstacle())
+        await wait_for_text(pilot, "num_attention_heads 5 is not a multiple of")
+        await pilot.press("enter")
+        await pilot.pause()
         assert started == []
+        await pilot.press("u", *["left"] * 7)
+
+        await to_row(pilot, "name")
+        await pilot.press("e", *"taken")
+        await wait_for_text(pilot, "there is a run 'taken' already")
+        await pilot.press("enter", "enter")
+        await pilot.pause()
+        assert started == []
+        await pilot.press("e", *" two")
+        await wait_for_text(pilot, "is not usable")
+        await pilot.press(*["backspace"] * 4, *"2", "enter")
+        await wait_for(pilot, lambda: screen.twin[-1] == "taken2")
+        await wait_for_text(pilot, "the folder will be")
+        await pilot.press("e", *["backspace"] * 6, "enter")
+        await wait_for(pilot, lambda: screen.twin[-1] == "letters-shakespeare-char-cpu-1")
 
 
 async def test_supervised_fine_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    made_model("base")
+    made_model("taught", "sft")
+    made_model("base")  # what the method begins with comes first, not the newest
     file = write(tmp_path / "my lessons.jsonl", (json.dumps(CHAT) + "\n") * 40)
     started: list[tuple[str, tuple[str, ...]]] = []
     async with app_that_starts(started).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot)
         await pilot.press("right")
-        await wait_for(pilot, lambda: screen.draft.method == "sft")
+        await wait_for(pilot, lambda: screen.draft.method == "sft" and screen.draft.model == "base")
         await wait_for_text(pilot, "No file of conversations is known")
         await pilot.press("enter")
         await pilot.pause()
@@ -157,11 +203,16 @@ async def test_supervised_fine_tuning(tmp_path: Path, monkeypatch: pytest.Monkey
         await pilot.press("e")
         await type_text(pilot, "'no such'")
         await wait_for_text(pilot, "! there is no file or folder")
-        await pilot.press("ctrl+u")
+        await pilot.press("escape")
+        await to_row(pilot, "model")
+        await to_row(pilot, "records")
+        await wait_for(pilot, lambda: screen.query_one("#entry", Input).value == "'no such'", "what was typed")
+        await pilot.press("e", "ctrl+u")
         await type_text(pilot, "'my lessons.jsonl'")
         await wait_for_text(pilot, "40 conversations, about")
         await pilot.press("enter")
         await wait_for(pilot, lambda: screen.known is not None and screen.known.steps is not None)
+        await wait_for_text(pilot, "1 update changes next to nothing")
         await to_row(pilot, "adapters")
         await pilot.press("right", "right")
         await to_row(pilot, "length")
@@ -177,34 +228,19 @@ async def test_supervised_fine_tuning(tmp_path: Path, monkeypatch: pytest.Monkey
         await pilot.press("enter")
         await wait_for(pilot, lambda: started)
         assert started == [("base-sft-1", expected)]
-    # The file is known from now on.
+    # The file is on the list of the Data screen from now on, and what stands on that can be chosen here.
+    library = Library(Remembered())
+    assert library.records == [(str(file), "conversations")]
+    pairs = write(tmp_path / "pairs.jsonl", json.dumps({"prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}) + "\n")
+    library.add(find(str(pairs)))
     async with new_app().run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot)
         await pilot.press("right")
         await wait_for(pilot, lambda: screen.draft.records == (str(file),))
-
-
-async def test_a_wrong_path_stays_where_it_was_typed(tmp_path: Path) -> None:
-    made_model("base")
-    async with new_app().run_test(size=(120, 40)) as pilot:
-        screen = await opened(pilot)
         await pilot.press("right")
-        await to_row(pilot, "records")
-        await pilot.press("e")
-        await type_text(pilot, "nowhere.jsonl")
-        await pilot.press("escape")
-        await to_row(pilot, "model")
-        await to_row(pilot, "records")
-        await wait_for(pilot, lambda: screen.query_one("#entry", Input).value == "nowhere.jsonl")
-
-
-async def test_few_records_are_told_what_to_do(tmp_path: Path) -> None:
-    made_model("base")
-    write(paths.folder("datasets") / "world" / "sft.jsonl", json.dumps(CHAT) + "\n")
-    async with new_app().run_test(size=(120, 40)) as pilot:
-        await opened(pilot)
-        await pilot.press("right")
-        await wait_for_text(pilot, "1 update changes next to nothing")
+        await wait_for(pilot, lambda: screen.draft.records == (str(pairs),))
+        await wait_for(pilot, lambda: screen.draft.model == "taught")
+        assert Library(Remembered()).records == [(str(file), "conversations"), (str(pairs), "preferences")]
 
 
 async def test_aligning_on_ones_own_preferences() -> None:
@@ -227,49 +263,6 @@ async def test_aligning_on_ones_own_preferences() -> None:
         await wait_for(pilot, lambda: started)
 
 
-async def test_the_model_that_a_method_begins_with_comes_first() -> None:
-    made_model("taught", "sft")
-    made_model("base")
-    async with new_app().run_test(size=(120, 40)) as pilot:
-        screen = await opened(pilot)
-        await pilot.press("right")
-        await wait_for(pilot, lambda: screen.draft.model == "base")
-        await pilot.press("right")
-        await wait_for(pilot, lambda: screen.draft.model == "taught")
-
-
-async def test_a_setting_that_cannot_be_is_refused_with_the_sentence_of_the_command(letters: Path) -> None:
-    async with new_app().run_test(size=(120, 40)) as pilot:
-        screen = await opened(pilot)
-        await pilot.press("s")
-        await type_text(pilot, "train.sed=1")
-        await pilot.press("enter")
-        await wait_for_text(pilot, "setting 'train.sed' (from --set train.sed=1) does not exist")
-        await pilot.press(*["backspace"] * 3, *"ed=7", "enter")
-        await wait_for(pilot, lambda: screen.draft.settings == ("train.seed=7",))
-        assert screen.twin[-2:] == ("--set", "train.seed=7")
-        await wait_for_text(pilot, "train.seed")
-        await pilot.press("u")
-        await wait_for(pilot, lambda: screen.draft.settings == ())
-
-
-async def test_settings_that_a_preset_does_not_bear_are_told_before_the_start(letters: Path) -> None:
-    started: list[tuple[str, tuple[str, ...]]] = []
-    async with app_that_starts(started).run_test(size=(120, 40)) as pilot:
-        screen = await opened(pilot)
-        await pilot.press("s")
-        await type_text(pilot, "model.num_key_value_heads=4")
-        await pilot.press("enter")
-        await wait_for(pilot, lambda: screen.draft.settings)
-        await to_row(pilot, "preset")
-        await pilot.press(*["right"] * 7)
-        await wait_for(pilot, lambda: "u takes your last setting back" in screen.obstacle())
-        await wait_for_text(pilot, "num_attention_heads 5 is not a multiple of")
-        await pilot.press("enter")
-        await pilot.pause()
-        assert started == []
-
-
 async def test_without_datasets_it_says_where_they_come_from() -> None:
     async with new_app().run_test(size=(80, 24)) as pilot:
         await opened(pilot)
@@ -282,27 +275,38 @@ async def test_without_datasets_it_says_where_they_come_from() -> None:
         await wait_for(pilot, lambda: pilot.app.current_mode == "data")
 
 
-async def test_a_name_is_checked_while_it_is_typed(letters: Path) -> None:
-    ended_run("taken")
+async def test_a_dataset_with_nothing_held_out_is_told_with_the_command_that_mends_it(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / "few" / f"{number}.txt", f"The owl sees {number} mice. " * 20)
+    write(tmp_path / "one.jsonl", json.dumps({"text": "The only text."}) + "\n")
+    for name, spec in (("few", tmp_path / "few"), ("one", tmp_path / "one.jsonl")):
+        source = open_source(f"text:{spec}")
+        build_dataset(paths.folder("datasets") / name, [(source, 1.0)], ByteTokenizer(), val_split=0.0)
+    stock = take_stock()
+    few, one = stock.dataset("few"), stock.dataset("one")
+    assert few is not None
+    assert one is not None
+    assert "it has only one text" in one.problem
     started: list[tuple[str, tuple[str, ...]]] = []
-    async with app_that_starts(started).run_test(size=(120, 40)) as pilot:
-        screen = await opened(pilot)
-        await to_row(pilot, "name")
-        await pilot.press("e", *"taken")
-        await wait_for_text(pilot, "there is a run 'taken' already")
-        await pilot.press("enter", "enter")
+    async with app_that_starts(started).run_test(size=(100, 30)) as pilot:
+        pilot.app.open_new_run(data=("few",))
+        await wait_for_text(pilot, "nothing held out")
+        screen = pilot.app.screen
+        assert isinstance(screen, NewRunScreen)
+        await pilot.press("enter", "D", "x")
         await pilot.pause()
         assert started == []
-        await pilot.press("e", *" two")
-        await wait_for_text(pilot, "is not usable")
-        await pilot.press(*["backspace"] * 4, *"2", "enter")
-        await wait_for(pilot, lambda: screen.twin[-1] == "taken2")
-        await wait_for_text(pilot, "the folder will be")
-        await pilot.press("e", *["backspace"] * 6, "enter")
-        await wait_for(pilot, lambda: screen.twin[-1] == "letters-shakespeare-char-cpu-1")
+        assert screen.twin == few.remedy
+        assert screen.twin[:5] == ("data", "build", "few", "--source", f"text:{tmp_path / 'few'}")
+        ended: list[Any] = []
+        pilot.app.run_job(screen.twin, lambda _: None, ended.append)  # type: ignore[attr-defined]
+        await wait_for(pilot, lambda: ended and ended[0].returncode == 0, "the command that mends it")
+        screen.look_again()
+        await wait_for(pilot, lambda: screen.stock.known and not screen.obstacle())
+        assert screen.twin[:2] == ("train", "--preset")
 
 
-async def test_a_dry_run_is_the_commands(letters: Path) -> None:
+async def test_real_runs_and_what_does_not_begin(letters: Path) -> None:
     async with new_app().run_test(size=(100, 40)) as pilot:
         screen = await opened(pilot)
         await to_row(pilot, "preset")
@@ -310,29 +314,7 @@ async def test_a_dry_run_is_the_commands(letters: Path) -> None:
         await wait_for_text(pilot, "It would train")
         assert screen.known is not None
         assert "tokens of the data  5.71k" in screen_text(pilot.app)
-        await pilot.press("escape")
-        shutil.rmtree(letters / "tokenizer")
-        await pilot.press("x")
-        await wait_for_text(pilot, "! there is no tokenizer at")
-
-
-async def test_a_run_that_does_not_begin_leaves_its_sentence(letters: Path) -> None:
-    async with new_app().run_test(size=(100, 40)) as pilot:
-        screen = await opened(pilot)
-        (letters / "train-00000.bin").write_bytes(b"damaged")
-        await pilot.press("D")
-        await wait_for(pilot, lambda: "did not start" in screen._said)
-        assert screen._said.startswith(
-            "! letters-shakespeare-char-cpu-1 did not start: dataset 'letters': train-00000.bin has 7 bytes"
-        )
-        assert "did not start" in screen_text(pilot.app)
-
-
-async def test_a_real_run_is_started_and_outlives_the_application(letters: Path) -> None:
-    async with new_app().run_test(size=(100, 40)) as pilot:
-        screen = await opened(pilot)
-        await to_row(pilot, "preset")
-        await pilot.press("left", "s")
+        await pilot.press("escape", "s")
         await type_text(pilot, "train.max_steps=2")
         await pilot.press("enter")
         await wait_for(pilot, lambda: screen.draft.settings)
@@ -343,27 +325,79 @@ async def test_a_real_run_is_started_and_outlives_the_application(letters: Path)
         assert json.loads(run.config.read_text())["train"]["max_steps"] == 2
         assert json.loads(run.launch.read_text())["argv"] == command(screen.draft.with_(name=run.name).args())
 
+        (letters / "train-00000.bin").write_bytes(b"damaged")
+        await pilot.press("D")
+        await wait_for(pilot, lambda: "did not start" in screen._said)
+        assert screen._said.startswith(
+            "! letters-char-tiny-2 did not start: dataset 'letters': train-00000.bin has 7 bytes"
+        )
+        assert "did not start" in screen_text(pilot.app)
+        await pilot.press("x")
+        await wait_for(pilot, lambda: screen._said.startswith("! dataset 'letters': train-00000.bin has 7 bytes"))
 
-async def test_a_measurement_makes_a_guess_a_measured_time(letters: Path) -> None:
-    from mlxllm.speed import file, guess, write_speed
 
-    async with new_app().run_test(size=(120, 40)) as pilot:
+async def test_the_machine_is_measured_once_while_the_form_is_open_and_nothing_trains(
+    letters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "_STAYS_SECONDS", 0.05)
+    jobs: list[Ended] = []
+
+    def run_job(args: tuple[str, ...], on_line: Any, on_end: Any) -> Ended:
+        jobs.append(Ended(args, on_end))
+        return jobs[-1]
+
+    app = app_that_starts([])
+    app.measures = True
+    app.run_job = run_job  # type: ignore[method-assign, assignment]
+    with living(letters_run := ended_run("busy")):
+        async with app.run_test(size=(120, 40)) as pilot:
+            screen = await opened(pilot)
+            await pilot.pause(0.3)
+            assert screen.stock.busy
+            assert jobs == [], "nothing is measured while a run trains"
+            await pilot.press("m")
+            await wait_for_text(pilot, "a guess; being measured")
+            await pilot.press("1", "3")
+            assert not jobs[0].cancelled, "what was asked for goes on"
+            jobs[0].end(1)
+            await wait_for_text(pilot, "! this machine could not be measured: no")
+    assert letters_run.exists
+
+    jobs.clear()
+    app = app_that_starts(started := [])
+    app.measures = True
+    app.run_job = run_job  # type: ignore[method-assign, assignment]
+    async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot)
-        await wait_for_text(pilot, "a guess: m measures this machine")
-        screen.mlx.run_job = lambda args, on_line, on_end: ends.append(on_end)  # type: ignore[assignment, method-assign, return-value]
-        ends: list[Any] = []
-        await pilot.press("m")
-        await wait_for(pilot, lambda: ends)
-        write_speed(type(guess())(**{**vars(guess()), "time": 1.0}))
-        ends[0](type("Ended", (), {"returncode": 0, "cancelled": False})())
+        await wait_for_text(pilot, "measuring how fast this machine trains")
+        assert [job.args for job in jobs] == [("doctor", "--speed", "--json")]
+        await pilot.press("s", "escape")
+        assert not jobs[0].cancelled, "a dialog is no other screen"
+        await pilot.press("1")
+        await wait_for(pilot, lambda: jobs[0].cancelled)
+        jobs[0].end(130)
+        await pilot.press("3")
+        await wait_for(pilot, lambda: len(jobs) == 2)
+        await pilot.press("D")
+        await wait_for(pilot, lambda: started and jobs[1].cancelled)
+        write_speed(replace(guess(), time=1.0))
+        screen.look_again()
         await wait_for_text(pilot, "measured on this machine")
-        assert file().exists()
+        await pilot.pause(0.3)
+        assert len(jobs) == 2
 
 
-async def test_a_click_on_a_row_and_on_a_choice() -> None:
-    async with new_app().run_test(size=(100, 30)) as pilot:
-        screen = await opened(pilot)
-        await pilot.click("#form", offset=(5, 2))
-        await wait_for(pilot, lambda: screen._key == "preset")
-        await pilot.click("#choices", offset=(5, 0))
-        await wait_for(pilot, lambda: screen.draft.preset == "char-tiny")
+class Ended:
+    """A child process, as far as the screen knows it."""
+
+    def __init__(self, args: tuple[str, ...], on_end: Any) -> None:
+        """It runs."""
+        self.args, self._on_end = args, on_end
+        self.cancelled, self.returncode, self.error = False, None, "no"
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def end(self, returncode: int) -> None:
+        self.returncode = returncode  # type: ignore[assignment]  # None until now
+        self._on_end(self)

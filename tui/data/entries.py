@@ -64,6 +64,12 @@ class KnownTokenizer:
     label: str
 
 
+def tokenizer_of(directory: Path, manifest: Manifest) -> str:
+    """What `--tokenizer` is given to build a dataset again: the same recipe, or the very tokenizer where it had none."""
+    kind, size = manifest.tokenizer.kind, manifest.tokenizer.vocab_size
+    return {"byte": kind, "char": kind, "bpe": f"bpe:{size}"}.get(kind, str(directory / "tokenizer"))
+
+
 BYTES = KnownTokenizer("byte", "byte: every byte is a token, 261 in all")
 """It is always there."""
 

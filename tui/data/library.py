@@ -1,12 +1,15 @@
 """What the user has put together on the data screen: added sources and records, and the mixture; remembered."""
 
 import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from mlxllm.conversation.recognising import recognise
 from mlxllm.data.sources import extent_of, list_sources, open_source
-from mlxllm.errors import DataError
+from mlxllm.data.split import val_threshold
+from mlxllm.errors import DataError, UserError
 from tui.data.entries import Entry, Group
 from tui.data.look import Looker
 from tui.data.mixture import Size, heavier, lighter
@@ -125,9 +128,19 @@ class Library:
         source = open_source(spec)
         extent = extent_of(source)
         if not self.may_read(spec):
-            return Size(extent.bytes, extent.documents == 1)
+            return Size(extent.bytes, extent.documents == 1, extent.documents)
         preview = looker.preview(spec)
-        return Size(preview.expected_bytes, preview.single_text)
+        thresholds = tuple(val_threshold(text) for text in preview.texts if text.strip()) if preview.complete else None
+        return Size(preview.expected_bytes, preview.single_text, preview.expected_documents, thresholds)
+
+    def measure_all(self, specs: Iterable[str], looker: Looker, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Find out the sizes that are not known yet, as far as the sources can be read."""
+        for spec in specs:
+            if cancelled():
+                return
+            if spec not in self.sizes:
+                with suppress(UserError):
+                    self.sizes[spec] = self.measure(spec, looker)
 
     def may_read(self, spec: str) -> bool:
         """Whether a source can be read without a download that nobody has asked for."""

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from threading import Lock
 
 from mlxllm import paths
@@ -26,6 +27,7 @@ from tui.data.seen import Seen, Stretch, reasons_of
 from tui.words import count, file_size
 
 _PREVIEW_BYTES = 1 << 19
+_GLANCE_BYTES, _GLANCE_SECONDS = 1 << 14, 0.2
 _SHOWN_DOCUMENTS = 12
 _SHOWN_CHARS = 3000
 _COUNTED_TOKENS = 4 << 20
@@ -67,6 +69,21 @@ class Looker:
             return _source(self.preview(entry.key, cancelled), tokenizer)
         except UserError as error:
             return Seen(str(error))
+
+    def glance(self, entry: Entry, tokenizer: KnownTokenizer, cancelled: Callable[[], bool]) -> Seen | None:
+        """The very beginning of a source, at once; None where there is none, or where all of it comes as quickly."""
+        with self._lock:
+            kept = entry.key in self._kept
+        if kept or not entry.spec:
+            return None
+        with suppress(UserError):
+            preview = preview_source(
+                open_source(entry.spec), most_bytes=_GLANCE_BYTES, seconds=_GLANCE_SECONDS, cancelled=cancelled
+            )
+            seen = _source(preview, tokenizer)
+            seen.about, seen.more = about_kind(entry), "reading on ..."
+            return seen
+        return None
 
     def preview(self, spec: str, cancelled: Callable[[], bool] = lambda: False) -> SourcePreview:
         """The beginning of a source.

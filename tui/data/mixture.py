@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 _MOST = 100.0
+_USUAL_VAL_SPLIT = 0.01
+_LITTLE_TEXT = 1_000_000
+"""Bytes below which a hundredth is too little to be judged by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,11 @@ class Size:
     bytes: int | None
     """About; None where nobody knows."""
     single_text: bool
-    """One text, which can only be repeated whole."""
+    """One text, which can only be repeated whole, and whose end is held out."""
+    documents: int | None = None
+    """About; None where nobody knows."""
+    thresholds: tuple[float, ...] | None = None
+    """Of each document, where all were read: the held-out part above which it is held out."""
 
 
 def heavier(weight: float) -> float:
@@ -46,6 +53,43 @@ def total_bytes(mixture: Iterable[tuple[str, float]], sizes: Mapping[str, Size])
     if any(size is None for _, size in parts):
         return None
     return round(sum(weight * size for weight, size in parts if size is not None))
+
+
+def all_thresholds(sizes: Sequence[Size]) -> tuple[float, ...] | None:
+    """Of all documents of a mixture; None where not all are known, or where the end of a text is held out anyway."""
+    if any(size.thresholds is None or size.single_text for size in sizes):
+        return None
+    return tuple(threshold for size in sizes for threshold in size.thresholds or ())
+
+
+def suggested_val_split(sizes: Sequence[Size]) -> float:
+    """What part to hold out of a mixture: a hundredth, of little text a tenth, of few documents enough for one of them.
+
+    Documents are held out whole, as a hash of each says, so that of a handful a hundredth is often none.
+    """
+    known = [size.bytes for size in sizes if size.bytes is not None]
+    usual = 0.1 if len(known) == len(sizes) and sum(known) < _LITTLE_TEXT else _USUAL_VAL_SPLIT
+    thresholds = all_thresholds(sizes)
+    if thresholds is not None:
+        return splitting_share(thresholds, usual)
+    documents = [size.documents for size in sizes]
+    if any(size.single_text for size in sizes) or None in documents:
+        return usual
+    # One document or more in more than 19 of 20 cases.
+    return max(usual, min(0.5, math.ceil(300 / max(1, sum(n for n in documents if n is not None))) / 100))
+
+
+def splitting_share(thresholds: Sequence[float], usual: float) -> float:
+    """The smallest held-out part from `usual` on that leaves a document on either side; `usual` where none does."""
+    distinct = sorted(set(thresholds))
+    if len(distinct) < 2 or distinct[0] < usual <= distinct[-1]:
+        return usual
+    low, high = distinct[:2] if usual <= distinct[0] else distinct[-2:]
+    for digits in range(2, 16):
+        share = math.floor(low * 10.0**digits + 1) / 10.0**digits
+        if low < share <= high:
+            return share
+    return usual
 
 
 def suggested_tokenizer(size: int | None) -> str:

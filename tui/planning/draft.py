@@ -1,6 +1,7 @@
 """A run that is being prepared: what was chosen, the command that starts it, and the settings that come of it."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from mlxllm import dials, paths
@@ -73,7 +74,7 @@ class Draft:
         own = Size(1.0, {})
         if self.method != "pretrain":
             return own
-        return next((size for size in dials.sizes(preset_config(self.preset)) if size.factor == self.factor), own)
+        return next((size for size in sizes_of(self.preset) if size.factor == self.factor), own)
 
     @property
     def changed(self) -> tuple[str, ...]:
@@ -139,6 +140,12 @@ class Draft:
             key, value = given or ("train.max_steps", before["train"]["max_steps"])
             found.append((key, value, dials.time_label(self.minutes)))
         return found
+
+
+@lru_cache
+def sizes_of(preset: str) -> tuple[Size, ...]:
+    """The positions of a preset's size dial; finding them takes longer than all the rest of a forecast."""
+    return tuple(dials.sizes(preset_config(preset)))
 
 
 def check_name(name: str) -> None:

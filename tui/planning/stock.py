@@ -1,6 +1,5 @@
 """What a new run can be made of: datasets, models, files of records; and what is known of this machine's speed."""
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,19 +9,23 @@ from mlxllm import paths
 from mlxllm.config import ModelConfig, RunConfig
 from mlxllm.conversation.preference_store import FILE as PREFERENCES
 from mlxllm.conversation.preference_store import PreferenceStore
-from mlxllm.data.manifest import FILE_NAME, read_manifest
+from mlxllm.data.manifest import FILE_NAME, Manifest, read_manifest
+from mlxllm.data.shards import TokenDataset
+from mlxllm.data.split import val_threshold
 from mlxllm.errors import UserError
 from mlxllm.runs import ACTIVE, RunDirectory, RunSummary, checkpoint_steps, list_runs, read_json
 from mlxllm.settings import parse_config
-from mlxllm.speed import PacedRun, Speed, guess, paced_runs, read_speed
-from tui import machine
+from mlxllm.speed import PacedRun, Speed, busy_runs, guess, paced_runs, read_speed
+from tui import commands, machine
+from tui.data.entries import tokenizer_of
+from tui.data.mixture import splitting_share
 from tui.words import count, number
-
-RECORD_PATHS = "record_paths"
-"""Of `Remembered`: files of records that the user has named, the newest last."""
 
 _BROUGHT = {"sft": "sft.jsonl", "dpo": "dpo.jsonl"}
 """Files of records that lie beside the tokens of a world such as `stories`."""
+_SHARE_OF_FEW = 0.1
+_FEW_DOCUMENTS = 1000
+"""Of a dataset without validation: one with more is hardly ever without."""
 KINDS = {"pretrain": "base model", "sft": "answers (SFT)", "dpo": "aligned (DPO)"}
 
 
@@ -36,6 +39,10 @@ class Dataset:
     vocab_size: int
     about: str
     """What it is made of, in a line."""
+    problem: str = ""
+    """Why training refuses it, and what to do, in a sentence."""
+    remedy: commands.Args = ()
+    """The command that mends that."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ class Stock:
     speed: Speed = field(default_factory=guess)
     paced: tuple[PacedRun, ...] = ()
     memory_bytes: int = 0
+    busy: bool = False
+    """Whether something is being trained now, beside which no speed can be measured."""
     known: bool = False
     """Whether anybody has looked yet."""
 
@@ -84,14 +93,14 @@ class Stock:
         return next((model for model in self.models if model.name == name.partition("@")[0]), None)
 
 
-def take_stock(remembered: Sequence[str] = ()) -> Stock:
+def take_stock(added: Sequence[tuple[str, str]] = ()) -> Stock:
     """Look at everything; reads a few small files of each run and dataset, so call it off the event loop.
 
     Args:
-        remembered: paths of records that the user has named.
+        added: path and kind (`conversations` or `preferences`) of the files of records that the user has named.
     """
     datasets = tuple(_datasets())
-    records = {method: tuple(_records(method, remembered)) for method in _BROUGHT}
+    records = {method: tuple(_records(method, added)) for method in _BROUGHT}
     return Stock(
         datasets=datasets,
         models=tuple(_models(list_runs())),
@@ -99,6 +108,7 @@ def take_stock(remembered: Sequence[str] = ()) -> Stock:
         speed=read_speed(),
         paced=tuple(paced_runs()),
         memory_bytes=machine.this_machine().memory_bytes,
+        busy=bool(busy_runs()),
         known=True,
     )
 
@@ -115,8 +125,32 @@ def _datasets() -> list[Dataset]:
         sources = ", ".join(source.spec for source in manifest.sources.values())
         words = manifest.tokenizer
         about = f"{count(manifest.train.tokens)} tokens, {words.kind} tokenizer of {words.vocab_size:,}; from {sources}"
-        found.append(Dataset(path.name, manifest.train.tokens, manifest.val.tokens, words.vocab_size, about))
+        tokens = (manifest.train.tokens, manifest.val.tokens)
+        found.append(Dataset(path.name, *tokens, words.vocab_size, about, *_problem(path, manifest)))
     return found
+
+
+def _problem(directory: Path, manifest: Manifest) -> tuple[str, commands.Args]:
+    """Why training refuses a dataset of which one side is empty, and the command that builds it with both."""
+    if manifest.train.tokens and manifest.val.tokens:
+        return "", ()
+    try:
+        dataset = TokenDataset.open(directory)
+    except UserError as error:
+        return str(error), ()
+    side = dataset.train if dataset.train.num_documents else dataset.val
+    ends = side.document_ends[:_FEW_DOCUMENTS].tolist()
+    texts = [dataset.tokenizer.decode(side.read(a, b - a)[:-1]) for a, b in zip([0, *ends], ends, strict=False)]
+    thresholds = [val_threshold(text) for text in texts]
+    lacks = "nothing to learn from" if manifest.val.tokens else "nothing held out to be judged by"
+    told = f"dataset {directory.name!r} has {lacks}, and training needs both (documents are held out whole)"
+    if len(set(thresholds)) < 2:
+        return f"{told}; it has only one text: press 2, add more with a, and build it anew", ()
+    sources = [(source.spec, source.weight) for source in manifest.sources.values()]
+    share, tokenizer = splitting_share(thresholds, _SHARE_OF_FEW), tokenizer_of(directory, manifest)
+    remedy = commands.data_build(directory.name, sources, tokenizer, f"{share:.15g}", force=True)
+    what = f"build it again with {share:.15g} held out instead of {manifest.val_split:g}"
+    return f"{told}; {what}: press 2, then b on it, or take the command below", remedy
 
 
 def _written(dataset: Path) -> float:
@@ -151,8 +185,8 @@ def _model(run: RunSummary, directory: RunDirectory, config: RunConfig) -> Model
     return Model(run.name, kind, about, config.model, run.parameters or 0, directory.path / "tokenizer")
 
 
-def _records(method: str, remembered: Sequence[str]) -> list[Records]:
-    """The user's own preferences first, then what was named, then what worlds bring along."""
+def _records(method: str, added: Sequence[tuple[str, str]]) -> list[Records]:
+    """The user's own preferences first, then what was added, then what worlds bring along."""
     found = []
     store = PreferenceStore()
     if method == "dpo":
@@ -163,21 +197,11 @@ def _records(method: str, remembered: Sequence[str]) -> list[Records]:
             named = f"{pairs:,} {'pair' if pairs == 1 else 'pairs'}"
             about = f"your own preferences, from chats in which you compared two answers: {named} in {PREFERENCES}"
             found.append(Records((str(store.path),), f"your own preferences, {named}", about))
-    for name in reversed(remembered):
-        if Path(name).exists() and name != str(store.path) and _may_be(Path(name), method):
+    for name, kind in reversed(added):
+        if (kind == "preferences") == (method == "dpo") and name != str(store.path) and Path(name).exists():
             found.append(Records((name,), Path(name).name or name, name))
     folder = paths.folder("datasets")
     for path in sorted(folder.glob(f"*/{_BROUGHT[method]}")) if folder.is_dir() else []:
         label = f"{path.parent.name}/{path.name}"
         found.append(Records((str(path),), label, f"lessons that dataset {path.parent.name} brings along: {path}"))
     return found
-
-
-def _may_be(path: Path, method: str) -> bool:
-    """Whether the first record of a file is of the kind; a folder, and what cannot be told, may be anything."""
-    try:
-        with open(path, "rb") as file:
-            first = json.loads(file.readline(1 << 20))
-    except (OSError, ValueError):
-        return True
-    return not isinstance(first, dict) or ("rejected" in first) == (method == "dpo")

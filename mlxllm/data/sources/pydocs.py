@@ -54,7 +54,7 @@ class PydocsSource:
     """Topics of the language reference, modules with their functions, classes with their methods: a document
     each.
 
-    Parsing takes some seconds, so the documents are kept for a second reading.
+    Parsing takes some seconds, so documents are handed out as they are found, and kept for a second reading.
     """
 
     def __init__(self) -> None:
@@ -83,9 +83,14 @@ class PydocsSource:
         Raises:
             DataError: this Python was installed without the sources of its standard library.
         """
-        if not self._documents:
-            self._documents = list(self._read())
-        yield from self._documents
+        if self._documents:
+            yield from self._documents
+            return
+        found = []
+        for document in self._read():
+            found.append(document)
+            yield document
+        self._documents = found
 
     def _read(self) -> Iterator[Document]:
         self.problems.clear()

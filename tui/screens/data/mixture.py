@@ -1,12 +1,9 @@
 """The mixture below the tree: what was taken, how often, and what part of the text it is going to be."""
 
-from contextlib import suppress
-
 from textual import work
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
-from mlxllm.errors import UserError
 from tui.data.library import Library
 from tui.data.look import Looker
 from tui.screens.data.sections import mixture_lines
@@ -33,13 +30,9 @@ class MixtureList(Static):
     @work(thread=True, exclusive=True, group="measure")
     def _measure(self) -> None:
         worker = get_current_worker()
-        for spec in self._library.mixture:
-            if worker.is_cancelled:
-                return
-            if spec not in self._library.sizes:
-                with suppress(UserError):
-                    self._library.sizes[spec] = self._library.measure(spec, self._looker)
-        self.app.call_from_thread(self._measured)
+        self._library.measure_all(self._library.mixture, self._looker, lambda: worker.is_cancelled)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._measured)
 
     def _measured(self) -> None:
         self.update(mixture_lines(self._library.mixture, self._library.sizes))

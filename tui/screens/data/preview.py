@@ -100,11 +100,16 @@ class Preview(Vertical):
         worker = get_current_worker()
         if self._entry is None or self._entry.key != entry.key:
             self.app.call_from_thread(self._saw, entry, Seen(waiting="Reading ...", about=about_kind(entry)))
+            first = self.looker.glance(entry, tokenizer, lambda: worker.is_cancelled)
+            if first is not None and not worker.is_cancelled:
+                self.app.call_from_thread(self._saw, entry, first)
         seen = self.looker.look(entry, tokenizer, lambda: worker.is_cancelled)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._saw, entry, seen)
 
     def _saw(self, entry: Entry | None, seen: Seen) -> None:
+        if not self.query(VerticalScroll):  # the application is closing
+            return
         new = entry is None or self._entry is None or entry.key != self._entry.key
         self._seen, self._entry = seen, entry
         self._show()

@@ -1,6 +1,5 @@
 """Data: what there is to read, what it looks like in text and in tokens, and datasets made of it."""
 
-import asyncio
 from typing import ClassVar
 
 from textual import work
@@ -13,26 +12,19 @@ from textual.worker import get_current_worker
 from mlxllm.errors import UserError
 from tui import commands
 from tui.data.entries import BYTES, Entry, Group, KnownTokenizer, list_entries, list_tokenizers
-from tui.data.library import Library, find
-from tui.data.mixture import suggested_name, suggested_tokenizer, total_bytes
-from tui.jobs import Job
-from tui.screens.base import ModeScreen
-from tui.screens.data.build import BuildBar, BuildDialog, Builder, Order
+from tui.data.library import Library
+from tui.screens.data.build import BuildBar, Builder
+from tui.screens.data.making import MakesDatasets
 from tui.screens.data.mixture import MixtureList
 from tui.screens.data.preview import TOKENS, Preview, twin_of
 from tui.screens.data.tree import SourceTree
 from tui.widgets.bars import Hint
 from tui.widgets.pick import Pick
-from tui.words import file_size
 
 _TOKENIZER = "data_tokenizer"
-_ADD = (
-    "A file or folder of text, or a file of conversations or preferences (JSON, JSON lines, parquet). "
-    "KIND:SPEC, such as stories:2000, adds a source of the catalogue with options."
-)
 
 
-class DataScreen(ModeScreen):
+class DataScreen(MakesDatasets):
     """Sources, previews, the mixture, and building."""
 
     MODE = "data"
@@ -67,15 +59,6 @@ class DataScreen(ModeScreen):
     DataScreen.-wide #left { width: 52; }
     """
 
-    def __init__(self) -> None:
-        """Nothing has been looked at."""
-        super().__init__()
-        self._entries: dict[Group, list[Entry]] = {"catalogue": [], "yours": [], "datasets": [], "records": []}
-        self._tokenizers: list[KnownTokenizer] = []
-        self._select = ""
-        self._built_from: dict[str, float] = {}
-        """The mixture of the last build."""
-
     def compose_body(self) -> ComposeResult:
         preview = Preview(ascii_only=self.mlx.marks == "ascii")
         self._library = Library(self.mlx.remembered)
@@ -96,7 +79,8 @@ class DataScreen(ModeScreen):
     def on_screen_resume(self) -> None:
         """Runs, files and datasets may have come and gone meanwhile."""
         self.query_one(Preview).looker.forget()
-        self._list()
+        self._library.sizes.clear()
+        self.list_again()
 
     def home_focus(self) -> Widget:
         """The tree."""
@@ -105,9 +89,13 @@ class DataScreen(ModeScreen):
     def show_source(self, name: str) -> None:
         """Put the cursor on a dataset, or on a source that was added."""
         self._select = name
-        self._list()
+        self.list_again()
 
     # What there is.
+
+    def list_again(self) -> None:
+        """Look what there is."""
+        self._list()
 
     @work(thread=True, exclusive=True, group="list")
     def _list(self) -> None:
@@ -118,6 +106,8 @@ class DataScreen(ModeScreen):
             self.app.call_from_thread(self._listed, entries, tokenizers, select)
 
     def _listed(self, entries: dict[Group, list[Entry]], tokenizers: list[KnownTokenizer], select: str) -> None:
+        if not self.query(SourceTree):  # the application is closing
+            return
         tree = self.query_one(SourceTree)
         self._tokenizers = tokenizers
         if entries != self._entries:
@@ -130,12 +120,8 @@ class DataScreen(ModeScreen):
         if not self._builder.name:  # else it is that of the build
             self._show_twin()
         self._look()
-        self.refresh_bindings()
+        self.offer()
         self.query_one(MixtureList).show()
-
-    @property
-    def _entry(self) -> Entry | None:
-        return self.query_one(SourceTree).entry
 
     @property
     def _tokenizer(self) -> KnownTokenizer:
@@ -144,12 +130,19 @@ class DataScreen(ModeScreen):
         known = self._tokenizers or [BYTES]
         return next((each for each in known if each.argument == chosen), known[0])
 
+    def offer(self) -> None:
+        """The footer is made anew, key by key, which takes a while: only where other keys are offered."""
+        offered = tuple(self.check_action(action, ()) for action in ("stop", "delete", "weigh", "take", "ids"))
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+
     # What it looks like.
 
     def on_tree_node_highlighted(self) -> None:
         """Look at what is under the cursor."""
         self._show_twin()
-        self.refresh_bindings()
+        self.offer()
         self._look()
 
     def _look(self) -> None:
@@ -174,7 +167,7 @@ class DataScreen(ModeScreen):
         """One of the tabs."""
         self.query_one(Preview).open_section(number)
         self._show_twin()
-        self.refresh_bindings()
+        self.offer()
 
     def action_ids(self) -> None:
         """Every token above its id, or between separators."""
@@ -230,102 +223,6 @@ class DataScreen(ModeScreen):
         except UserError as error:
             self.mlx.warn(str(error))
         self._mixture_changed()
-
-    def _mixture_changed(self) -> None:
-        self.query_one(SourceTree).relabel(self._library.mixture)
-        self.query_one(MixtureList).show()
-        self.refresh_bindings()
-
-    # Adding and deleting.
-
-    @work(exclusive=True, group="add")
-    async def action_add(self) -> None:
-        """Add a path; what cannot be added stays in the line, below the sentence that says why."""
-        entry = self._entry
-        value = entry.kind.example if entry is not None and entry.kind is not None and ":" in entry.kind.example else ""
-        question = _ADD
-        while (answer := await self.mlx.ask(question, value, "~/notes")) is not None:
-            try:
-                found = await asyncio.to_thread(find, answer)
-            except UserError as error:
-                question, value = f"! {error}", answer
-                continue
-            self._library.add(found)
-            self.mlx.tell(f"added: {found.what}")
-            self._select = found.key
-            self._list()
-            return
-
-    @work(exclusive=True, group="delete")
-    async def action_delete(self) -> None:
-        """Delete a dataset; take a path off its list."""
-        entry = self._entry
-        if entry is None or entry.group == "catalogue":
-            return
-        if entry.group != "datasets":
-            if await self.mlx.confirm(f"Take {entry.title} off this list? The file stays where it is.", "Take off"):
-                self._library.remove(entry)
-                self._mixture_changed()
-                self._list()
-            return
-        question = f"Delete the dataset {entry.title} for good? Runs that were trained on it cannot be resumed then."
-        if await self.mlx.confirm(question, "Delete"):
-            self.twin = commands.data_rm(entry.key)
-            self.mlx.run_job(self.twin, lambda _: None, self._deleted)
-
-    def _deleted(self, job: Job) -> None:
-        if job.returncode:
-            self.mlx.fail(job.error)
-        self._list()
-
-    # Building.
-
-    @work(exclusive=True, group="build")
-    async def action_build(self) -> None:
-        """Ask how, then build; an unfinished dataset under the cursor goes on at once."""
-        if self._builder.name:
-            self.mlx.warn(f"{self._builder.name} is being built; x stops it")
-            return
-        entry, mixture = self._entry, self._library.mixture
-        if entry is not None and entry.state is not None:
-            self._build(Order(entry.key, commands.data_build(entry.key, (), "")))
-            return
-        if not mixture and entry is not None and entry.spec:
-            mixture = {entry.spec: 1.0}
-        stopped = self._builder.stopped
-        if stopped is not None and mixture == self._built_from:  # the same text once more: go on where it was
-            self._build(stopped)
-            return
-        if not mixture:
-            self.mlx.warn("take a source with space first; a adds your own")
-            return
-        size = total_bytes(mixture.items(), self._library.sizes)
-        about = "From " + ", ".join(spec if weight == 1 else f"{spec} x{weight:g}" for spec, weight in mixture.items())
-        about += f"; about {file_size(size)} of text" if size else ""
-        titles = [
-            each.title for group in ("catalogue", "yours") for each in self._entries[group] if each.spec in mixture
-        ]
-        name = suggested_name(titles, [each.key for each in self._entries["datasets"]])
-        dialog = BuildDialog(list(mixture.items()), about, name, suggested_tokenizer(size), self._tokenizers)
-        order: Order | None = await self.app.push_screen_wait(dialog)
-        if order is not None:
-            self._built_from = dict(mixture)
-            self._build(order)
-
-    def _build(self, order: Order) -> None:
-        self._builder.start(order)
-        self.twin = order.args
-        self.refresh_bindings()
-
-    def _ended(self, name: str) -> None:
-        """A build has ended, one way or another."""
-        self.query_one(Preview).looker.forget()
-        self._select = name
-        self._list()
-
-    def action_stop(self) -> None:
-        """Stop the build; what is done is kept."""
-        self._builder.stop()
 
     @work(exclusive=True, group="new_run")
     async def action_new_run(self) -> None:

@@ -131,6 +131,7 @@ class Detail(Vertical):
             self.entry.placeholder = row.entry
             with self.prevent(Input.Changed):
                 self.entry.value = typed
+            self.entry.cursor_position = len(typed)
 
     def explain(self, text: Content) -> None:
         """The sentence below."""

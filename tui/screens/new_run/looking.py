@@ -1,5 +1,6 @@
 """What there is to train on and to begin with, looked at beside the New run screen so that it never waits."""
 
+import os
 from pathlib import Path
 
 from textual import work
@@ -7,8 +8,9 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.worker import get_current_worker
 
+from tui.data.library import Found, Library
 from tui.planning.records import RecordsLook, look_at_records
-from tui.planning.stock import RECORD_PATHS, Stock, take_stock
+from tui.planning.stock import Stock, take_stock
 from tui.screens.new_run.form import Detail, problem
 from tui.screens.new_run.start import StartsRuns
 from tui.words import printable
@@ -41,10 +43,12 @@ class LooksAround(StartsRuns):
 
     @work(thread=True, exclusive=True, group="stock")
     def _take_stock(self) -> None:
-        stock = take_stock(self.mlx.remembered.get(RECORD_PATHS, []))
+        stock = take_stock(Library(self.mlx.remembered).records)
         self.app.call_from_thread(self._stocked, stock)
 
     def _stocked(self, stock: Stock) -> None:
+        if not self.query(Detail):  # the application is closing
+            return
         self.stock = stock
         self._looks = {key: look for key, look in self._looks.items() if not look.problem}
         self.stock_taken()
@@ -82,6 +86,8 @@ class LooksAround(StartsRuns):
             self.app.call_from_thread(self._seen, method, tokenizer, look, typed)
 
     def _seen(self, method: str, tokenizer: Path | None, look: RecordsLook, typed: bool) -> None:
+        if not self.query(Detail):  # the application is closing
+            return
         if typed:
             detail = self.query_one(Detail)
             if detail.entry.has_focus:
@@ -89,4 +95,15 @@ class LooksAround(StartsRuns):
                 detail.explain(problem(look.problem) if look.problem else taken)
             return
         self._looks[method, look.names, str(tokenizer)] = look
+        if not look.problem and not look.on_hub:
+            self._remember(method, look.names)
         self.records_read()
+
+    def _remember(self, method: str, names: tuple[str, ...]) -> None:
+        """Keep what was typed on the list of the Data screen, if it is not known already."""
+        known = {name for records in self.stock.records.get(method, ()) for name in records.names}
+        library = Library(self.mlx.remembered)
+        for name in names:
+            path = os.path.abspath(os.path.expanduser(name))
+            if path not in known and name not in known:
+                library.add(Found("records", path, "", "preferences" if method == "dpo" else "conversations"))

@@ -16,8 +16,8 @@ _LABEL = 11
 _NARROW = 46
 
 
-def costs_text(known: Forecast, marks: Marks, width: int) -> Content:
-    """The live numbers, a line each, in `width` columns."""
+def costs_text(known: Forecast, marks: Marks, width: int, *, measuring: bool = False) -> Content:
+    """The live numbers, a line each, in `width` columns; `measuring` says that the machine's speed is being found out."""
     costs = known.costs
     lines = [_line("parameters", _parameters(known))]
     if known.steps is not None:
@@ -27,7 +27,7 @@ def costs_text(known: Forecast, marks: Marks, width: int) -> Content:
         lines.append(_line("data", "once through" if known.passes == 1 else f"{_short(known.passes)} times through"))
     lines.append(Content.assemble(_label("memory"), *_memory(known, marks, width)))
     lines.append(_line("checkpoint", file_size(costs.checkpoint_bytes)))
-    lines += _time(known)
+    lines += _time(known, measuring)
     return Content("\n").join(lines)
 
 
@@ -71,14 +71,16 @@ def _memory(known: Forecast, marks: Marks, width: int) -> list[Any]:
     return [f"{text} ", (full * filled, colour), (empty * (room - filled), "$text-muted"), (f" {word}", colour)]
 
 
-def _time(known: Forecast) -> list[Content]:
+def _time(known: Forecast, measuring: bool) -> list[Content]:
     if known.seconds is None:
         return [_line("takes", "known once the data are read")]
     if known.by_time:
         about = _line("takes", f"{time_label(round(known.seconds / 60))}, and then ends")
     else:
         about = _line("takes", f"about {duration(known.seconds)}")
-    source = "a guess: m measures this machine" if known.source == "a guess" else known.source
+    source = known.source
+    if source == "a guess":
+        source = "a guess; being measured ..." if measuring else "a guess: m measures it"
     return [about, Content.assemble((" " * _LABEL + source, "$text-muted"))]
 
 

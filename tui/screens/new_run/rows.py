@@ -11,7 +11,7 @@ from mlxllm.errors import UserError
 from mlxllm.estimate import count_parameters
 from mlxllm.presets import PRESETS, SMALL_MODEL_RATES, preset_config
 from mlxllm.speed import Speed
-from tui.planning.draft import Draft, Method
+from tui.planning.draft import Draft, Method, sizes_of
 from tui.planning.forecast import START_SECONDS, Forecast
 from tui.planning.stock import KINDS, Stock
 from tui.words import count
@@ -144,7 +144,10 @@ def _of_preset(name: str, vocab_size: int, val_tokens: int, speed: Speed) -> tup
 
 
 def _dataset(draft: Draft, stock: Stock) -> Row:
-    choices = [Choice(d.name, {"dataset": d.name}, f"{count(d.tokens):>6} tokens", d.about) for d in stock.datasets]
+    choices = []
+    for one in stock.datasets:
+        detail = "! cannot be used" if one.problem else f"{count(one.tokens):>6} tokens"
+        choices.append(Choice(one.name, {"dataset": one.name}, detail, one.problem or one.about))
     missing = f"there is no dataset {draft.dataset!r}" if draft.dataset else "none yet"
     empty = (
         "No dataset has been built yet. Press 2: the Data screen builds one from any text. Or press 1, then t: a quick "
@@ -197,7 +200,7 @@ def _name(draft: Draft) -> Row:
 def _size(draft: Draft, stock: Stock) -> Row:
     dataset, preset = stock.dataset(draft.dataset), preset_config(draft.preset)
     choices = []
-    for size in dials.sizes(preset):
+    for size in sizes_of(draft.preset):
         config = dials.apply(preset, size).with_values(model={"vocab_size": dataset.vocab_size if dataset else 0})
         model = config.model
         detail = f"{count(count_parameters(model)):>5}  {model.hidden_size:>4} wide, {model.num_hidden_layers:>2} deep"

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from textual import work
@@ -17,7 +16,6 @@ from mlxllm import paths
 from mlxllm.errors import UserError
 from tui.planning.draft import Draft, Method, check_name, check_setting
 from tui.planning.forecast import Forecast, forecast
-from tui.planning.stock import RECORD_PATHS
 from tui.screens.new_run.form import Detail, Form, problem
 from tui.screens.new_run.looking import LooksAround
 from tui.screens.new_run.panels import costs_text, differences_text
@@ -129,6 +127,12 @@ class NewRunScreen(LooksAround):
         """It may be what nobody had chosen yet."""
         self._fill_in()
         self.show_draft(keep_note=True)
+        if self.may_measure():
+            self.measure_soon()
+
+    def may_measure(self) -> bool:
+        """Where no speed is known, and nothing trains meanwhile."""
+        return self.mlx.measures and self.stock.known and not self.stock.speed.measured and not self.stock.busy
 
     def records_read(self) -> None:
         """The costs depend on them."""
@@ -138,7 +142,8 @@ class NewRunScreen(LooksAround):
         """Choose what nobody has chosen: the newest."""
         draft = self.draft
         if not draft.dataset and self.stock.datasets:
-            draft = draft.with_(dataset=self.stock.datasets[0].name)
+            usable = [dataset for dataset in self.stock.datasets if not dataset.problem]
+            draft = draft.with_(dataset=(usable or self.stock.datasets)[0].name)
         if draft.method != "pretrain":
             for row in rows(draft, self.stock, None):
                 wanting = (row.key == "model" and not draft.model) or (row.key == "records" and not draft.records)
@@ -187,7 +192,8 @@ class NewRunScreen(LooksAround):
         except UserError as error:
             self.known, self._wrong = None, str(error)
         self._rows = rows(self.draft, self.stock, self.known)
-        self.twin = self.draft.args()
+        dataset = self.stock.dataset(self.draft.dataset) if self.draft.method == "pretrain" else None
+        self.twin = dataset.remedy if dataset is not None and dataset.remedy else self.draft.args()
         self._show_all()
 
     def _show_all(self) -> None:
@@ -195,7 +201,9 @@ class NewRunScreen(LooksAround):
         self._show_detail()
         costs = self.query_one("#costs", Static)
         if self.known is not None:
-            costs.update(costs_text(self.known, self.mlx.marks, costs.size.width))
+            costs.update(
+                costs_text(self.known, self.mlx.marks, costs.size.width, measuring=self._measuring is not None)
+            )
         else:
             costs.update(
                 problem(self._wrong) if self._wrong else "They depend on the model, whose shape is not known here."
@@ -258,8 +266,12 @@ class NewRunScreen(LooksAround):
         for row in self._rows:
             if row.empty and not getattr(draft, row.key):
                 return row.empty
-        if draft.method == "pretrain" and self.stock.dataset(draft.dataset) is None:
-            return f"there is no dataset {draft.dataset!r}; choose another one, or press 2 and build it"
+        if draft.method == "pretrain":
+            dataset = self.stock.dataset(draft.dataset)
+            if dataset is None:
+                return f"there is no dataset {draft.dataset!r}; choose another one, or press 2 and build it"
+            if dataset.problem:
+                return dataset.problem
         if self.look is not None and self.look.problem:
             return self.look.problem
         return self._name_problem()
@@ -357,17 +369,11 @@ class NewRunScreen(LooksAround):
         elif self._key == "model" and text:
             self.draft = self.draft.with_(model=text)
         elif self._key == "records" and text:
-            self._take_paths(_names(text))
+            self.draft = self.draft.with_(records=_names(text))
         if message.entered:
             self._typed.pop(self._key, None)
             self.query_one(Form).focus()
         self.show_draft()
-
-    def _take_paths(self, names: tuple[str, ...]) -> None:
-        self.draft = self.draft.with_(records=names)
-        here = [str(Path(name).expanduser().absolute()) for name in names if Path(name).expanduser().exists()]
-        self.mlx.remembered.add(RECORD_PATHS, *here)
-        self.look_again()
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -15,6 +15,9 @@ from tui.screens.new_run.form import problem
 from tui.screens.new_run.panels import dry_run_text
 from tui.widgets.dialogs import Reading
 
+_STAYS_SECONDS = 1.0
+"""Who has been here so long may want to know how long training takes."""
+
 
 class StartsRuns(ModeScreen):
     """The part of the New run screen that has to do with other processes."""
@@ -25,6 +28,10 @@ class StartsRuns(ModeScreen):
         self.draft = Draft()
         self._checking: Job | None = None
         self._measuring: Job | None = None
+        self._unasked = False
+        """The measurement was begun by the screen itself."""
+        self._measures = True
+        """Whether it may be; not after one that failed."""
         self._starting = False
         self._said = ""
 
@@ -36,7 +43,7 @@ class StartsRuns(ModeScreen):
         """What to think about before it is started."""
         raise NotImplementedError
 
-    def show_draft(self) -> None:
+    def show_draft(self, *, keep_note: bool = False) -> None:
         """Show the draft as it is now."""
         raise NotImplementedError
 
@@ -53,12 +60,12 @@ class StartsRuns(ModeScreen):
         """What is being done, what was said, or what stands in the way."""
         if self._checking is not None:
             note = Content("dry run: checking all that training would; some seconds ...")
-        elif self._measuring is not None:
-            note = Content("measuring how fast this machine trains; some ten seconds ...")
         elif self._said:
             note = Content(self._said)
         elif wrong := self.obstacle():
             note = problem(wrong)
+        elif self._measuring is not None:
+            note = Content("measuring how fast this machine trains; some ten seconds, you need not wait ...")
         elif advice := self.advice():
             note = Content.assemble(("! ", "bold $warning"), advice)
         else:
@@ -79,6 +86,7 @@ class StartsRuns(ModeScreen):
             self.mlx.warn(wrong)
             return
         self._starting = True
+        self.leave_unmeasured()
         run = self.draft.run
         try:
             started = await self.mlx.launch(run, self.draft.args())
@@ -129,16 +137,54 @@ class StartsRuns(ModeScreen):
     def action_measure(self) -> None:
         """Time this machine, so that the application knows how long a run takes."""
         if self._measuring is not None:
-            self.mlx.tell("this machine is being measured already")
+            self.mlx.tell("this machine is being measured already; some ten seconds")
             return
+        self._measure(unasked=False)
 
+    def measure_soon(self) -> None:
+        """Measure without being asked, if the screen is still open in a moment."""
+        self.set_timer(_STAYS_SECONDS, self._measure_unasked)
+
+    def _measure_unasked(self) -> None:
+        if self._measures and self._measuring is None and self._is_open and not self._starting and self.may_measure():
+            self._measure(unasked=True)
+
+    def may_measure(self) -> bool:
+        """Whether no speed is known yet, and nothing trains that would falsify it."""
+        raise NotImplementedError
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether it is this screen that the user looks at, or a dialog above it."""
+        return self.mlx.current_mode == self.MODE
+
+    def _measure(self, *, unasked: bool) -> None:
         def end(job: Job) -> None:
-            self._measuring = None
+            if self._measuring is job:
+                self._measuring = None
             if job.returncode == 0:
-                self.mlx.tell("measured: from now on the times are this machine's own")
+                found = next((line for line in lines if isinstance(line, dict)), {})
+                told = "measured: from now on the times are this machine's own"
+                if found.get("busy") or found.get("loaded"):
+                    told += "; something else kept it busy, so it may be faster: m measures again"
+                self.mlx.tell(told)
             elif not job.cancelled:
-                self.mlx.fail(job.error)
+                self._measures = False
+                self.say(f"! this machine could not be measured: {job.error}")
             self.look_again()
 
-        self._measuring = self.mlx.run_job(commands.measure_speed(), lambda line: None, end)
-        self.show_note()
+        lines: list[Line] = []
+        self._unasked = unasked
+        self._measuring = self.mlx.run_job((*commands.measure_speed(), "--json"), lines.append, end)
+        self.show_draft(keep_note=True)
+
+    def leave_unmeasured(self) -> None:
+        """Give up a measurement that nobody has asked for."""
+        if self._measuring is not None and self._unasked:
+            self._measuring.cancel()
+            self._measuring = None
+
+    def on_screen_suspend(self) -> None:
+        """Another screen is looked at; what was begun here unasked must not slow it down."""
+        if not self._is_open:
+            self.leave_unmeasured()

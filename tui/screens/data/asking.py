@@ -1,0 +1,220 @@
+"""What is asked before a dataset is built: its name, its tokenizer, and how much is held out."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+from textual.widgets.option_list import Option
+
+from mlxllm import paths
+from mlxllm.data.draft import draft_folder
+from mlxllm.errors import ConfigError, UserError
+from mlxllm.tokenizer import choose_tokenizer
+from tui import commands
+from tui.data.entries import KnownTokenizer
+from tui.widgets.choices import Choices
+from tui.widgets.dialogs import Confirm
+from tui.widgets.keys_bar import KeysBar
+from tui.words import printable
+
+_NEW_TOKENIZERS = (
+    KnownTokenizer("bpe:1024", "bpe:1024: word pieces, for little text and tiny models"),
+    KnownTokenizer("bpe:4096", "bpe:4096: word pieces, the usual choice for small models"),
+    KnownTokenizer("bpe:8192", "bpe:8192: word pieces, for 10 MB of text and more"),
+    KnownTokenizer("char", "char: the characters that occur, for less than 300 kB"),
+    KnownTokenizer("byte", "byte: 261 ids, nothing to learn, and the longest sequences"),
+)
+_VAL_SPLIT = 0.01
+"""The command's own held-out part, which need not be said."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be built."""
+
+    name: str
+    args: commands.Args
+
+
+class BuildDialog(ModalScreen[Order | None]):
+    """Name, tokenizer and validation share; Enter builds."""
+
+    # Not DEFAULT_CSS: the application's own rules for inputs and lists would go before it.
+    CSS = """
+    BuildDialog { align: center middle; }
+    BuildDialog > Vertical { width: 86; max-width: 98%; height: auto; max-height: 98%; padding: 0 2; }
+    BuildDialog > Vertical { background: $surface; border: round $primary; }
+    BuildDialog Static { height: auto; }
+    BuildDialog Horizontal { height: 1; margin-top: 1; }
+    BuildDialog .name { width: 12; color: $accent; }
+    BuildDialog Input, BuildDialog Input:focus { width: 1fr; border: none; height: 1; padding: 0 1; background: $panel; }
+    BuildDialog Input:focus { text-style: underline; }
+    BuildDialog Choices, BuildDialog Choices:focus { height: auto; max-height: 6; border: none; margin: 0 0 0 11; }
+    BuildDialog #about_val, BuildDialog #command { color: $text-muted; }
+    BuildDialog #about_val { margin-left: 12; }
+    BuildDialog #command { margin-top: 1; }
+    BuildDialog #wrong { color: $error; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "build", "Build"),
+        Binding("tab", "app.focus_next", "Next field"),
+        Binding("escape", "leave", "Not now"),
+    ]
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[str, float]],
+        about: str,
+        name: str,
+        tokenizer: str,
+        known: Sequence[KnownTokenizer],
+        val_split: float,
+        thresholds: Sequence[float] | None,
+    ) -> None:
+        """Ask how `sources` are to be built.
+
+        Args:
+            sources: specifications with weights.
+            about: what they are, in a sentence.
+            name: what the dataset could be called.
+            tokenizer: what would be sensible.
+            known: tokenizers that are there.
+            val_split: the part to hold out that would be sensible.
+            thresholds: of each document, the part above which it is held out; None where that is not known.
+        """
+        super().__init__()
+        self._sources, self._about, self._name, self._tokenizer = sources, about, name, tokenizer
+        self._val_split, self._thresholds = val_split, thresholds
+        own = [tokenizer for tokenizer in known if tokenizer.argument not in ("byte", "char")]
+        self._tokenizers = [*_NEW_TOKENIZERS, *own]
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = "Build a dataset"
+            box.border_subtitle = "enter builds, tab goes on, esc: not now"
+            yield Static(Content(printable(self._about)), id="about")
+            with Horizontal():
+                yield Static("Name", classes="name")
+                yield Input(self._name, id="name")
+            with Horizontal():
+                yield Static("Tokenizer", classes="name")
+                yield Input(self._tokenizer, id="tokenizer")
+            yield Choices(*(Option(Content(each.label)) for each in self._tokenizers), markup=False)
+            with Horizontal():
+                yield Static("Held out", classes="name")
+                yield Input(f"{self._val_split:.15g}", id="val")
+            yield Static(id="about_val", markup=False)
+            yield Static(id="command", markup=False)
+            yield Static(id="wrong", markup=False)
+        yield KeysBar()
+
+    def on_mount(self) -> None:
+        """The tokenizer that is suggested is marked in the list."""
+        names = [each.argument for each in self._tokenizers]
+        if self._tokenizer in names:
+            self.query_one(Choices).highlighted = names.index(self._tokenizer)
+        self.query_one("#name", Input).focus()
+        self._show_command()
+
+    def on_option_list_option_highlighted(self, event: Choices.OptionHighlighted) -> None:
+        """Another tokenizer."""
+        chosen = self._tokenizers[event.option_index].argument
+        if self.query_one(Choices).has_focus:
+            self.query_one("#tokenizer", Input).value = chosen
+
+    def on_option_list_option_selected(self, event: Choices.OptionSelected) -> None:
+        """A click on a tokenizer."""
+        self.query_one("#tokenizer", Input).value = self._tokenizers[event.option_index].argument
+
+    def on_input_changed(self) -> None:
+        """Another command."""
+        self.query_one("#wrong", Static).update("")
+        self._show_command()
+
+    def on_input_submitted(self) -> None:
+        """Enter in a field."""
+        self.action_build()
+
+    def _field(self, name: str) -> str:
+        return self.query_one(f"#{name}", Input).value.strip()
+
+    def _args(self, force: bool = False) -> commands.Args:
+        held_out = self._field("val")
+        split = None if held_out == f"{_VAL_SPLIT:g}" else held_out
+        return commands.data_build(self._field("name"), self._sources, self._field("tokenizer"), split, force=force)
+
+    def _show_command(self) -> None:
+        self.query_one("#command", Static).update(Content(f"$ {printable(commands.as_text(self._args()))}"))
+        self.query_one("#about_val", Static).update(_about_val(self._field("val"), self._thresholds))
+
+    @work(exclusive=True)
+    async def action_build(self) -> None:
+        """Check what was typed; build if it is right, else say what is wrong."""
+        name, tokenizer, held_out = (self._field(field) for field in ("name", "tokenizer", "val"))
+        try:
+            exists, begun = await asyncio.to_thread(_check, name, tokenizer, held_out)
+        except UserError as error:
+            self.query_one("#wrong", Static).update(Content(f"! {error}"))
+            return
+        if exists and not begun:
+            question = f"There is a dataset {name!r} already. Replace it by the new one?"
+            if not await self.app.push_screen_wait(Confirm(question, "Replace")):
+                self.query_one("#name", Input).focus()
+                return
+        self.dismiss(Order(name, self._args(force=exists)))
+
+    def action_leave(self) -> None:
+        """Not now."""
+        self.dismiss(None)
+
+
+def _about_val(held_out: str, thresholds: Sequence[float] | None) -> Content:
+    """What the held-out part comes to."""
+    share = _share(held_out)
+    if thresholds is None or share is None:
+        return Content("of the text, for validation: 0.01 is a hundredth; 0.1 where there is less than 1 MB of it")
+    of = len(thresholds)
+    held = sum(threshold < share for threshold in thresholds)
+    told = f"for validation: {held:,} of {of:,} document{'' if of == 1 else 's'}, held out whole"
+    if 0 < held < of:
+        return Content(told)
+    if len(set(thresholds)) < 2:
+        return Content.assemble(
+            ("! ", "bold $warning"), f"{told}; training needs two different ones or more: add texts"
+        )
+    what = "a larger part holds out some" if not held else "a smaller part leaves some to learn from"
+    return Content.assemble(("! ", "bold $warning"), f"{told}; {what}, and training needs both")
+
+
+def _share(text: str) -> float | None:
+    """The part that is held out; None where it is none."""
+    try:
+        share = float(text)
+    except ValueError:
+        return None
+    return share if 0 <= share < 1 else None
+
+
+def _check(name: str, tokenizer: str, held_out: str) -> tuple[bool, bool]:
+    """Whether there is a dataset of that name, and whether an interrupted build of it.
+
+    Raises:
+        UserError: something cannot work.
+    """
+    if not name:
+        raise ConfigError("give the dataset a name, such as tales")
+    directory = paths.new("datasets", name)
+    if not tokenizer:
+        raise ConfigError("choose a tokenizer; bpe:4096 is the usual one")
+    choose_tokenizer(tokenizer)
+    if _share(held_out) is None:
+        raise ConfigError(f"held out is {held_out!r}; it is a part of the text, from 0 to below 1, such as 0.01")
+    return directory.exists(), draft_folder(directory).is_dir()
