@@ -21,6 +21,9 @@ from mlxllm.errors import DataError
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(?::[\w.-]+)?")
 _RECORD_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet")
 _PLAIN_SUFFIXES = (".txt", ".md", ".py")
+_DOWNLOADED = (".cache", "huggingface")
+"""What `hf download --local-dir` keeps its notes in."""
+_DESCRIPTION = re.compile(r"dataset_infos?\.json|licen[cs]e.*|requirements.*", re.IGNORECASE)
 _LOOKED_AT = 1 << 16
 
 
@@ -73,6 +76,8 @@ def _folder(path: str) -> Recognised:
         return Recognised(path, "dataset", f"a dataset of {manifest.train.tokens:,} training tokens")
     if os.path.isfile(os.path.join(path, "config.json")) and glob.glob(glob.escape(path) + "/*.safetensors"):
         raise DataError(f"{path} is the folder of a model, not text; `mlxllm chat --model {path}` talks to it")
+    if os.path.isdir(os.path.join(path, *_DOWNLOADED)):
+        return _download(path)
     inside = sorted(os.listdir(path))
     if not any(_ends(name, _PLAIN_SUFFIXES) for name in inside) and any(_ends(n, _RECORD_SUFFIXES) for n in inside):
         first = find_record_files([path]).train[0]
@@ -80,6 +85,36 @@ def _folder(path: str) -> Recognised:
         if found.kind != "text":
             return Recognised(path, found.kind, f"a folder; {first.name}: {found.what}")
     return Recognised(path, "text", _text_of(path))
+
+
+def _download(path: str) -> Recognised:
+    """What `hf download --local-dir` has left in a folder: data lie in it or in one below, beside their description."""
+    files = [
+        file
+        for file in sorted(Path(path).rglob("*"))
+        if not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and _ends(file.name, (*_RECORD_SUFFIXES, ".txt"))
+        and not _DESCRIPTION.match(file.name)
+        and file.is_file()
+    ]
+    if not files:
+        raise DataError(
+            f"{path} was fetched from the Hub, and no .txt, JSON lines, JSON or parquet file is in it that could be read"
+        )
+    found = _file(str(files[0]))
+    if len(files) == 1:
+        return found
+    place, suffixes = files[0].parent, {file.suffix for file in files}
+    if {file.parent for file in files} == {place} and len(suffixes) == 1:
+        if found.kind == "text":
+            pattern = os.path.join(glob.escape(str(place)), f"*{suffixes.pop()}")
+            return Recognised(pattern, "text", _text_of(pattern))
+        return Recognised(str(place), found.kind, f"a folder; {files[0].name}: {found.what}")
+    some = ", ".join(str(file.relative_to(path)) for file in files[:4])
+    more = f" and {len(files) - 4:,} more" if len(files) > 4 else ""
+    raise DataError(
+        f"{path} holds several kinds of data: {some}{more}; add one of these files, or a folder of one kind"
+    )
 
 
 def _file(path: str) -> Recognised:
@@ -112,7 +147,7 @@ def _records(path: str, where: str, raw: Any, lines: bool) -> Recognised:
             if lines:
                 return Recognised(path, "text", "texts, one a line")
             return Recognised(
-                path, "conversations", "texts as records, which sft can learn from; as JSON lines pre-training can"
+                path, "conversations", "texts as records, which sft can learn from; pre-training wants JSON lines"
             )
         return Recognised(path, "conversations", f"conversations ({', '.join(map(repr, list(raw)[:3]))})")
     except UnusableRecordError:
@@ -139,7 +174,8 @@ def _text_of(path: str) -> str:
     source = TextSource(path)
     files = len(source.files)
     size = source.extent().bytes or 0
-    return f"{files:,} file{'s' if files != 1 else ''} of text, {size / 1e6:,.1f} MB"
+    told = f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
+    return f"{files:,} file{'s' if files != 1 else ''} of text, {told}"
 
 
 def _beginning(path: str) -> bytes:

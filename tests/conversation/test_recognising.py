@@ -11,6 +11,7 @@ import pytest
 
 from mlxllm.conversation.recognising import recognise
 from mlxllm.data.build import build_dataset
+from mlxllm.data.sources import open_source
 from mlxllm.errors import DataError
 from mlxllm.tokenizer import train_tokenizer
 from tests.data.conftest import ListSource
@@ -68,12 +69,34 @@ def test_folders_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "notes" / "b.txt").write_text("Another.")
     (tmp_path / "notes" / "package.json").write_text("{}")
     found = recognise(str(tmp_path / "notes"))
-    assert (found.kind, found.what) == ("text", "2 files of text, 0.0 MB")
+    assert (found.kind, found.what) == ("text", "2 files of text, 15 bytes")
     assert recognise(str(tmp_path / "notes" / "**" / "*.md")).kind == "text"
     build_dataset(tmp_path / "d", [(ListSource(["words " * 20]), 1.0)], train_tokenizer("byte", []))
     assert recognise(str(tmp_path / "d")).kind == "dataset"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert recognise(" ~/notes ").path == str(tmp_path / "notes")
+
+
+def test_what_hf_download_has_left_is_its_data_and_not_its_description(tmp_path: Path) -> None:
+    def fetched(name: str, files: dict[str, str]) -> Path:
+        for inside, content in {".cache/huggingface/x.json": "{}", "README.md": "About it.", **files}.items():
+            (tmp_path / name / inside).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / inside).write_text(content)
+        return tmp_path / name
+
+    one = fetched("one", {"data/train.jsonl": lines(TALK), "dataset_infos.json": "{}"})
+    assert recognise(str(one)).path == str(one / "data" / "train.jsonl")
+    talks = fetched("talks", {"train.jsonl": lines(TALK), "test.jsonl": lines(TALK)})
+    assert (recognise(str(talks)).kind, recognise(str(talks)).path) == ("conversations", str(talks))
+    texts = fetched("texts", {"data/a.jsonl": '{"text": "A."}\n', "data/b.jsonl": '{"text": "B."}\n'})
+    found = recognise(str(texts))
+    assert (found.kind, found.what) == ("text", "2 files of text, 30 bytes")
+    assert sorted(document.text for document in open_source(f"text:{found.path}").documents()) == ["A.", "B."]
+    mixed = fetched("mixed", {"a/train.jsonl": lines(TALK), "b/train.jsonl": '{"text": "B."}\n'})
+    with pytest.raises(DataError, match=r"several kinds of data: a/train.jsonl, b/train.jsonl; add one"):
+        recognise(str(mixed))
+    with pytest.raises(DataError, match="no .txt, JSON lines"):
+        recognise(str(fetched("none", {"image.png": "x"})))
 
 
 @pytest.mark.parametrize(

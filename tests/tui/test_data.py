@@ -107,16 +107,15 @@ def has_pressed(screen: DataScreen, key: str) -> bool:
     return key in {binding.binding.description for binding in screen.active_bindings.values() if binding.enabled}
 
 
-@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
-async def test_an_empty_home(size: tuple[int, int]) -> None:
-    async with data_screen(size) as (pilot, screen):
+async def test_an_empty_home() -> None:
+    async with data_screen((80, 24)) as (pilot, screen):
         await wait_for_seen(pilot, "stories:0:0")
         shown = screen_text(pilot.app)
         assert "none yet: a adds one" in shown
         assert "none yet: b builds one" in shown
         assert "space takes a source" in shown
         assert screen.twin == commands.data_preview("stories")
-        assert max(map(len, shown.splitlines())) <= size[0]
+        assert max(map(len, shown.splitlines())) <= 80
         for key in ("n", "D", "x", "minus", "k", "escape", "i", "enter", "escape", "escape"):
             await pilot.press(key)
         await go_to(pilot, "text")
@@ -125,9 +124,14 @@ async def test_an_empty_home(size: tuple[int, int]) -> None:
         await wait_for_seen(pilot, "without a file of your own")
         await pilot.press("b", "space")
         assert not paths.folder("datasets").exists()
+        await go_to(pilot, "shakespeare")
+        await wait_for_seen(pilot, "Enter downloads shakespeare once")
+        write(paths.folder("cache") / "tinyshakespeare.txt", "not it")
+        await pilot.press("enter")
+        await wait_for_seen(pilot, "is not tiny Shakespeare as it should be")
 
 
-async def test_a_path_is_added_and_looked_at(tmp_path: Path, mlxllm_home: Path) -> None:
+async def test_text_and_records_are_added_and_looked_at(tmp_path: Path, mlxllm_home: Path) -> None:
     write(tmp_path / "notes" / "a.md", "A note about owls.")
     write(tmp_path / "notes" / "b.jsonl", '{"text": "Owls fly."}\n{"oops": 1}\n')
     async with data_screen() as (pilot, screen):
@@ -166,12 +170,9 @@ async def test_a_path_is_added_and_looked_at(tmp_path: Path, mlxllm_home: Path) 
         await wait_for_text(pilot, "The file stays where it is")
         await pilot.press("y")
         await wait_for(pilot, lambda: "Your sources (0)" in screen_text(pilot.app))
-    assert json.loads((mlxllm_home / "tui.json").read_text())["data_sources"] == []
+        assert json.loads((mlxllm_home / "tui.json").read_text())["data_sources"] == []
 
-
-async def test_records_show_their_mask_and_start_the_right_run(tmp_path: Path) -> None:
-    talk = write(tmp_path / "talk.jsonl", json.dumps(TALK) + "\n")
-    async with data_screen() as (pilot, screen):
+        talk = write(tmp_path / "talk.jsonl", json.dumps(TALK) + "\n")
         asked: list[tuple[Any, ...]] = []
         pilot.app.open_new_run = lambda method="pretrain", **options: asked.append((method, options))  # type: ignore[attr-defined]
         await add(pilot, str(talk))
@@ -204,15 +205,6 @@ async def test_a_mixture_with_weights(mlxllm_home: Path) -> None:
     assert json.loads((mlxllm_home / "tui.json").read_text())["data_mixture"] == {
         "stories:count=5000,seed=7,start=0": 1.0
     }
-
-
-async def test_a_download_is_asked_for() -> None:
-    async with data_screen() as (pilot, _):
-        await go_to(pilot, "shakespeare")
-        await wait_for_seen(pilot, "Enter downloads shakespeare once")
-        write(paths.folder("cache") / "tinyshakespeare.txt", "not it")
-        await pilot.press("enter")
-        await wait_for_seen(pilot, "is not tiny Shakespeare as it should be")
 
 
 async def test_a_dataset_is_built_by_the_real_command(tmp_path: Path) -> None:
@@ -302,7 +294,7 @@ async def test_a_build_is_stopped_and_goes_on(tmp_path: Path) -> None:
     assert list(unfinished(paths.folder("datasets"))) == []
 
 
-async def test_an_unfinished_build_of_before_goes_on_to_its_end() -> None:
+async def test_unfinished_and_damaged_datasets_and_another_tokenizer() -> None:
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
@@ -314,17 +306,14 @@ async def test_an_unfinished_build_of_before_goes_on_to_its_end() -> None:
             keep_draft=True,
             progress=interrupt,
         )
-    async with data_screen() as (pilot, _):
+    small_dataset()
+    write(paths.folder("datasets") / "broken" / "manifest.json", "{")
+    async with data_screen((200, 60)) as (pilot, screen):
         await go_to(pilot, "half")
         await pilot.press("b")
         await wait_for_seen(pilot, "Built half:", "BuildBar")
-    assert read_manifest(paths.folder("datasets") / "half").sources["stories"].documents_kept == 50
+        assert read_manifest(paths.folder("datasets") / "half").sources["stories"].documents_kept == 50
 
-
-async def test_a_damaged_dataset_is_named_and_can_be_deleted() -> None:
-    small_dataset()
-    write(paths.folder("datasets") / "broken" / "manifest.json", "{")
-    async with data_screen((80, 24)) as (pilot, _):
         await wait_for_text(pilot, "✗ broken  damaged")
         await go_to(pilot, "broken")
         await wait_for_seen(pilot, "is damaged")
@@ -334,24 +323,62 @@ async def test_a_damaged_dataset_is_named_and_can_be_deleted() -> None:
         await wait_for_seen(pilot, "train document 1")
         await go_to(pilot, "broken")
         await pilot.press("D", "y")
-        await wait_for_text(pilot, "Datasets (1)")
-        assert [path.name for path in paths.folder("datasets").iterdir()] == ["small"]
+        await wait_for_text(pilot, "Datasets (2)")
+        assert sorted(path.name for path in paths.folder("datasets").iterdir()) == ["half", "small"]
 
-
-async def test_another_tokenizer_and_another_screen_that_opens_a_dataset() -> None:
-    small_dataset()
-    async with data_screen() as (pilot, screen):
         pilot.app.action_go("home")  # type: ignore[attr-defined]
         await wait_for(pilot, lambda: not isinstance(pilot.app.screen, DataScreen))
         pilot.app.open_data("small")  # type: ignore[attr-defined]
-        await wait_for(
-            pilot, lambda: screen.query_one(SourceTree).entry and screen.query_one(SourceTree).entry.key == "small"
-        )
+        await wait_for_entry(pilot, "small")
         await go_to(pilot, "stories")
         await pilot.press("right")
-        await wait_for_text(pilot, "of dataset small: byte of 261")
+        await wait_for_text(pilot, "of dataset half: byte of 261")
         await pilot.press("k")
         await wait_for_text(pilot, "char: the characters of the text at hand")
         await pilot.press("end", "enter")
         await wait_for(pilot, lambda: screen.twin == commands.data_preview("stories", "char", tokens=True))
         await wait_for_text(pilot, "char: the characters of the text at hand; │ stands between")
+
+
+async def test_of_a_handful_of_documents_some_are_held_out(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / "few" / f"{number}.txt", f"The owl sees {number} mice. " * 20)
+    few = open_source(f"text:{tmp_path / 'few'}")
+    build_dataset(paths.folder("datasets") / "nothing", [(few, 1.0)], train_tokenizer("byte", []), val_split=0.0)
+    async with data_screen() as (pilot, screen):
+        await add(pilot, str(tmp_path / "few"))
+        await wait_for_entry(pilot, few.spec)
+        await pilot.press("b")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, BuildDialog))
+        await wait_for_seen(pilot, "of 3 documents, held out whole", "#about_val")
+        assert pilot.app.screen.query_one("#tokenizer", Input).value == "char", "measured, though it was not taken"
+        proposed = pilot.app.screen.query_one("#val", Input).value
+        await type_into(pilot, "val", "0.0001")
+        await wait_for_seen(pilot, "! for validation: 0 of 3 documents", "#about_val")
+        await type_into(pilot, "val", "none")
+        await wait_for_seen(pilot, "0.01 is a hundredth", "#about_val")
+        await type_into(pilot, "val", proposed)
+        await pilot.press("enter")
+        await wait_for_seen(pilot, "Built few:", "BuildBar")
+        manifest = read_manifest(paths.folder("datasets") / "few")
+        assert manifest.train.documents > 0
+        assert manifest.val.documents > 0
+        assert manifest.train.documents + manifest.val.documents == 3
+
+        # One that cannot be used is built again from its own sources, whatever is taken.
+        await go_to(pilot, few.spec)
+        await pilot.press("space")
+        await go_to(pilot, "nothing")
+        await pilot.press("b")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, BuildDialog))
+        assert [pilot.app.screen.query_one(f"#{field}", Input).value for field in ("name", "tokenizer", "val")] == [
+            "nothing",
+            "byte",
+            proposed,
+        ]
+        await pilot.press("enter")
+        await wait_for_text(pilot, "There is a dataset 'nothing' already")
+        await pilot.press("y")
+        await wait_for_seen(pilot, "Built nothing:", "BuildBar")
+        assert read_manifest(paths.folder("datasets") / "nothing").val.documents > 0
+        assert screen.query_one(SourceTree).entry is not None

@@ -232,6 +232,8 @@ class DataScreen(MakesDatasets):
             self.mlx.open_new_run("dpo" if entry.pairs else "sft", data=(entry.key,))
         elif entry is not None and entry.manifest is not None:
             self.mlx.open_new_run(data=(entry.key,))
+        elif entry is not None and (entry.problem or entry.state is not None):
+            self.mlx.warn(entry.problem or f"{entry.title} is not whole yet: b goes on with it")
         elif self._builder.built:
             self.mlx.open_new_run(data=(self._builder.built,))
         else:
