@@ -119,18 +119,28 @@ class RunDirectory:
         """Hold the run for this process: one trainer a run. Freed at the end of the block or of the process.
 
         Raises:
-            RunError: another process holds it (the message names it), or the file system has no locks.
+            RunError: another process holds it (the message names it), the file system has no locks, or it cannot be written
+                to (full, read-only, no permission).
         """
-        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(self._not_written(error)) from error
         try:
             self._acquire(descriptor)
             owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": round(time.time(), 3)}
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+            try:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+            except OSError as error:
+                raise RunError(self._not_written(error)) from error
             yield
         finally:
             # The file stays: unlinking a lock lets two processes lock two files of the same name.
             os.close(descriptor)
+
+    def _not_written(self, error: OSError) -> str:
+        return f"cannot write {self.lock_file}: {error.strerror or error}"
 
     def _acquire(self, descriptor: int) -> None:
         deadline = time.monotonic() + _LOCK_PATIENCE

@@ -168,3 +168,10 @@ def test_readers_do_not_take_each_other_for_a_trainer(run: RunDirectory) -> None
     for reader in readers:
         reader.join()
     assert answers == {False}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+def test_a_lock_on_a_full_disk_is_a_sentence(run: RunDirectory) -> None:
+    run.lock_file.symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"cannot write .*/lock: "), run.lock():
+        pass
