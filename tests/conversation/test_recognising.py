@@ -93,9 +93,9 @@ def test_what_hf_download_has_left_is_its_data_and_not_its_description(tmp_path:
     assert (found.kind, found.what) == ("text", "2 files of text, 30 bytes")
     assert sorted(document.text for document in open_source(f"text:{found.path}").documents()) == ["A.", "B."]
     mixed = fetched("mixed", {"a/train.jsonl": lines(TALK), "b/train.jsonl": '{"text": "B."}\n'})
-    with pytest.raises(DataError, match=r"several kinds of data: a/train.jsonl, b/train.jsonl; add one"):
+    with pytest.raises(DataError, match="several kinds of data: a/train"):
         recognise(str(mixed))
-    with pytest.raises(DataError, match="no .txt, JSON lines"):
+    with pytest.raises(DataError, match=r"no \.txt, JSON lines"):
         recognise(str(fetched("none", {"image.png": "x"})))
 
 
