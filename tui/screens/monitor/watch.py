@@ -63,6 +63,8 @@ class WatchingScreen(ModeScreen):
         self._looking = False
         self._last_look = 0.0
         self._nothing = False
+        self._asked: tuple[str, tuple[str, ...]] | None = None
+        """The run and those beside it that were asked for last."""
 
     # What a screen makes of it.
 
@@ -104,8 +106,8 @@ class WatchingScreen(ModeScreen):
         self._tick()
 
     def _begin(self) -> None:
-        if self.follower is None:
-            self._open("", ())
+        if self._asked is None:
+            self.show_run("")
 
     def show_run(self, run: str, *, overlay: Sequence[str] = ()) -> None:
         """Watch a run.
@@ -114,10 +116,12 @@ class WatchingScreen(ModeScreen):
             run: its name or path; "" is the newest one that trains, else the newest.
             overlay: names or paths of runs whose curves lie beside it.
         """
-        self._open(run, tuple(overlay))
+        self._asked = (run, tuple(overlay))
+        self._open(self._asked)
 
     @work(thread=True, exclusive=True, group="open-run")
-    def _open(self, name: str, overlay: Sequence[str]) -> None:
+    def _open(self, asked: tuple[str, tuple[str, ...]]) -> None:
+        name, overlay = asked
         try:
             run = find_run(name) if name else newest_run()
         except UserError as error:
@@ -131,9 +135,11 @@ class WatchingScreen(ModeScreen):
                 others.append(RunFollower(find_run(each)))
             except UserError as error:
                 self.app.call_from_thread(self.mlx.fail, error)
-        self.app.call_from_thread(self._opened, run, others)
+        self.app.call_from_thread(self._opened, asked, run, others)
 
-    def _opened(self, run: RunDirectory | None, others: list[RunFollower]) -> None:
+    def _opened(self, asked: tuple[str, tuple[str, ...]], run: RunDirectory | None, others: list[RunFollower]) -> None:
+        if asked is not self._asked:
+            return  # another one was asked for while this one was looked for
         if run is None:
             self._nothing = True
             self.nothing_there()
@@ -168,7 +174,7 @@ class WatchingScreen(ModeScreen):
         if self.follower is None:
             if self._nothing:
                 self._last_look = time.monotonic()
-                self._open("", ())
+                self.show_run("")
             return
         self._looking, self._last_look = True, time.monotonic()
         self._look(self.follower, list(self.others))

@@ -8,10 +8,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static, TextArea
+from textual.widgets import Static, TextArea
 
 from mlxllm.conversation.preference_store import StoredPreference
 from tui.screens.preferences import rows
+from tui.widgets.keys_bar import KeysBar
 
 Sides = tuple[str, str]
 """What is chosen, and what is rejected."""
@@ -50,7 +51,7 @@ class EditPair(ModalScreen[Sides | None]):
                 area.border_title = title
                 yield area
             yield Static(id="wrong", markup=False)
-        yield Footer()
+        yield KeysBar()
 
     def on_mount(self) -> None:
         """Write at the end of the better one."""
