@@ -12,7 +12,8 @@ from mlxllm.cli.prefs import beginning
 from mlxllm.config import SampleConfig
 from mlxllm.conversation import Message
 from mlxllm.conversation.choosing import chat_format_of
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.errors import ConfigError
 from mlxllm.inference.session import Session
 from mlxllm.inference.turns import Turns

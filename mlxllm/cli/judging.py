@@ -10,7 +10,8 @@ from mlxllm.cli.chat_input import LineReader
 from mlxllm.cli.streaming import Stream
 from mlxllm.config import SampleConfig
 from mlxllm.conversation.judging import judge
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.conversation.trials import Answer, Choice, Round, Trial
 from mlxllm.errors import DataError, UserError
 from mlxllm.inference.asking import ask

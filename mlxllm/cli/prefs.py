@@ -17,7 +17,8 @@ from mlxllm.cli.terminal import did_you_mean
 from mlxllm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # the store brings all chat formats along: imported by the commands
-    from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+    from mlxllm.conversation.preference_store import PreferenceStore
+    from mlxllm.conversation.stored_preference import StoredPreference
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -155,7 +156,8 @@ def import_(
     """Add the preferences of files, in any format that `mlxllm dpo` reads; those that are there already stay as they are."""
     from mlxllm.conversation import Report, find_record_files, read_preferences
     from mlxllm.conversation.formats import UnusableRecordError
-    from mlxllm.conversation.preference_store import PreferenceStore, from_preference
+    from mlxllm.conversation.preference_store import PreferenceStore
+    from mlxllm.conversation.stored_preference import from_preference
 
     store, report, parts = PreferenceStore(), Report(), find_record_files(files)
     for path in (*parts.val, *parts.test):

@@ -6,100 +6,15 @@ preferences-removed.jsonl beside it.
 """
 
 import json
-import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
 
 from mlxllm import paths
-from mlxllm.conversation.formats import MalformedRecordError, UnusableRecordError, parse_messages
-from mlxllm.conversation.lines import append_lines, edit_lines, json_line, parse_object
-from mlxllm.conversation.records import Message, Preference
+from mlxllm.conversation.lines import append_lines, edit_lines, json_line
+from mlxllm.conversation.stored_preference import StoredPreference, edited, parse_line, unusable
 from mlxllm.errors import DataError
 
 FILE = "preferences.jsonl"
-
-How = Literal["picked", "compared", "rewritten", "imported"]
-"""One of two answers was picked, with names in sight or (`compared`) without, or a person wrote a better one, or the pair
-came from a file."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPreference:
-    """Two answers to one prompt, of which one was preferred, and where they came from."""
-
-    prompt: tuple[Message, ...]
-    chosen: str
-    rejected: str
-    how: How
-    model: str = ""
-    """Address of the model that wrote what was rejected; and what was chosen, unless that was rewritten or `chosen_by`
-    another one."""
-    fingerprint: str = ""
-    """SHA-256 of its weights."""
-    step: int | None = None
-    """Its step, if it is a run's checkpoint."""
-    chosen_by: Mapping[str, Any] = field(default_factory=dict)
-    """`model`, `fingerprint` and `step` of what wrote the chosen answer, where that was another model."""
-    seed: Mapping[str, int] = field(default_factory=dict)
-    """`chosen` and `rejected` -> seed of that answer, as far as a model wrote it."""
-    sample: Mapping[str, Any] = field(default_factory=dict)
-    """How tokens were chosen."""
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
-    time: float = field(default_factory=lambda: round(time.time(), 3))
-    """Seconds since 1970."""
-
-    @property
-    def content(self) -> tuple[Any, ...]:
-        """What it says, without where it came from: equal for equal pairs."""
-        return tuple(json.dumps(self.as_trl()[key], sort_keys=True) for key in ("prompt", "chosen", "rejected"))
-
-    def as_trl(self) -> dict[str, list[dict[str, Any]]]:
-        """TRL's conversational format: `prompt`, `chosen` and `rejected` as lists of messages."""
-        return {
-            "prompt": [message.as_dict() for message in self.prompt],
-            "chosen": [{"role": "assistant", "content": self.chosen}],
-            "rejected": [{"role": "assistant", "content": self.rejected}],
-        }
-
-    def as_json(self) -> dict[str, Any]:
-        """The object of its line in the store."""
-        about = {"id": self.id, "time": self.time, "how": self.how, "model": self.model}
-        about |= {"fingerprint": self.fingerprint, "step": self.step, "seed": dict(self.seed)}
-        about |= {"chosen_by": dict(self.chosen_by)} if self.chosen_by else {}
-        texts = {"prompt": [message.as_dict() for message in self.prompt], **_sides(self)}
-        return {**about, **texts, "sample": dict(self.sample)}
-
-
-def _sides(preference: StoredPreference) -> dict[str, str]:
-    return {"chosen": preference.chosen, "rejected": preference.rejected}
-
-
-def from_preference(preference: Preference) -> StoredPreference:
-    """A preference that was read from a file.
-
-    Raises:
-        UnusableRecordError: nothing can be learned from it, or it is more than the store holds, and why.
-    """
-    if preference.tied:
-        raise UnusableRecordError("tied pair", "both sides have the same score")
-    if preference.tools:
-        raise UnusableRecordError("tools, which the store does not hold")
-    for name, side in (("chosen", preference.chosen), ("rejected", preference.rejected)):
-        if len(side) != 1 or side[0].role != "assistant" or side[0].extra:
-            raise UnusableRecordError("an answer that is more than one text of the assistant", f"{name} is")
-    stored = StoredPreference(
-        prompt=preference.prompt,
-        chosen=preference.chosen[0].content,
-        rejected=preference.rejected[0].content,
-        how="imported",
-    )
-    if wrong := _unusable(stored):
-        raise UnusableRecordError(wrong)
-    return stored
 
 
 class Reading(Iterator[StoredPreference]):
@@ -118,7 +33,7 @@ class Reading(Iterator[StoredPreference]):
         try:
             with open(self._path, "rb") as file:
                 for line in file:
-                    if (record := _parse(line)) is not None:
+                    if (record := parse_line(line)) is not None:
                         yield record
                     elif line.strip():
                         self.damaged += 1
@@ -150,7 +65,7 @@ class PreferenceStore:
             DataError: one of them teaches nothing (an empty answer, twice the same), or the file cannot be written.
         """
         for preference in preferences:
-            if wrong := _unusable(preference):
+            if wrong := unusable(preference):
                 raise DataError(f"this preference cannot be stored: {wrong}")
         self._append([json_line(preference.as_json()) for preference in preferences])
 
@@ -238,9 +153,9 @@ class PreferenceStore:
         def change(lines: list[bytes]) -> list[bytes]:
             changed = []
             for line in lines:
-                if (preference := _parse(line)) is not None and preference.id in ids:
+                if (preference := parse_line(line)) is not None and preference.id in ids:
                     line = _turned(line, preference.id)
-                    turned.append(_parse(line))
+                    turned.append(parse_line(line))
                 changed.append(line)
             return changed
 
@@ -271,11 +186,11 @@ class PreferenceStore:
             if not found:
                 raise DataError(f"no preference in {self.path} has the id {id_!r}")
             before, line = found[0]
-            after = _edited(before, chosen, rejected)
+            after = edited(before, chosen, rejected)
             made.append(after)
             self.removed._append([line])
             new = json_line({**json.loads(line), **after.as_json()})
-            return [new if (each := _parse(old)) is not None and each.id == id_ else old for old in lines]
+            return [new if (each := parse_line(old)) is not None and each.id == id_ else old for old in lines]
 
         self._edit(change)
         return made[0]
@@ -283,7 +198,7 @@ class PreferenceStore:
     def _append(self, lines: Sequence[bytes]) -> None:
         if lines:
             try:
-                append_lines(self.path, b"".join(lines), lambda tail: _parse(tail) is not None)
+                append_lines(self.path, b"".join(lines), lambda tail: parse_line(tail) is not None)
             except OSError as error:
                 raise DataError(f"cannot write {self.path}: {error.strerror or error}; nothing was stored") from None
 
@@ -315,12 +230,12 @@ def _resolve(name: str, ids: Mapping[str, None], path: Path) -> str:
 
 def _with(ids: Sequence[str], lines: list[bytes]) -> list[tuple[StoredPreference, bytes]]:
     """Those of these ids, with their lines, each with its line end."""
-    found = ((_parse(line), line.rstrip(b"\n") + b"\n") for line in lines)
+    found = ((parse_line(line), line.rstrip(b"\n") + b"\n") for line in lines)
     return [(preference, line) for preference, line in found if preference is not None and preference.id in ids]
 
 
 def _without(ids: Sequence[str], lines: list[bytes]) -> list[bytes]:
-    return [line for line in lines if (preference := _parse(line)) is None or preference.id not in ids]
+    return [line for line in lines if (preference := parse_line(line)) is None or preference.id not in ids]
 
 
 def _turned(line: bytes, id_: str) -> bytes:
@@ -334,58 +249,3 @@ def _turned(line: bytes, id_: str) -> bytes:
         exchanged = {"chosen": "rejected", "rejected": "chosen"}
         raw["seed"] = {exchanged.get(side, side): value for side, value in seed.items()}
     return json_line(raw)
-
-
-def _edited(before: StoredPreference, chosen: str | None, rejected: str | None) -> StoredPreference:
-    after = replace(before, id=secrets.token_hex(8))
-    if chosen is not None and chosen != before.chosen:
-        seed = {side: value for side, value in before.seed.items() if side != "chosen"}
-        after = replace(after, chosen=chosen, how="rewritten", chosen_by={}, seed=seed)
-    if rejected is not None and rejected != before.rejected:
-        seed = {side: value for side, value in after.seed.items() if side != "rejected"}
-        after = replace(after, rejected=rejected, seed=seed)
-    if wrong := _unusable(after):
-        raise DataError(f"this preference cannot be changed so: {wrong}; it is as it was")
-    if after.content == before.content:
-        raise DataError("both answers are as they were; there is nothing to change")
-    return after
-
-
-def _unusable(preference: StoredPreference) -> str:
-    """Why nothing can be learned from it; empty if something can."""
-    if not preference.prompt:
-        return "empty prompt"
-    if not (preference.chosen.strip() and preference.rejected.strip()):
-        return "empty completion"
-    if preference.chosen == preference.rejected:
-        return "identical pair"
-    try:
-        json.dumps(preference.as_trl(), ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return "half of a surrogate pair, which is no text"
-    return ""
-
-
-def _parse(line: bytes) -> StoredPreference | None:
-    """The preference of a line; None where it is none. Keys that are not known are passed over."""
-    raw = parse_object(line)
-    if raw is None:
-        return None
-    try:
-        known = {key: raw[key] for key in _KEYS if raw.get(key) is not None}
-        if not all(isinstance(known[key], kind) for key, kind in _KINDS.items() if key in known):
-            return None
-        known.setdefault("id", sha256(line.strip()).hexdigest()[:16])  # so that it can be named
-        record = StoredPreference(**{**known, "prompt": parse_messages(raw["prompt"], "prompt")})
-    except (ValueError, RecursionError, KeyError, TypeError, MalformedRecordError, UnusableRecordError):
-        return None
-    return None if _unusable(record) else record
-
-
-_KEYS = tuple(asdict(StoredPreference(prompt=(), chosen="", rejected="", how="picked")))
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys("id how model fingerprint chosen rejected".split(), str),
-    **dict.fromkeys("seed sample chosen_by".split(), dict),
-    "time": int | float,
-    "step": int,
-}

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from math import comb
 from typing import Any, Literal
 
-from mlxllm.conversation.preference_store import StoredPreference
 from mlxllm.conversation.records import Message
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.errors import ConfigError
 from mlxllm.runs import short_name
 

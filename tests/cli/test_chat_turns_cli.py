@@ -10,7 +10,8 @@ from mlxllm.cli.app import app
 from mlxllm.cli.chat_turns import TurnsChat
 from mlxllm.config import SampleConfig
 from mlxllm.conversation import Conversation, Message, OwnFormat, Report, read_conversations
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.errors import ConfigError, DataError
 from mlxllm.inference.generate import generate
 from mlxllm.inference.session import Session

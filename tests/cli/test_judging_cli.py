@@ -12,8 +12,9 @@ from typer.testing import CliRunner, Result
 from mlxllm.cli.app import app
 from mlxllm.cli.judging import stripped
 from mlxllm.conversation import Message
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.saved import SavedChats
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.conversation.trial_log import TrialLog
 from mlxllm.conversation.trials import USUAL_ROUNDS, Trial
 from mlxllm.errors import ConfigError, DataError

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlxllm.conversation import Message
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 from tests.cli.tuned import tuned_run
 from tests.training.tiny import Call, call, json_lines, sentence, succeeded
 

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlxllm.conversation import Message, Report, lines, read_preferences
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference, shortest_ids
+from mlxllm.conversation.preference_store import PreferenceStore, shortest_ids
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.errors import DataError
 
 REPOSITORY = Path(__file__).parents[2]

@@ -14,8 +14,9 @@ import pytest
 
 from mlxllm.conversation import Message, Report, read_preferences
 from mlxllm.conversation.formats import UnusableRecordError
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference, from_preference
+from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.records import Preference
+from mlxllm.conversation.stored_preference import StoredPreference, from_preference
 from mlxllm.errors import DataError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,7 +24,8 @@ ASKED = (Message("system", "Be kind."), Message("user", "Où est Mia?"))
 WRITER = """
 import itertools, sys
 from mlxllm.conversation import Message
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 
 who, count = sys.argv[1], int(sys.argv[2])
 store = PreferenceStore()

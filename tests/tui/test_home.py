@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxllm.conversation import Message
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.runs import RunSummary
 from tests.tui.harness import crashed_run, ended_run, new_app, wait_for, wait_for_text
 from tui.glance import Glance, next_step, take_glance

@@ -12,7 +12,8 @@ from textual.widgets import Input
 
 from mlxllm import paths
 from mlxllm.conversation import Message
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.data.build import build_dataset
 from mlxllm.data.sources import open_source
 from mlxllm.presets import preset_config

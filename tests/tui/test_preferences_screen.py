@@ -9,7 +9,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static, TextArea
 
 from mlxllm.conversation import Message
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 from tests.tui.harness import ended_run, new_app, screen_text, wait_for, wait_for_text
 from tui.screens.preferences import rows
 from tui.screens.preferences.editing import EditPair

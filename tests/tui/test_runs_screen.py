@@ -4,7 +4,6 @@ import re
 import shutil
 
 import pytest
-from textual.widgets import Input
 
 from mlxllm import paths
 from mlxllm.runs import Recorder, RunDirectory
@@ -21,6 +20,7 @@ from tests.tui.table_of_runs import (
     wait_for_toast,
 )
 from tui.screens.runs.screen import RunsScreen
+from tui.widgets.find import Find
 
 ACTIONS = "enter c space o d s b e r E R D".split()
 
@@ -76,13 +76,13 @@ async def test_words_filter_and_esc_shows_all_again() -> None:
         await pilot.press("slash", "S", "f")
         await wait_for_text(pilot, "1 found")
         assert order(pilot) == ["tuned"]
-        app.screen.query_one("#filter", Input).value = "letters sft nowhere"
+        app.screen.query_one(Find).value = "letters sft nowhere"
         await wait_for(pilot, lambda: order(pilot) == [])
         await pilot.press("enter", *ACTIONS)
         assert isinstance(app.screen, RunsScreen)
         await pilot.press("escape")
         await wait_for(pilot, lambda: len(order(pilot)) == 4)
-        assert not app.screen.query_one("#filter", Input).display
+        assert not app.screen.query_one(Find).display
 
 
 async def test_the_cursor_and_the_marks_stay_while_runs_come_and_go() -> None:

@@ -9,7 +9,8 @@ from syrupy.assertion import SnapshotAssertion
 from textual.pilot import Pilot
 
 from mlxllm.conversation import Message
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 from tests.tui import runs
 from tests.tui.chatting import chatting, life, write
 from tests.tui.harness import new_app, still, wait_for_text

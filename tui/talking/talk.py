@@ -6,8 +6,8 @@ from typing import Any
 
 from mlxllm.config import SampleConfig
 from mlxllm.conversation import Message
-from mlxllm.conversation.preference_store import StoredPreference
 from mlxllm.conversation.saved import Chat, ChatWriter, Form, Said
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.errors import ConfigError
 
 _SEEDS = 1 << 32

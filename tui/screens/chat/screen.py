@@ -8,8 +8,9 @@ from textual import work
 from textual.binding import Binding, BindingType
 
 from mlxllm.config import SampleConfig
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.saved import ChatWriter
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.errors import UserError
 from mlxllm.runs import short_name
 from tui.screens.chat.ab import ABScreen

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
-from mlxllm.conversation.preference_store import StoredPreference
+from mlxllm.conversation.stored_preference import StoredPreference
 from tui.screens.preferences import rows
 from tui.widgets.keys_bar import KeysBar
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from mlxllm import paths
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.errors import UserError
 from tui.glance import FEW_PREFERENCES
 from tui.widgets.rows import Column

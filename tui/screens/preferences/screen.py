@@ -11,16 +11,17 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
-from mlxllm.conversation.preference_store import PreferenceStore, StoredPreference
-from mlxllm.errors import ConfigError
+from mlxllm.conversation.preference_store import PreferenceStore
+from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.presets import FEW_RECORDS_EPOCHS
 from tui import commands
 from tui.jobs import Job, Line
-from tui.screens.base import ModeScreen
 from tui.screens.preferences import rows
 from tui.screens.preferences.editing import EditPair, Sides
+from tui.screens.preferences.files import PairFiles
+from tui.widgets.find import Find
 from tui.widgets.rows import Cells, Rows
 from tui.words import visible
 
@@ -35,7 +36,7 @@ _EMPTY = (
 )
 
 
-class PreferencesScreen(ModeScreen):
+class PreferencesScreen(PairFiles):
     """All stored pairs."""
 
     MODE = "preferences"
@@ -60,8 +61,6 @@ class PreferencesScreen(ModeScreen):
     SCOPED_CSS: ClassVar[bool] = False  # the class `ascii` is the application's
     DEFAULT_CSS = """
     PreferencesScreen #bar, PreferencesScreen #advice { height: auto; max-height: 2; padding: 0 1; }
-    PreferencesScreen #filter { display: none; }
-    PreferencesScreen #filter.shown { display: block; }
     PreferencesScreen Rows { height: 2fr; min-height: 4; }
     PreferencesScreen #pair { height: 3fr; }
     PreferencesScreen #prompt { height: auto; max-height: 4; padding: 0 1; background: $surface; }
@@ -96,11 +95,7 @@ class PreferencesScreen(ModeScreen):
     def compose_body(self) -> ComposeResult:
         with Vertical(id="list"):
             yield Static(id="bar", markup=False)
-            yield Input(
-                placeholder="words of the question, an answer, the model or how it came about",
-                id="filter",
-                disabled=True,
-            )
+            yield Find("words of the question, an answer, the model or how it came about")
             yield Rows(rows.COLUMNS, self._cells)
             with Vertical(id="pair"):
                 yield Static(id="prompt", markup=False)
@@ -147,7 +142,7 @@ class PreferencesScreen(ModeScreen):
         self._show_pair()
 
     def _show(self) -> None:
-        words = self.query_one("#filter", Input).value.lower().split()
+        words = self.query_one(Find).value.lower().split()
         texts = self._stored.texts
         there = [id_ for id_ in self._stored.pairs if id_ not in self._hidden]
         found = [id_ for id_ in there if all(word in texts[id_] for word in words)] if words else there
@@ -201,33 +196,30 @@ class PreferencesScreen(ModeScreen):
 
     def action_filter(self) -> None:
         """Write words that must all be found."""
-        entry = self.query_one("#filter", Input)
-        entry.disabled = False
-        entry.add_class("shown")
-        entry.focus()
+        self.query_one(Find).open()
 
-    @on(Input.Changed, "#filter")
+    @on(Find.Changed)
     def _filter(self) -> None:
         self._show()
 
-    @on(Input.Submitted, "#filter")
+    @on(Find.Submitted)
     def _found(self) -> None:
         self.set_focus(self.home_focus())
 
     def action_leave(self) -> None:
         """Leave the filter; in the table, take it back, then the hint."""
-        entry = self.query_one("#filter", Input)
-        if self.focused is not entry and entry.has_class("shown"):
-            entry.value = ""
-            entry.remove_class("shown")
-            entry.disabled = True
-        else:
+        if not self.query_one(Find).put_away():
             super().action_leave()
 
     def action_swap(self) -> None:
         """The other answer is the better one."""
         if (pair := self._current()) is not None:
             self._edit(commands.prefs_edit("swap", pair.id), undo=[commands.prefs_edit("swap", pair.id)])
+
+    def read_anew(self) -> None:
+        """Read the store, though its file may not have changed."""
+        self._stamp = None
+        self._read()
 
     @work(exclusive=True, group="ask")
     async def action_edit(self) -> None:
@@ -263,8 +255,7 @@ class PreferencesScreen(ModeScreen):
             self._undo.append([commands.prefs_edit("restore", id_), commands.prefs_edit("rm", made)])
             self._wanted = made
         self._refresh_keys()
-        self._stamp = None
-        self._read()
+        self.read_anew()
 
     @work(exclusive=True, group="ask")
     async def action_drop(self) -> None:
@@ -302,8 +293,7 @@ class PreferencesScreen(ModeScreen):
                 self._undo = [each for each in self._undo if each is not undo]
                 self.mlx.fail(job.error)
                 break
-        self._stamp = None
-        self._read()
+        self.read_anew()
 
     async def _run(self, args: commands.Args) -> tuple[Job, Sequence[Line]]:
         """Run one of our commands to its end, after those that were asked for earlier; with what it printed."""
@@ -312,47 +302,6 @@ class PreferencesScreen(ModeScreen):
             lines: list[Line] = []
             self.mlx.run_job(args, lines.append, lambda job: None if ended.done() else ended.set_result(job))
             return await ended, lines
-
-    @work(exclusive=True, group="ask")
-    async def action_export(self) -> None:
-        """Write all pairs as a file that `dpo` and TRL read."""
-        question = "Write all pairs to which new file? (JSON lines, as `dpo` and TRL read them)"
-        file = await self.mlx.ask(question, value="preferences.jsonl", check=_new_file)
-        if file is None:
-            return
-        self.twin = commands.prefs_export(str(Path(file.strip()).expanduser()))
-
-        def end(job: Job) -> None:
-            if job.returncode:
-                self.mlx.fail(job.error)
-            else:
-                self.mlx.tell(f"{Path(file.strip()).expanduser().absolute()} holds the pairs")
-
-        self.mlx.run_job(self.twin, lambda line: None, end)
-
-    @work(exclusive=True, group="ask")
-    async def action_import(self) -> None:
-        """Add the pairs of a file; those that are there already stay as they are."""
-        question = "Bring in the pairs of which file? (prompt, chosen and rejected: JSON lines, JSON or parquet)"
-        file = await self.mlx.ask(question, placeholder="a file or a folder", check=_existing_file)
-        if file is None:
-            return
-        told: list[Line] = []
-        self.twin = (*commands.prefs_import(str(Path(file.strip()).expanduser())), "--json")
-
-        def end(job: Job) -> None:
-            if job.returncode:
-                self.mlx.fail(job.error)
-            elif told and isinstance(report := told[0], dict):
-                dropped = sum(report.get("dropped", {}).values())
-                left = f"; {dropped:,} of no use left out" if dropped else ""
-                known = f"; {report.get('known'):,} were there already" if report.get("known") else ""
-                self.mlx.tell(f"{rows.pairs_of(report.get('stored', 0))} brought in{known}{left}")
-            self._stamp = None
-            self._read()
-
-        self.mlx.tell(f"reading {file.strip()}")
-        self.mlx.run_job(self.twin, told.append, end)
 
     def action_align(self) -> None:
         """Prepare a DPO run on these pairs, from the model that most of them are about."""
@@ -373,15 +322,3 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return (status.st_mtime_ns, status.st_size)
-
-
-def _new_file(text: str) -> None:
-    if not text.strip():
-        raise ConfigError("give the name of a file that is not there yet")
-    if (path := Path(text.strip()).expanduser()).exists():
-        raise ConfigError(f"{path} exists already and is left as it is; give another name")
-
-
-def _existing_file(text: str) -> None:
-    if not text.strip() or not Path(text.strip()).expanduser().exists():
-        raise ConfigError(f"there is no file or folder {text.strip() or '(empty)'}")

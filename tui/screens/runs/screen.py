@@ -10,12 +10,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from mlxllm.runs import ACTIVE, RunCatalogue, RunDirectory, RunSummary, explain
 from tui import commands
 from tui.screens.runs import rows
 from tui.screens.runs.actions import RunActions
+from tui.widgets.find import Find
 from tui.widgets.rows import Cells, Rows
 from tui.words import number, printable
 
@@ -82,8 +83,6 @@ class RunsScreen(RunActions):
     ]
     DEFAULT_CSS = """
     RunsScreen #bar { height: 1; padding: 0 1; }
-    RunsScreen #filter { display: none; }
-    RunsScreen #filter.shown { display: block; }
     RunsScreen Rows { height: 1fr; }
     RunsScreen #empty { padding: 1 2; height: 1fr; display: none; }
     RunsScreen .empty #empty { display: block; }
@@ -105,7 +104,7 @@ class RunsScreen(RunActions):
     def compose_body(self) -> ComposeResult:
         with Vertical(id="list"):
             yield Static(id="bar", markup=False)
-            yield Input(placeholder="words of name, status, method, data, preset or model", id="filter", disabled=True)
+            yield Find("words of name, status, method, data, preset or model")
             yield Rows(rows.columns(False), self._cells)
             yield Static(_EMPTY, id="empty", markup=False)
             yield Static(id="details", markup=False)
@@ -183,7 +182,7 @@ class RunsScreen(RunActions):
 
     def _show(self) -> None:
         """The rows, in order; the baseline stands at the top."""
-        words = rows.split_words(self.query_one("#filter", Input).value)
+        words = rows.split_words(self.query_one(Find).value)
         found = [run for run in self.runs.values() if rows.matches(run, words)] if words else list(self.runs.values())
         found.sort(key=lambda run: (run.name != self.baseline, -(run.created or 0.0), run.name))
         table = self.query_one(Rows)
@@ -192,7 +191,7 @@ class RunsScreen(RunActions):
         if self._wanted:
             wanted = next((r.name for r in self.runs.values() if self._wanted in (r.name, r.path)), "")
             if wanted and words and not table.move_to(wanted):
-                self.query_one("#filter", Input).value = ""  # it is shown again when this has changed
+                self.query_one(Find).value = ""  # it is shown again when this has changed
             elif wanted and table.move_to(wanted):
                 self._wanted = ""
         self.query_one("#list").set_class(self._read_all and not self.runs, "empty")
@@ -274,27 +273,22 @@ class RunsScreen(RunActions):
 
     def action_filter(self) -> None:
         """Write words that must all be found."""
-        entry = self.query_one("#filter", Input)
-        entry.disabled = False
-        entry.add_class("shown")
-        entry.focus()
+        self.query_one(Find).open()
 
-    @on(Input.Changed, "#filter")
+    @on(Find.Changed)
     def _filter(self) -> None:
         self._show()
 
-    @on(Input.Submitted, "#filter")
+    @on(Find.Submitted)
     def _found(self) -> None:
         self.set_focus(self.home_focus())
 
     def action_leave(self) -> None:
         """Leave the filter; in the table, take back the filter, then the marks, then the hint."""
-        entry = self.query_one("#filter", Input)
-        if self.focused is not entry and entry.has_class("shown"):
-            entry.value = ""
-            entry.remove_class("shown")
-            entry.disabled = True
-        elif self.focused is not entry and self.marked:
+        find = self.query_one(Find)
+        if find.put_away():
+            return
+        if not find.has_focus and self.marked:
             self.marked.clear()
             self._show()
         else:
