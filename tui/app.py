@@ -268,7 +268,7 @@ class MlxllmApp(Leaving):
     def action_help(self) -> None:
         """What is on the screen, in plain words."""
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(self.screen))
+            self.push_screen(HelpScreen(self.screen), lambda mode: self.action_go(mode) if mode else None)
 
     def action_write_keys(self) -> None:
         """Write keys.toml with all actions, unless there is one."""

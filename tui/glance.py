@@ -87,4 +87,7 @@ def next_step(glance: Glance) -> tuple[str, str]:
             "preferences",
             f"You have kept {glance.preferences} preferences: press 7, then a, to align a model on them.",
         )
-    return "chat", f"Press c to talk to {best.name}; A there shows two answers, and your choice teaches it."
+    return (
+        "chat",
+        f"Press c to talk to {best.name}; A there asks which answer you prefer, 7 teaches it that.",
+    )

@@ -78,6 +78,11 @@ async def test_help_explains_keys_and_words() -> None:
         assert "y            Copy command" in quick or "ctrl+q  Quit" in quick  # the other column
         await pilot.press("f1")
         await wait_for(pilot, lambda: "Words on this screen" not in screen_text(pilot.app))
+        await pilot.press("question_mark")
+        await wait_for_text(pilot, "Words on this screen")
+        await pilot.press("5")
+        await wait_for_text(pilot, "[5 Runs]")
+        assert "Words on this screen" not in screen_text(pilot.app)
 
 
 async def test_what_is_said_stands_below_the_tabs_and_goes_with_esc() -> None:

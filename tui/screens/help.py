@@ -22,8 +22,8 @@ _CHANGED = "Every key can be changed: ^p, then Write keys.toml. Esc puts away wh
 _TOLD_ELSEWHERE = ("app.leave",)
 
 
-class HelpScreen(ModalScreen[None]):
-    """Help on the screen below it, and on what has the focus there."""
+class HelpScreen(ModalScreen[str | None]):
+    """Help on the screen below it, and on what has the focus there; its result is the mode to go to, if any."""
 
     DEFAULT_CSS = """
     HelpScreen { align: center middle; }
@@ -36,6 +36,7 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,question_mark,q,f1", "leave", "Close", key_display="esc"),
         Binding("down", "scroll(1)", "Read on"),
         Binding("up", "scroll(-1)", "Back", show=False),
+        *(Binding(str(n), f"go('{mode}')", title, show=False) for n, (mode, title) in enumerate(TITLES, 1)),
     ]
 
     def __init__(self, about: Screen[object]) -> None:
@@ -53,7 +54,11 @@ class HelpScreen(ModalScreen[None]):
 
     def action_leave(self) -> None:
         """Close it."""
-        self.dismiss()
+        self.dismiss(None)
+
+    def action_go(self, mode: str) -> None:
+        """Close it, and have another screen shown."""
+        self.dismiss(mode)
 
     def action_scroll(self, lines: int) -> None:
         """Where the text does not have the focus."""

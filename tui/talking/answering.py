@@ -37,12 +37,13 @@ async def follow(answer: Answer, on_tokens: Callable[[Sequence[AnswerToken]], Aw
 
 def speed(done: Done) -> str:
     """What an answer took, in one line."""
-    share = f" ({100 * done.context_used / done.context:.0f} %)" if done.context else ""
+    share = 100 * done.context_used / done.context if done.context else 0
+    full = f" ({share:.0f} %)" if share <= 100 else ": longer than it learned to read"
     parts = [
         f"{done.tokens:,} tokens",
         f"{done.tok_per_sec:,.1f} tok/s",
         f"first after {done.time_to_first_token:.2f} s",
-        f"context {done.context_used:,}/{done.context:,}{share}",
+        f"context {done.context_used:,}/{done.context:,}{full if done.context else ''}",
     ]
     return "   ".join(parts)
 

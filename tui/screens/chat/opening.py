@@ -38,7 +38,7 @@ def opening(loaded: LoadedInfo) -> str:
             "Begin something, and it goes on."
         )
     else:
-        told = "Ask something. It knows no more than what it has read."
+        told = "Ask something; 1 and enter asks the first of these. It knows no more than what it has read."
     return f"{told}\n! {loaded.note}" if loaded.note else told
 
 

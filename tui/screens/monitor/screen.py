@@ -35,7 +35,7 @@ class MonitorScreen(LookingScreen):
         "Monitor shows a run while it trains, and afterwards. Write to it in the line under Talk: the trainer answers "
         "between two steps with the very weights that it trains, so you see it learn to speak."
     )
-    HINT = "t talks to the model while it trains; ? lists all keys."
+    HINT = "t talks to the model while it trains; f1 lists all keys, as ? does outside of a line."
     WORDS = (
         *("attempt", "baseline", "bits per byte", "checkpoint", "DPO", "EMA", "ETA", "gradient norm", "learning rate"),
         *("loss", "margin", "memory", "non-finite", "overlay", "reward", "run", "sample", "spike", "stall", "step"),
@@ -176,7 +176,15 @@ class MonitorScreen(LookingScreen):
         about = Content("\n").join([head_line(view, self.mlx.marks, room), numbers_line(view, self._machine, room)])
         self.query_one("#about", Static).update(about, layout=False)  # of the same height, several times a second
         found = self.found
-        told = sentence(view, waited=found.waited, next_stage=found.successor, goes_on=found.goes_on, stage=found.stage)
+        told = sentence(
+            view,
+            waited=found.waited,
+            next_stage=found.successor,
+            goes_on=found.goes_on,
+            stage=found.stage,
+            left=found.left,
+            exam=found.exam,
+        )
         self._tell_line("#sentence", Content(told))
         self._tell_line("#alerts", alert_lines(view))
         self._draw()
@@ -263,7 +271,8 @@ class MonitorScreen(LookingScreen):
 
     def on_talk_panel_asked(self, message: TalkPanel.Asked) -> None:
         """A prompt for the trainer."""
-        self.talk(message.prompt)
+        if not self.talk(message.prompt):
+            self.query_one(TalkPanel).refused()
 
     def asked(self, waiting: Waiting) -> None:
         self.query_one(TalkPanel).asked(waiting)

@@ -113,9 +113,10 @@ class SteeringScreen(WatchingScreen):
         if await self.mlx.launch(str(run.path.absolute()), args):
             self.mlx.tell(f"{run.name} goes on; its first step comes in 10 to 30 s")
 
-    def talk(self, prompt: str) -> None:
-        """Ask the trainer; where nobody trains, the prompt stays in its line."""
+    def talk(self, prompt: str) -> bool:
+        """Ask the trainer; False where nobody trains."""
         if self.view is None or self.view.status not in ANSWERING:
             self.mlx.warn("nobody trains this run now, so nobody answers here: esc, then c talks to it")
-            return
+            return False
         self._ask("sample", prompt, talk=True)
+        return True

@@ -76,9 +76,15 @@ class TalkPanel(Panel):
         self.waiting.append(waiting)
         self.query_one(Input).value = ""
 
+    def refused(self) -> None:
+        """Nobody could pass the prompt on: it stays, and what is typed next takes its place."""
+        self.query_one(Input).action_select_all()
+
     def forget(self) -> None:
         """Another run."""
         self.waiting, self._shown, self._given_back = [], (), False
+        if not (line := self.query_one(Input)).has_focus:
+            line.value = ""  # it was meant for the other one
 
     def show(self, view: RunView) -> None:
         """What was asked and answered in this run, by whomever; and what is still waited for."""
@@ -120,7 +126,12 @@ class TalkPanel(Panel):
     def _say_hint(self, view: RunView, any_talk: bool) -> None:
         hint = self.query_one("#hint", Static)
         if view.active:
-            told = "" if any_talk or self.waiting else "Ask now and again later: step 100 babbles, step 1,000 tells."
+            how = (
+                "Ask it now and again later: it learns to answer."
+                if view.about.get("method") in ("sft", "dpo")
+                else "Begin a text for it, now and again later: early steps babble, later ones tell."
+            )
+            told = "" if any_talk or self.waiting else how
         else:
             told = "It does not train now, so nobody answers here: c talks to it (esc first, if you are in the line)."
         if hint.content != told:

@@ -26,7 +26,7 @@ from tui.following.follow import RunFollower
 from tui.following.run_view import RunView
 from tui.screens.base import ModeScreen
 from tui.screens.monitor.charts import LETTERS
-from tui.screens.monitor.words import stage_of, waited_seconds
+from tui.screens.monitor.words import exam_of, stage_of, waited_seconds
 
 _LOOK_SECONDS = 0.25
 _IDLE_SECONDS = 1.5
@@ -50,6 +50,10 @@ class Seen:
     """The command that started the run has more to do: the other stages of a quickstart."""
     stage: str = ""
     """What that command says it does now."""
+    left: float | None = None
+    """Seconds that all stages of a quickstart still take."""
+    exam: str = ""
+    """How the stages of a quickstart did, when it is over and this is the last of them."""
 
 
 class WatchingScreen(ModeScreen):
@@ -192,8 +196,11 @@ class WatchingScreen(ModeScreen):
             _command_behind(follower.run, own) if view.active or (ended and fresh) else (follower.run, None)
         )
         alive = launch is not None and launch.is_alive()
-        stage = stage_of(log_tail(behind)) if alive else ""
-        self.app.call_from_thread(self._looked, follower, Seen(view, beside, waited, successor, ended and alive, stage))
+        log = log_tail(behind) if launch is not None and "quickstart" in launch.argv else ""
+        stage = stage_of(log) if alive else ""
+        exam = exam_of(log) if ended and not alive and view.about.get("method") == "dpo" else ""
+        seen = Seen(view, beside, waited, successor, ended and alive, stage, _left(launch) if alive else None, exam)
+        self.app.call_from_thread(self._looked, follower, seen)
 
     def _looked(self, follower: RunFollower, found: Seen) -> None:
         self._looking = False
@@ -225,6 +232,17 @@ def _command_behind(run: RunDirectory, own: Launch | None) -> tuple[RunDirectory
             if launch is not None and "quickstart" in launch.argv:
                 return stage.run, launch
     return run, own
+
+
+def _left(launch: Launch | None) -> float | None:
+    """Seconds that a quickstart still takes, by the minutes that it was given; None where that is not known."""
+    if launch is None or "--minutes" not in launch.argv[:-1]:
+        return None
+    minutes = launch.argv[launch.argv.index("--minutes") + 1]
+    try:
+        return max(0.0, launch.started + 60 * float(minutes) - time.time())
+    except ValueError:
+        return None
 
 
 def _successor(run: RunDirectory) -> str:

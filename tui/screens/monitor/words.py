@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import numpy as np
 from textual.content import Content
 
 from tui.following.run_view import RunView
@@ -22,6 +23,10 @@ _BAR_MARKS: dict[Marks, tuple[str, str]] = {"braille": ("⣿", "⣀"), "block": 
 _STAGE = re.compile(r"^(\d+)/(\d+)  +(\S.*)$", re.MULTILINE)
 """How a quickstart announces its next stage."""
 _STAGE_CHARS = 60
+_WORSE = 1.01
+"""A loss this much higher than an earlier one is no noise."""
+_EXAM = re.compile(r"^ *base +sft +dpo .*\n *(\d+ %) +(\d+ %) +(\d+ %) +(\S.*)$", re.MULTILINE)
+"""How it tells what its three stages are worth; the first line of the table."""
 STATUS_WORDS = {"out_of_memory": "out of memory"}
 
 
@@ -104,8 +109,24 @@ def stage_of(log: str) -> str:
     return f"stage {number} of {of}, {words if len(words) <= _STAGE_CHARS else words[:_STAGE_CHARS] + '...'}"
 
 
+def exam_of(log: str) -> str:
+    """How the stages of a quickstart did in their examination; "" where it was not held."""
+    found = _EXAM.search(log)
+    if found is None:
+        return ""
+    base, sft, dpo, about = found.groups()
+    return f"{about[:1].upper()}{about[1:]}: base {base}, SFT {sft}, DPO {dpo}."
+
+
 def sentence(
-    view: RunView, *, waited: float = 0.0, next_stage: str = "", goes_on: bool = False, stage: str = ""
+    view: RunView,
+    *,
+    waited: float = 0.0,
+    next_stage: str = "",
+    goes_on: bool = False,
+    stage: str = "",
+    left: float | None = None,
+    exam: str = "",
 ) -> str:
     """What is going on, and what can be done; "" where there is nothing to say.
 
@@ -115,6 +136,8 @@ def sentence(
         next_stage: a run that trains now and goes on from this one.
         goes_on: the command that started it is not over.
         stage: what that command does now, where it has several stages.
+        left: seconds that all its stages still take.
+        exam: how the stages of a quickstart did, when it is over and this is the last of them.
     """
     if view.status in ("damaged", "missing"):
         return view.trouble + (". a shows another run" if view.status == "missing" else "")
@@ -124,7 +147,8 @@ def sentence(
         told = f"It begins: reading data and compiling take 10 to 30 s, {duration(waited)} so far; then come the first steps."
         return told if waited < 120 else told + " That is long: g shows its log."
     if view.status == "running":
-        return " ".join(filter(None, (f"Quick start, {stage}." if stage else "", _awake(view))))
+        whole = f"; the whole of it takes about {duration(left)} more" if left else ""
+        return " ".join(filter(None, (f"Quick start, {stage}{whole}." if stage else "", _awake(view))))
     if view.status == "paused":
         return "Paused: the model stays in memory and nothing is computed. p goes on."
     if view.status == "stopping":
@@ -137,12 +161,27 @@ def sentence(
     if goes_on:
         more = f"goes on: {stage}" if stage else "has more to do: g shows what it says"
         return f"{told} The command that started it {more}. c talks to it meanwhile."
+    if exam:
+        return f"Your model is done. {exam} c talks to it; T there asks all three stages the same."
     if view.status == "finished":
-        return f"{told} c talks to it, r trains it further."
+        return f"{told}{_overlearned(view)} c talks to it, r trains it further."
     if view.report.next_command is None:  # it never began: there is nothing to go on from
         return f"{told} 3 begins another run, D on 5 deletes this one."
     from_where = "goes on from the last checkpoint" if view.checkpoints else "begins it anew, for nothing was saved yet"
     return f"{told} r {from_where}{' all the same' if view.status == 'diverged' else ''}."
+
+
+def _overlearned(view: RunView) -> str:
+    """That an earlier checkpoint did better on unseen text, where one did by more than noise."""
+    val = view.val.get("loss")
+    if val is None or not len(val):
+        return ""
+    if np.isnan(val.values).all():
+        return ""
+    best = int(np.nanargmin(val.values))
+    if not val.values[-1] > _WORSE * val.values[best]:
+        return ""
+    return f" It did best on unseen text at step {int(val.steps['step'][best]):,}: {view.address}@best in Chat."
 
 
 def _awake(view: RunView) -> str:
@@ -190,5 +229,5 @@ def alert_lines(view: RunView) -> Content:
 def train_hint(view: RunView) -> str:
     """What the line for a prompt says when it is empty."""
     if view.about.get("method") in ("sft", "dpo"):
-        return "Ask it while it learns: Tell me a story."
-    return "A beginning for it to continue: Once upon a time"
+        return "Tell me a story."
+    return "Once upon a time"

@@ -16,6 +16,7 @@ from tui.words import count, duration, number, printable
 
 _WORDS = {"out_of_memory": "no memory"}
 """Of a status, where its own name is too long for its column."""
+_LOSS_WIDTH = 6
 _LOSSES = ("loss", "val", "bits/byte")
 _DIFFERENCE_WIDTH = 8
 
@@ -25,8 +26,8 @@ def columns(with_differences: bool) -> list[Column]:
     found = [
         Column("run", 16, grows=True),
         Column("status", 12),
-        Column("loss", 6, right=True, rank=2),
-        Column("val", 6, right=True),
+        Column("loss", _LOSS_WIDTH, right=True, rank=2),
+        Column("val", _LOSS_WIDTH, right=True),
         Column("bits/byte", 9, right=True, rank=1),
         Column("tokens", 6, right=True, rank=3),
         Column("time", 11, right=True, rank=4),
@@ -93,6 +94,8 @@ def comparable(run: RunSummary, baseline: RunSummary) -> bool:
 
 def _loss(value: float | None, other: float | None, with_difference: bool) -> Content | str:
     shown = number(value)
+    if value is not None and len(shown) > _LOSS_WIDTH and value < 1:
+        shown = f"{value:.4f}"
     if not with_difference:
         return shown
     if value is None or other is None:
