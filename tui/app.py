@@ -26,7 +26,7 @@ from tui import keys
 from tui.jobs import command
 from tui.leaving import Leaving
 from tui.marks import Terminal, this_terminal
-from tui.palette import AllActions
+from tui.palette import AllActions, Palette
 from tui.remembered import Remembered
 from tui.screens.base import TITLES, ModeScreen
 from tui.screens.help import HelpScreen
@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # it is loaded when a model is first asked for
 CRASH_FILE = "tui-crash.log"
 """In `<home>/cache`: what an unexpected error left, for a report."""
 
-_LEAST_SIZE = Size(36, 8)
+_LEAST_SIZE = Size(60, 16)
 
 _SETTLED_SECONDS = 0.5
 """After the first screen is there, until the others are loaded."""
@@ -270,6 +270,11 @@ class MlxllmApp(Leaving):
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(self.screen), lambda mode: self.action_go(mode) if mode else None)
 
+    def action_command_palette(self) -> None:
+        """All actions."""
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
     def action_write_keys(self) -> None:
         """Write keys.toml with all actions, unless there is one."""
         path = keys.file()
@@ -288,7 +293,6 @@ class MlxllmApp(Leaving):
         """What the palette offers beside the actions of the screens."""
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
         yield SystemCommand("Write keys.toml", "A file in which every key can be changed", self.action_write_keys)
-        yield SystemCommand("Quit", "Leave; training goes on", self.action_quit)
 
     def _fatal_error(self) -> None:
         """An error of ours that nobody expected: the terminal is restored, a sentence says where the details are."""

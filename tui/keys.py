@@ -7,13 +7,13 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from textual.binding import Binding, BindingType
-from textual.keys import Keys, format_key
+from textual.keys import Keys, _character_to_key, format_key
 
 from mlxllm import paths
 
 FILE = "keys.toml"
 
-_KNOWN_KEYS = {str(key.value) for key in Keys}
+_KNOWN_KEYS = {str(key.value) for key in Keys} | {_character_to_key(chr(code)) for code in range(0x21, 0x7F)}
 _IN_WORDS = {"⏎": "enter", "←": "left", "→": "right", "↑": "up", "↓": "down", "⌫": "backspace"}
 _MOST_PROBLEMS = 3
 
@@ -106,7 +106,7 @@ def _problem(name: str, key: object, known: Mapping[str, NamedKey]) -> str:
         return f'{name!r} is {key!r}; give a key such as "p" or "ctrl+b"'
     for each in key.split(","):
         last = each.strip().rpartition("+")[2]
-        if len(last) != 1 and last not in _KNOWN_KEYS and not last.replace("_", "").isalpha():
+        if len(last) != 1 and last not in _KNOWN_KEYS:
             return f'{each!r} for {name!r} is no key; give one such as "p", "f5" or "ctrl+b"'
     return ""
 

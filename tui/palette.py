@@ -1,10 +1,14 @@
 """The command palette over all actions, of the screen that is open and of all others."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual import on
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.widgets import Input
+from textual.worker import Worker, WorkerError, WorkerState
 
 from tui.keys import written
 from tui.screens.base import TITLES
@@ -15,6 +19,28 @@ if TYPE_CHECKING:  # the application has this provider
 
 _NOT_LISTED = ("app.palette", "app.leave")
 """What makes no sense from here."""
+
+
+class Palette(CommandPalette):
+    """The palette; Enter waits for the list that belongs to what is written, however quickly that was typed."""
+
+    @on(Input.Submitted)
+    def _take_when_found(self, event: Input.Submitted) -> None:
+        searching = [
+            worker
+            for worker in self.workers
+            if worker.node is self and worker.group == self._GATHER_COMMANDS_GROUP and not worker.is_finished
+        ]
+        if searching:
+            event.stop()
+            event.prevent_default()
+            self.run_worker(self._take(searching[-1]), group="take", exclusive=True)
+
+    async def _take(self, search: Worker[object]) -> None:
+        with suppress(WorkerError):
+            await search.wait()
+        if search.state == WorkerState.SUCCESS:
+            self._select_or_command()
 
 
 class AllActions(Provider):
@@ -30,6 +56,8 @@ class AllActions(Provider):
         for title, action, help_ in self._everything():
             if ":" not in title or title.startswith(f"{self._here()}:"):
                 yield DiscoveryHit(title, partial(self._do, action), help=help_)
+        for command in self.mlx.get_system_commands(self.mlx.screen):
+            yield DiscoveryHit(command.title, command.callback, help=command.help)
 
     async def search(self, query: str) -> Hits:
         """All actions whose words are like the query."""
@@ -37,6 +65,9 @@ class AllActions(Provider):
         for title, action, help_ in self._everything():
             if (score := matcher.match(title)) > 0:
                 yield Hit(score, matcher.highlight(title), partial(self._do, action), help=help_)
+        for command in self.mlx.get_system_commands(self.mlx.screen):
+            if (score := matcher.match(command.title)) > 0:
+                yield Hit(score, matcher.highlight(command.title), command.callback, help=command.help)
 
     def _here(self) -> str:
         return dict(TITLES)[self.mlx.current_mode]

@@ -142,7 +142,9 @@ class HomeScreen(ModeScreen):
 
     def _show(self, glance: Glance) -> None:
         self._glance = glance
-        self.query_one("#next", Static).update(Content.assemble(("Next  ", "bold $accent"), next_step(glance)[1]))
+        self.query_one("#next", Static).update(
+            Content.assemble(("Next  ", "bold $accent"), printable(next_step(glance)[1]))
+        )
         shown = [*glance.active, *glance.models[:_SHOWN_MODELS]]
         if not shown:
             shown = list(glance.runs[:_SHOWN_MODELS])
@@ -162,7 +164,7 @@ class HomeScreen(ModeScreen):
 
     def _line(self, run: RunSummary) -> Content:
         mark, colour = status_mark(run.status, self.mlx.marks == "ascii")
-        name = set_cell_size(printable(run.name), 24)
+        name = set_cell_size(printable(run.name), max(24, min(48, self.size.width - 86)))
         if run.status in ACTIVE:
             done = f"{100 * run.step / run.max_steps:3.0f} %" if run.max_steps else f"step {run.step:,}"
             losses = self._glance.losses.get(run.path, []) if self._glance else []

@@ -52,6 +52,12 @@ class Confirm(ModalScreen[bool | None]):
         self.dismiss(yes)
 
 
+class Line(Input):
+    """A line whose Enter stands at the bottom with the other keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "OK", key_display="⏎")]
+
+
 class Ask(ModalScreen[str | None]):
     """A line of text; None where the question was put away with Esc."""
 
@@ -80,7 +86,7 @@ class Ask(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(Content(visible(self._question)))
-            yield Input(self._value, placeholder=self._placeholder)
+            yield Line(self._value, placeholder=self._placeholder)
             yield Static("", id="wrong", markup=False)
         yield KeysBar()
 

@@ -150,7 +150,7 @@ class MonitorScreen(LookingScreen):
 
     def seen(self, found: Seen) -> None:
         """Show what a look has found."""
-        before = self.view
+        before, went_on = self.view, self.found is not None and self.found.goes_on
         self.found = found
         view = found.view
         if not self._front_chosen and view.complete:
@@ -162,7 +162,10 @@ class MonitorScreen(LookingScreen):
             self._followed.add(found.successor)
             self.mlx.tell(f"{found.successor}: the next stage of the same model")
             self.show_run(found.successor)
-        if before is None or (before.status, bool(before.samples)) != (view.status, bool(view.samples)):
+        if before is not None and before.status != view.status:
+            self.twin = commands.monitor(self.typed_name)  # what was done has been done
+        state = (view.status, bool(view.samples), found.goes_on)
+        if before is None or (before.status, bool(before.samples), went_on) != state:
             self.refresh_bindings()
 
     def _is_writing(self) -> bool:
