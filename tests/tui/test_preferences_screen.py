@@ -94,7 +94,8 @@ async def test_empty_it_says_how_to_make_some_and_every_key_is_harmless(tmp_path
 
 @pytest.mark.parametrize("size", [SIZE, (160, 45)])
 async def test_pairs_counts_and_both_answers_whole(size: tuple[int, int]) -> None:
-    PreferenceStore().add(pair(1), pair(2, how="rewritten", model="other@3"), pair(3, chosen="long " * 200))
+    by_another = pair(3, chosen="long " * 200, chosen_by={"model": "a/before@2"})
+    PreferenceStore().add(pair(1), pair(2, how="rewritten", model="other@3"), by_another)
     with open(PreferenceStore().path, "ab") as file:
         file.write(b"{damaged\n")
     app = new_app()
@@ -112,6 +113,9 @@ async def test_pairs_counts_and_both_answers_whole(size: tuple[int, int]) -> Non
         ):
             assert words in text, words
         assert "a handful is over before anything has changed" in text
+        assert "+ chosen: before@2" in text
+        assert "- rejected: tuned@9" in text
+        assert ("+ before@2, - tuned@9" in text) == (size != SIZE)
         await pilot.press("end")
         await wait_for_text(pilot, "good 1 [b]")
         text = screen_text(app)
@@ -241,6 +245,14 @@ def test_which_model_to_align_and_how_many_pairs_are_enough() -> None:
     assert rows.model_to_align(pairs) == "tuned@9", "the one that most are about is not there any more"
     assert rows.model_to_align([]) == rows.model_to_align([pair(1, model="")]) == ""
     assert rows.counts(pairs) == "4 pairs   3 picked, 1 imported   2 of gone@4, 1 of tuned@9"
+    ended_run("before")
+    two = [pair(number, chosen_by={"model": "before@3"}) for number in (5, 6)]
+    assert rows.model_to_align(two) == "before@3", "both are about both, and this one was chosen"
+    assert rows.model_to_align([*two, pair(3)]) == "tuned@9"
+    assert rows.counts([*two, pair(3)]) == "3 pairs   3 picked   3 of tuned@9, 2 of before@3"
+    assert rows.model(two[0]) == "+ before@3, - tuned@9"
+    assert rows.model(pair(3)) == "tuned@9"
+    assert str(rows.titles(pair(3, how="rewritten"))["chosen"]) == "+ chosen: written by you"
     assert "a handful" in rows.advice(19)
     assert "20 epochs" in rows.advice(20)
     assert "enough to learn from" in rows.advice(200)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from mlxllm import paths
 from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.errors import UserError
+from mlxllm.runs import short_name
 from tui.glance import FEW_PREFERENCES
 from tui.widgets.rows import Column
 from tui.words import printable, visible
@@ -26,7 +27,7 @@ COLUMNS = (
     Column("+ chosen", 14, grows=True),
     Column("- rejected", 14, rank=1, grows=True),
     Column("how", 9),
-    Column("model", 18, rank=2),
+    Column("model", 18, rank=2, grows=True),
     Column("when", 11, rank=3),
 )
 
@@ -58,7 +59,30 @@ def read_store() -> Stored:
 
 def _text(pair: StoredPreference) -> str:
     asked = " ".join(message.content for message in pair.prompt)
-    return " ".join((asked, pair.chosen, pair.rejected, pair.model, pair.how)).lower()
+    return " ".join((asked, pair.chosen, pair.rejected, *authors(pair).values(), pair.how)).lower()
+
+
+def authors(pair: StoredPreference) -> dict[str, str]:
+    """`chosen` and `rejected` -> address of the model that wrote it; what no model wrote, as far as is known, is left out."""
+    chosen = "" if pair.how == "rewritten" else str(pair.chosen_by.get("model") or pair.model)
+    return {side: model for side, model in (("chosen", chosen), ("rejected", pair.model)) if model}
+
+
+def model(pair: StoredPreference) -> str:
+    """Who wrote its answers: one address, or that of each side after its sign."""
+    by = authors(pair)
+    if len(set(by.values())) < 2:
+        return printable(pair.model or "-")
+    return printable(f"+ {short_name(by['chosen'])}, - {short_name(by['rejected'])}")
+
+
+def titles(pair: StoredPreference) -> Mapping[str, Content]:
+    """What stands above each answer: whether it was chosen or rejected, and whose it is."""
+    by = authors(pair)
+    told = {side: f": {printable(short_name(by[side]))}" if side in by else "" for side in ("chosen", "rejected")}
+    if pair.how == "rewritten":
+        told["chosen"] = ": written by you"
+    return {side: Content(f"{sign} {side}{told[side]}") for side, sign in (("chosen", "+"), ("rejected", "-"))}
 
 
 def cells(pair: StoredPreference) -> Sequence[str]:
@@ -67,7 +91,7 @@ def cells(pair: StoredPreference) -> Sequence[str]:
     with suppress(OverflowError, OSError, ValueError):  # a time that no calendar has
         when = time.strftime("%m-%d %H:%M", time.localtime(pair.time))
     texts = (printable(text[:_CELL_CHARS]) for text in (asked(pair), pair.chosen, pair.rejected))
-    return (*texts, pair.how, printable(pair.model or "-"), when)
+    return (*texts, pair.how, model(pair), when)
 
 
 def asked(pair: StoredPreference) -> str:
@@ -89,9 +113,9 @@ def pairs_of(number: int) -> str:
 
 
 def counts(pairs: Sequence[StoredPreference]) -> str:
-    """How many pairs there are, by how they came about and by model."""
+    """How many pairs there are, by how they came about and by model; one with an answer each of two counts for both."""
     hows = Counter(pair.how for pair in pairs)
-    models = Counter(printable(pair.model) for pair in pairs if pair.model)
+    models = Counter(printable(model) for pair in pairs for model in sorted(set(authors(pair).values())))
     parts = [pairs_of(len(pairs))]
     parts.append(", ".join(f"{number:,} {how}" for how, number in hows.most_common()))
     if models:
@@ -102,8 +126,14 @@ def counts(pairs: Sequence[StoredPreference]) -> str:
 
 
 def model_to_align(pairs: Sequence[StoredPreference]) -> str:
-    """The model that most pairs are about, if it is still there; else ""."""
-    for model, _ in Counter(pair.model for pair in pairs if pair.model).most_common():
+    """The model that most pairs are about, if it is still there; else "".
+
+    A pair with an answer each of two models is about both; where that makes two even, it is the one that was chosen more
+    often.
+    """
+    about = Counter(model for pair in pairs for model in sorted(set(authors(pair).values())))
+    chosen = Counter(authors(pair).get("chosen") for pair in pairs)
+    for model in sorted(about, key=lambda model: (about[model], chosen[model]), reverse=True):
         with suppress(UserError):
             paths.existing("runs", model.rpartition("@")[0] or model)
             return model

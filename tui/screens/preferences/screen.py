@@ -171,8 +171,10 @@ class PreferencesScreen(PairFiles):
         """Both answers of the pair under the cursor, whole."""
         pair = self._current()
         self.query_one("#prompt", Static).update(rows.prompt(pair) if pair is not None else "")
+        titles = rows.titles(pair) if pair is not None else {}
         for name, text in (("chosen", pair.chosen), ("rejected", pair.rejected)) if pair is not None else ():
             column = self.query_one(f"#{name}", VerticalScroll)
+            column.border_title = titles[name]
             column.query_one(Static).update(Content(visible(text)))
             column.scroll_home(animate=False)
         self.query_one("#pair").display = pair is not None
