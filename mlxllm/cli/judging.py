@@ -97,7 +97,7 @@ class Judging:
     def _question(self, each: Round) -> str:
         choices = ["t tie", "n both bad", "w write a better one"]
         if each.is_same:
-            asked = "both answers are the same, word for word:"
+            asked = f"{each.alike}:"
         else:
             asked, choices = "which one is better?", ["a", "b", *choices]
         choices += ["u undo"] if self.trial.number else []
@@ -131,6 +131,12 @@ class Judging:
         number = self.trial.number
         if not self.reveals:
             sampling.say(f"round {number + 1} of {len(self.trial.rounds)}")
+        self._show_both(each, number)
+        while not self.reveals and self.trial.draw_anew(number):
+            sampling.say("both answers were the same, word for word, so here are two others")
+            self._show_both(each, number)
+
+    def _show_both(self, each: Round, number: int) -> None:
         self._print("Asked", [each.prompt[-1].content])
         print(file=self._out)
         for side, player in zip(("A", "B"), each.sides, strict=True):

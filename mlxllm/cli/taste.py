@@ -53,7 +53,7 @@ def taste(
 
     Answer each round with a letter and Enter: a or b is the better one, t a tie, n both are bad, w writes a better one,
     u takes the last choice back, v ends with the verdict now, q leaves without one. Lines can also be piped in. Each
-    choice is stored as a preference as well.
+    choice is stored as a preference as well. Where both answers are the same, others are drawn, then to another prompt.
 
     For example: mlxllm taste tales-dpo tales-sft --rounds 20
     """
@@ -70,7 +70,7 @@ def taste(
     sampling.check_text(system, "--system")
     if tuned == untuned:
         raise ConfigError(f"both are {tuned}; `mlxllm prefs judge` compares two answers of one model")
-    from mlxllm.conversation.trials import MOST_ROUNDS, USUAL_ROUNDS, Trial
+    from mlxllm.conversation.trials import MOST_ROUNDS, PROMPTS_A_ROUND, USUAL_ROUNDS, Trial
 
     rounds = USUAL_ROUNDS if rounds is None else rounds
     if not 1 <= rounds <= MOST_ROUNDS:
@@ -86,11 +86,11 @@ def taste(
     for name in (tuned, untuned):
         find_model(name)
     seed = secrets.randbelow(1 << 32) if seed is None else config.seed
-    asked = _prompts(prompts, tuned, rounds, seed)
+    asked = _prompts(prompts, tuned, PROMPTS_A_ROUND * rounds, seed)
     if len(asked) < rounds:
         sampling.say(f"there are only {len(asked)} new prompts, so that many rounds")
     select_device(device)
-    trial = Trial((tuned, untuned), [with_system(prompt, system) for prompt in asked], seed)
+    trial = Trial((tuned, untuned), [with_system(prompt, system) for prompt in asked], seed, rounds)
     judging = Judging(trial, Models(), config, json_, reveals=False)
     while not (ended := judging.judge_all()):
         typed = judging.read("that was the last round: Enter shows the verdict, u takes the last choice back")
@@ -109,8 +109,8 @@ def taste(
     sampling.say(f"{kept}; `mlxllm prefs ls` lists them")
 
 
-def _prompts(where: str | None, model: str, rounds: int, seed: int) -> "list[Prompt]":
-    """New prompts for a model, from where they are wanted."""
+def _prompts(where: str | None, model: str, count: int, seed: int) -> "list[Prompt]":
+    """Up to `count` new prompts for a model, from where they are wanted."""
     from mlxllm.conversation.saved import SavedChats
     from mlxllm.conversation.trial_prompts import KINDS, kinds_for, new_prompts
     from mlxllm.runs import run_of
@@ -127,9 +127,9 @@ def _prompts(where: str | None, model: str, rounds: int, seed: int) -> "list[Pro
             raise ConfigError(f"there are no {where} prompts for {model}; {known} a file with one a line")
         kind = next(kind for kind in there if kind == where)
     else:
-        return new_prompts("file", rounds, seed, run, chats, Path(where).expanduser())
+        return new_prompts("file", count, seed, run, chats, Path(where).expanduser())
     sampling.say(f"prompts: {KINDS[kind]}")
-    return new_prompts(kind, rounds, seed, run, chats)
+    return new_prompts(kind, count, seed, run, chats)
 
 
 def _tell(trial: "Trial", json_: bool) -> None:

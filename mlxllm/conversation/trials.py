@@ -25,6 +25,12 @@ UNLIKELY = 0.05
 USUAL_ROUNDS, MOST_ROUNDS = 10, 200
 """Of a taste test."""
 
+PROMPTS_A_ROUND = 3
+"""So many are tried where answers are the same, word for word."""
+_DRAWS_A_PROMPT = 3
+_MOST_ALIKE = PROMPTS_A_ROUND * _DRAWS_A_PROMPT
+"""When so many pairs of answers in a row were the same, the models are taken to be alike."""
+
 _SEEDS = 1 << 32
 
 
@@ -52,6 +58,8 @@ class Round:
     """Which player's answer is shown as A, and which as B."""
     answers: dict[int, Answer] = field(default_factory=dict)
     """Player -> answer."""
+    draws: int = 1
+    """So many times both answers were drawn; more than once where they were the same."""
     choice: Choice | None = None
     rewritten: str = ""
     stored: tuple[str, ...] = ()
@@ -66,6 +74,12 @@ class Round:
     def is_same(self) -> bool:
         """Both answers are the same, word for word: there is nothing to choose."""
         return self.is_complete and self.answers[0].text == self.answers[1].text
+
+    @property
+    def alike(self) -> str:
+        """What there is to say of answers that are the same."""
+        told = "both answers are the same, word for word"
+        return f"{told}, after {self.draws} tries as well: the models seem alike" if self.draws > 1 else told
 
     def shown(self, side: Literal["a", "b"]) -> Answer:
         """The answer on a side."""
@@ -96,16 +110,24 @@ class Outcome:
 class Trial:
     """Rounds one after another, each judged once; the last judgement can be taken back."""
 
-    def __init__(self, players: tuple[str, str], prompts: Sequence[Prompt], seed: int) -> None:
+    def __init__(
+        self, players: tuple[str, str], prompts: Sequence[Prompt], seed: int, rounds: int | None = None
+    ) -> None:
         """Shuffle the sides: each player stands as often left as right (as far as that goes), in an order that `seed`
         decides.
 
         Args:
             players: the models' addresses; the first one is what the trial is about, such as the tuned one. Both may be
                 the same, and then they differ in their seeds.
-            prompts: one a round.
+            prompts: one a round; those that are left take the place of prompts to which both answer the same.
             seed: decides the sides and the seeds of the answers.
+            rounds: how many, by default one for each prompt; there are fewer where prompts are.
         """
+        self.spare = list(prompts[rounds:]) if rounds is not None else []
+        """Prompts that were not asked yet."""
+        prompts = prompts[:rounds]
+        self._alike = 0
+        """So many pairs of answers, the last ones, were the same."""
         self.players, self.seed = players, seed
         self.id = f"{time.strftime('%Y%m%d-%H%M%S')}-{seed % _SEEDS:08x}"
         draw = random.Random(seed)
@@ -129,7 +151,28 @@ class Trial:
 
     def seed_of(self, number: int, player: int) -> int:
         """The seed of an answer: the same for two models, so that they differ in nothing else."""
+        draws = self.rounds[number].draws if number < len(self.rounds) else 1
+        number += MOST_ROUNDS * (draws - 1)
         return (self.seed + 2 * number + (player if self.players[0] == self.players[1] else 0)) % _SEEDS
+
+    def draw_anew(self, number: int) -> bool:
+        """Have a round answered once more if its answers are the same: with other seeds, then to another prompt.
+
+        Call it once after both answers were written. Returns False where they differ and where it is no use: so many were
+        the same that the models are alike, or no prompt is left.
+        """
+        each = self.rounds[number]
+        self._alike = self._alike + 1 if each.is_same else 0
+        draws = 1 if each.is_same and each.answers[0].sample.get("temperature") == 0 else _DRAWS_A_PROMPT
+        if not each.is_same or self._alike >= _MOST_ALIKE or each.draws >= draws * PROMPTS_A_ROUND:
+            return False
+        if each.draws % draws == 0:
+            if not self.spare:
+                return False
+            each.prompt = self.spare.pop(0)
+        each.draws += 1
+        each.answers.clear()
+        return True
 
     def judge(self, choice: Choice, rewritten: str = "") -> Outcome:
         """Judge the current round and go on to the next.

@@ -1,6 +1,7 @@
 """`mlxllm prefs judge` and `taste`: letters from a pipe become the pairs and the verdict that the screens make of keys."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,18 @@ def test_a_verdict_in_words_with_who_was_who(run: str, base: str, tmp_path: Path
         assert left.exit_code == 1
         assert f"left after {lines.count('a')} of 2 rounds, without a verdict" in left.stderr
     assert len(TrialLog().read()) == 1
+
+
+def test_a_round_of_the_same_answers_costs_none(run: str, tmp_path: Path) -> None:
+    shutil.copytree(run, twin := tmp_path / "twin")
+    arguments = (run, str(twin), "--prompts", prompts_file(tmp_path, 9), "--rounds", "2", "--seed", "8")
+    done = judged("a\nt\nv\n", *arguments, "--json", command="taste")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("the same, word for word, so here are two others") == 8
+    assert "after 9 tries as well: the models seem alike: t tie" in done.stderr
+    assert "call it a tie" in done.stderr
+    [found] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found["verdict"]["ties"] == len(found["rounds"]) == 1
 
 
 def test_prompts_come_from_where_there_are_some(run: str, base: str) -> None:

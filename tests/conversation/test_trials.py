@@ -108,6 +108,37 @@ def test_seeds_differ_where_only_they_can() -> None:
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
+def alike(made: Trial, number: int, temperature: float) -> None:
+    for player, name in enumerate(PLAYERS):
+        sample = {"temperature": temperature}
+        made.rounds[number].answers[player] = Answer("Mia.", name, made.seed_of(number, player), sample=sample)
+
+
+def test_the_same_answers_are_drawn_anew_then_another_prompt_is_asked() -> None:
+    prompts = [(Message("user", f"{n}?"),) for n in range(5)]
+    made = Trial(PLAYERS, prompts, 1, rounds=2)
+    assert (len(made.rounds), made.spare) == (2, prompts[2:])
+    assert Trial(PLAYERS, prompts, 1, rounds=9).spare == Trial(PLAYERS, prompts, 1).spare == []
+    asked, seeds = [], set()
+    while not asked or made.draw_anew(0):
+        assert not made.rounds[0].is_complete
+        asked.append(made.rounds[0].prompt[-1].content)
+        alike(made, 0, temperature=0.5)
+        seeds.add(made.rounds[0].answers[0].seed)
+    assert asked == ["0?"] * 3 + ["2?"] * 3 + ["3?"] * 3
+    assert len(seeds | {made.seed_of(1, 0)}) == 10
+    assert "after 9 tries as well: the models seem alike" in made.rounds[0].alike
+    alike(made, 1, temperature=0.5)
+    assert not made.draw_anew(1), "so many in a row were the same"
+    made.rounds[1].answers[0] = Answer("Tom.", PLAYERS[0])
+    assert not made.draw_anew(1)
+    alike(made, 1, temperature=0)
+    assert made.draw_anew(1), "something differed in between"
+    assert made.rounds[1].prompt == prompts[4], "without chance other seeds are no use"
+    alike(made, 1, temperature=0)
+    assert not made.draw_anew(1), "no prompt is left"
+
+
 def test_a_choice_becomes_a_preference_that_names_both_models(tmp_path: Path) -> None:
     made = trial(1)
     (preference,) = made.judge(prefer(made, 0)).preferences

@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=20, help="how many an answer has")
     parser.add_argument("--rate", type=float, default=0, help="tokens a second; 0 is as fast as it goes")
     parser.add_argument("--answer", help="what is always answered")
+    parser.add_argument("--answer-to", metavar="WORD", default="", help="it is, where the prompt holds this")
     parser.add_argument("--load-seconds", type=float, default=0)
     parser.add_argument("--start-seconds", type=float, default=0, help="before it says that it is ready")
     parser.add_argument("--die-after", type=int, help="it kills itself (signal 9) after so many tokens of an answer")
@@ -129,7 +130,8 @@ class Script:
         options, asked, begun = self.options, _asked(request), time.monotonic()
         sample = request.get("sample", {})
         seed, most = sample.get("seed", 7), sample.get("max_tokens", 10**9)
-        words = words_of(request["model"], asked, seed, options.tokens, options.answer)
+        answer = options.answer if options.answer_to in asked else None
+        words = words_of(request["model"], asked, seed, options.tokens, answer)
         said: list[str] = []
         reason = "length" if len(words) > most else "stop"
         for number, word in enumerate(words[:most]):

@@ -184,17 +184,61 @@ async def two_models_are_compared_and_counted(pilot: Pilot[None]) -> None:
     await pilot.press("escape")
 
 
-async def test_equal_answers_cannot_be_told_apart() -> None:
+def toasts(pilot: Pilot[None]) -> str:
+    return "\n".join(toast.message for toast in pilot.app._notifications)
+
+
+async def test_equal_answers_cannot_be_told_apart_and_cost_no_round() -> None:
     life()
-    async with chatting("--answer", "Always this.", size=WIDE) as (pilot, _):
-        await write(pilot, "Who?", "enter")
+    saved, tale = SavedChats(), "\n".join(f"Line {number} of a tale." for number in range(16))
+    for asked in ("What is the same?", "Who is the same?", "Who is the other?"):
+        saved.begin("tales-dpo").say("user", f"{tale}\n{asked}")
+    options = ("--answer", "Always this.", "--answer-to", "the same?", "--tokens", "3")
+    async with chatting(*options) as (pilot, chat):
+        await write(pilot, "Who is the same?", "enter")
         await wait_for_text(pilot, "tok/s")
         await pilot.press("escape", "A")
         await wait_for_text(pilot, "the same, word for word")
-        await pilot.press("a", "b")
+        await pilot.press("a")
+        await wait_for(pilot, lambda: "the same, word for word: ^r asks for two others" in toasts(pilot))
         assert pairs() == 0
         await pilot.press("equals_sign")
         await wait_for_text(pilot, "no pair is kept of this (0 in all")
+        await pilot.press("b")
+        await wait_for(pilot, lambda: "there is no choice to make: enter asks" in toasts(pilot))
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: pilot.app.screen is chat)
+        await pilot.press("B")
+        await wait_for_text(pilot, "what began your own")
+        await pilot.press(*"ababab")
+        await wait_for_text(pilot, "! rounds is 'ababab'; give a whole number from 1 to 200")
+        await pilot.press("tab", "ctrl+s")
+        await wait_for(pilot, lambda: screen_text(pilot.app).count("! rounds is 'ababab'") == 2)
+        assert "⏎ ^s Begin" in screen_text(pilot.app)
+        await wait_for(pilot, lambda: pilot.app.focused is pilot.app.screen.query_one("#rounds"))
+        await pilot.press("1", "enter")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, BlindScreen))
+        await the_question_is_seen_whichever_way(pilot)
+
+
+async def the_question_is_seen_whichever_way(pilot: Pilot[None]) -> None:
+    screen = pilot.app.screen
+    assert isinstance(screen, BlindScreen)
+    await wait_for_text(pilot, "which one is better?")
+    each = screen.trial.rounds[0]
+    assert "Always this." not in {answer.text for answer in each.answers.values()}
+    assert each.draws in (1, 4, 7), "three times with each prompt"
+    await wait_for_text(pilot, "Who is the other?")
+    await wait_for_text(pilot, "more lines above")
+    taller = len([line for line in screen_text(pilot.app).splitlines() if " of a tale." in line])
+    assert taller > 8, "room that the answers do not need"
+    screen.query_one("#asked VerticalScroll").focus()
+    await pilot.press("home")
+    await wait_for_text(pilot, "Line 0 of a tale.")
+    await wait_for_text(pilot, "more lines below")
+    await pilot.resize_terminal(*WIDE)
+    await wait_for(pilot, lambda: all(words in screen_text(pilot.app) for words in ("Line 0", "Who is the other?")))
+    assert "more lines" not in screen_text(pilot.app)
 
 
 async def stopped_answers_are_given_up_and_a_killed_engine_is_told(pilot: Pilot[None], chat: ChatScreen) -> None:

@@ -48,6 +48,12 @@ class Column(Vertical):
         """Another title."""
         self.border_title = Content(text)
 
+    @property
+    def needed(self) -> int:
+        """Rows that its answer takes, with the frame."""
+        shown = [child for child in self.query_one(VerticalScroll).children if child.display]
+        return sum(child.outer_size.height for child in shown) + self.query_one("#foot").outer_size.height + 2
+
     async def begin(self, foot: str = "") -> None:
         """Empty it for an answer that is to come."""
         self.text = ""

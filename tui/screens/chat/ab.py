@@ -127,8 +127,16 @@ class ABScreen(Versus):
         if inside:
             return "two answers wait for your choice: esc leaves the input; enter gives them up for two others"
         if each.is_same:
-            return "both answers are the same, word for word: ^r asks for two others, with a higher temperature they differ"
+            return f"{each.alike}: ^r asks for two others, with a higher temperature they differ"
         return "which one is better?   a   b   = tie   0 both bad   w write a better one"
+
+    def why_not(self) -> str:
+        each = self.shown
+        if each is None:
+            return (
+                "there is no choice to make: enter asks for two answers" if not self.busy else "models are being loaded"
+            )
+        return f"{self.what_to_do()}   = tie   0 both bad" if each.is_same else super().why_not()
 
     def status(self, text: str) -> None:
         super().status(text)

@@ -46,7 +46,7 @@ class BlindScreen(Versus):
     def __init__(self, test: BlindTest, settings: ChatSettings, trial: Trial | None = None) -> None:
         """Begin a test, or go on with the `trial` of one that was left."""
         prompts = [with_system(prompt, settings.system) for prompt in test.prompts]
-        super().__init__(trial or Trial((test.tuned, test.untuned), prompts, test.seed), settings)
+        super().__init__(trial or Trial((test.tuned, test.untuned), prompts, test.seed, test.rounds), settings)
         self.stored = sum(len(each.stored) for each in self.trial.rounds)
         self.test = test
         self._ended = self._broken = False
@@ -90,12 +90,25 @@ class BlindScreen(Versus):
             return
 
     def _tell_writing(self) -> None:
-        self.status(f"round {self.trial.number + 1} of {len(self.trial.rounds)}   two answers are being written ...")
+        each, place = self.trial.current, f"round {self.trial.number + 1} of {len(self.trial.rounds)}"
+        same = "both answers were the same, word for word: " if each is not None and each.draws > 1 else ""
+        self.status(f"{place}   {same}two {'others' if same else 'answers'} are being written ...")
+
+    async def drawn_anew(self, number: int) -> bool:
+        """Answers that are the same cost no round."""
+        anew = self.trial.draw_anew(number)
+        if anew and self.trial.rounds[number] is self.shown:
+            await self.show_round(self.trial.rounds[number])
+            self._tell_writing()
+        return anew
+
+    def why_not(self) -> str:
+        return "the test is over: u takes the last choice back" if self._ended else super().why_not()
 
     def what_to_do(self) -> str:
         each, place = self.shown, f"round {self.trial.number + 1} of {len(self.trial.rounds)}"
         if each is not None and each.is_same:
-            return f"{place}   both answers are the same, word for word   = tie   0 both bad   w write a better one"
+            return f"{place}   {each.alike}   = tie   0 both bad   w write a better one   v ends the test"
         return f"{place}   which one is better?   a   b   = tie   0 both bad   w write a better one"
 
     def judged(self, number: int) -> None:

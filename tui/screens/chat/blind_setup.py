@@ -18,7 +18,7 @@ from textual.widgets.option_list import Option
 from mlxllm.conversation.saved import SavedChats
 from mlxllm.conversation.trial_log import TrialLog
 from mlxllm.conversation.trial_prompts import KINDS, Kind, kinds_for, new_prompts
-from mlxllm.conversation.trials import MOST_ROUNDS, USUAL_ROUNDS, Prompt, needed
+from mlxllm.conversation.trials import MOST_ROUNDS, PROMPTS_A_ROUND, USUAL_ROUNDS, Prompt, needed
 from mlxllm.errors import ConfigError, UserError
 from mlxllm.runs import run_of, short_name
 from tui.screens.chat.picker import ModelPicker
@@ -35,7 +35,7 @@ class BlindTest:
     tuned: str
     untuned: str
     prompts: list[Prompt]
-    """One a round; there may be fewer than were asked for."""
+    """One a round, then those that take the place of some; there may be fewer than rounds were asked for."""
     seed: int
     rounds: int
     """So many were asked for."""
@@ -59,10 +59,10 @@ class BlindSetup(ModalScreen[BlindTest | None]):
     BlindSetup #about { margin-bottom: 1; }
     BlindSetup #from { margin-top: 1; text-style: bold; }
     BlindSetup OptionList { height: auto; max-height: 7; }
-    BlindSetup #wrong { color: $error; min-height: 1; }
+    BlindSetup #wrong, BlindSetup #enough.wrong { color: $error; min-height: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "begin", "Begin", key_display="^s", priority=True),
+        Binding("ctrl+s", "begin", "Begin", key_display="⏎ ^s", priority=True),
         Binding("ctrl+o", "pick", "Choose a model", key_display="^o", priority=True),
         Binding("escape", "leave", "Never mind", priority=True),
     ]
@@ -164,19 +164,20 @@ class BlindSetup(ModalScreen[BlindTest | None]):
             self.action_begin()
 
     def _tell_enough(self) -> None:
-        told = ""
+        enough = self.query_one("#enough", Static)
         try:
             rounds = self._rounds()
-        except ConfigError:
-            rounds = 0
-        if rounds:
+        except ConfigError as error:
+            told = f"! {error}"
+        else:
             wins = needed(rounds)
             told = (
                 f"One of them has to be preferred {wins} of {rounds} times for a coin to do that in at most 5 % of the tests."
                 if wins is not None
                 else f"Even {rounds} of {rounds} is what a coin often does (more than 5 %): take 5 rounds or more."
             )
-        self.query_one("#enough", Static).update(Content(told))
+        enough.set_class(told.startswith("!"), "wrong")
+        enough.update(Content(told))
 
     def _rounds(self) -> int:
         text = self.query_one("#rounds", Input).value.strip()
@@ -212,10 +213,12 @@ class BlindSetup(ModalScreen[BlindTest | None]):
             path = Path(self.query_one("#file", Input).value.strip()).expanduser()
             seed = secrets.randbelow(1 << 32)
             self._say("gathering prompts ...")
-            kind = self._kinds[at]
-            prompts = await asyncio.to_thread(new_prompts, kind, rounds, seed, run_of(tuned), self._chats, path)
+            kind, count = self._kinds[at], PROMPTS_A_ROUND * rounds
+            prompts = await asyncio.to_thread(new_prompts, kind, count, seed, run_of(tuned), self._chats, path)
         except UserError as error:
             self._say(str(error))
+            if self.query_one("#enough").has_class("wrong"):
+                self.query_one("#rounds").focus()
             return
         finally:
             self._gathering = False

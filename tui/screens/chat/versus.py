@@ -3,12 +3,11 @@
 import asyncio
 from typing import ClassVar, Literal
 
-from textual import work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Static
+from textual.widgets import Static, TextArea
 
 from mlxllm.conversation.judging import judge
 from mlxllm.conversation.preference_store import PreferenceStore
@@ -20,8 +19,8 @@ from tui.screens.base import ModeScreen
 from tui.screens.chat.settings import ChatSettings
 from tui.screens.chat.write import Drafts, WriteAnswer
 from tui.talking.answering import asked, follow
+from tui.widgets.asked import Asked
 from tui.widgets.columns import Column, Columns
-from tui.words import visible
 
 Side = Literal["a", "b"]
 SIDES: tuple[Side, Side] = ("a", "b")
@@ -47,8 +46,6 @@ class Versus(ModeScreen):
         Binding("u", "undo", "Undo", id="versus.undo", tooltip="Take the last choice back"),
     ]
     DEFAULT_CSS = """
-    Versus #asked { height: auto; max-height: 40%; padding: 0 1; }
-    Versus #asked Static { height: auto; }
     Versus #status { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
     """
 
@@ -73,8 +70,7 @@ class Versus(ModeScreen):
         self._judging = self._stopped = False
 
     def compose_body(self) -> ComposeResult:
-        with VerticalScroll(id="asked", can_focus=False):
-            yield Static(markup=False)
+        yield Asked(id="asked")
         with Columns():
             yield Column("A")
             yield Column("B")
@@ -92,6 +88,19 @@ class Versus(ModeScreen):
 
     def undone(self) -> None:
         """A judgement was taken back."""
+
+    async def drawn_anew(self, number: int) -> bool:
+        """Whether the answers of a round are to be written once more; it has none then."""
+        return False
+
+    def why_not(self) -> str:
+        """Why no answer can be chosen now, in a sentence; "" where one can."""
+        each = self.shown
+        if each is None:
+            return "there is no choice to make now"
+        if not each.is_complete:
+            return "both answers have to be there before one can be chosen: they are still being written"
+        return f"{each.alike}: = calls it a tie, 0 both bad, w writes a better one" if each.is_same else ""
 
     # Answers.
 
@@ -125,17 +134,24 @@ class Versus(ModeScreen):
 
     async def show_round(self, each: Round) -> None:
         """The prompt of a round, and its answers as far as they are there."""
-        prompt = each.prompt[-1].content
-        self.query_one("#asked Static", Static).update(
-            Content.assemble(("Asked  ", "bold $accent"), visible(prompt).strip("\n"))
-        )
-        # What is asked stands at the end of a long prompt.
-        self.call_after_refresh(self.query_one("#asked", VerticalScroll).scroll_end, animate=False)
+        self.query_one(Asked).show(each.prompt[-1].content)
         for side in SIDES:
             self.column(side).title(side.upper())
             await self.column(side).begin()
         if each.is_complete:
             await self._show_answers(each)
+        else:
+            self.call_after_refresh(self._share_room)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Share the room anew."""
+        self.call_after_refresh(self._share_room)
+
+    def _share_room(self) -> None:
+        asked, columns = self.query_one(Asked), self.query_one(Columns)
+        each = self.trial.current or (self.trial.rounds[-1] if self.trial.rounds else None)
+        rows = asked.outer_size.height + columns.outer_size.height
+        asked.fit(columns, rows, complete=each is not None and each.is_complete)
 
     async def write_round(self, number: int) -> None:
         """Have both answers of a round written, the left one first.
@@ -145,9 +161,14 @@ class Versus(ModeScreen):
             StoppedError: see `stop`.
         """
         each = self.trial.rounds[number]
-        for player in each.sides:
-            if player not in each.answers:
-                each.answers[player] = await self._write(number, player)
+        while True:
+            for player in each.sides:
+                if player not in each.answers:
+                    each.answers[player] = await self._write(number, player)
+            if not await self.drawn_anew(number):
+                break
+            if self._stopped:
+                raise StoppedError
         if each is self.shown:
             await self._show_answers(each)
 
@@ -185,17 +206,24 @@ class Versus(ModeScreen):
             answer = each.shown(side)
             foot = "(cut off here)" if answer.cut_off else ""
             await self.column(side).finish(answer.text, markdown=True, foot=foot)
+        self.call_after_refresh(self._share_room)
         self.show_state()
         self.refresh_bindings()
 
     # Keys.
 
+    def on_key(self, event: events.Key) -> None:
+        """A key that would choose an answer says why it cannot; that it is off does not."""
+        if event.key in SIDES and not isinstance(self.focused, TextArea) and (why := self.why_not()):
+            event.stop()
+            self.mlx.warn(why)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is something to choose when both answers are there, and to take back when something was chosen."""
         each = self.shown
         if action in ("choose", "write_better"):
-            same = each is not None and each.is_same and parameters[:1] in (("a",), ("b",))
-            return each is not None and each.is_complete and not same
+            possible = each is not None and each.is_complete
+            return not self.why_not() if parameters[:1] in (("a",), ("b",)) else possible
         if action == "undo":
             return self.trial.number > 0 and not self.busy
         return True
