@@ -69,7 +69,7 @@ WORDS = {
     "tok/s": "Tokens a second, trained or written; you read about 5 to 10 a second.",
     "token": "What the model reads and writes: a character, a piece of a word or a word; about 4 letters of English.",
     "tokenizer": "What turns text into tokens and back: by character, by byte, or BPE.",
-    "tokens each": "Tokens that the model will read for each of its parameters: below 2.5 a smaller model does as well, large ones get 20 and more.",
+    "tokens per parameter": "Tokens that the model will read for each of its parameters: below 2.5 a smaller model does as well, large ones get 20 and more.",
     "top-k": "Only the k likeliest tokens may be drawn; 0 is off, 40 is usual.",
     "top-p": "Only the fewest tokens that hold this much probability may be drawn; 1 is off, 0.9 is usual.",
     "validation": "Text that is held out and never trained on: its loss says how well the model does on what is new.",

@@ -28,7 +28,7 @@ from mlxllm.runs.events import (
 from mlxllm.runs.exits import ExitReason, ExitReport, classify_exit, explain, log_tail
 from mlxllm.runs.files import fsync_directory, fsync_file, read_json, sha256_of_file, write_json_atomic
 from mlxllm.runs.lineage import Stage, ancestors, checkpoint_steps, descendants, run_settings
-from mlxllm.runs.names import name_for_training, name_for_tuning, short_name
+from mlxllm.runs.names import free_name, name_for_training, name_for_tuning, short_name
 from mlxllm.runs.recorder import Recorder
 from mlxllm.runs.state import (
     ACTIVE,
@@ -81,6 +81,7 @@ __all__ = [
     "explain",
     "find_run",
     "flat",
+    "free_name",
     "fsync_directory",
     "fsync_file",
     "keep_awake",

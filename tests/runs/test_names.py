@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from mlxllm import paths
-from mlxllm.runs import name_for_training, name_for_tuning
+from mlxllm.runs import free_name, name_for_training, name_for_tuning
 
 
 def test_a_name_says_what_the_run_is_and_is_free() -> None:
     assert name_for_training("letters", "char-tiny") == "letters-char-tiny-1"
     (paths.folder("runs") / "letters-char-tiny-1").mkdir(parents=True)
     assert name_for_training("letters", "char-tiny") == "letters-char-tiny-2"
+    assert free_name("letters-char-tiny") == "letters-char-tiny-2"
+    assert free_name("letters") == "letters-1"
     assert name_for_training("/data/letters", "") == "letters-custom-1"
     assert name_for_training("", "") == "run-custom-1"
 

@@ -91,7 +91,7 @@ async def type_into(pilot: Pilot[Any], field: str, text: str) -> None:
 
 async def add(pilot: Pilot[Any], text: str) -> None:
     await pilot.press("a")
-    await wait_for(pilot, lambda: pilot.app.screen.query(Input))
+    await wait_for_text(pilot, "⏎ Add")
     pilot.app.screen.query_one(Input).value = text
     await pilot.press("enter")
 
@@ -215,6 +215,7 @@ async def test_a_dataset_is_built_by_the_real_command(tmp_path: Path) -> None:
         await wait_for_text(pilot, "stories:count=40,seed=0,start=0")
         await pilot.press("b")
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, BuildDialog))
+        await wait_for_text(pilot, "⏎ Build")
         await type_into(pilot, "name", "no/name")
         await pilot.press("enter")
         await wait_for_text(pilot, "dataset name 'no/name' is not usable")

@@ -14,13 +14,14 @@ from mlxllm.presets import preset_config
 from tests.tui.harness import ended_run
 from tui import commands
 from tui.planning.draft import Draft, check_name, check_setting
+from tui.planning.suiting import Suited
 
 TUNED = Draft(method="sft", model="letters@3", records=("a.jsonl", "b c.jsonl"))
 
 
 def test_a_command_of_pretraining() -> None:
     draft = Draft(preset="char-tiny", dataset="letters")
-    assert draft.args() == ("train", "--preset", "char-tiny", "--data", "letters", "--run", "letters-char-tiny-1")
+    assert draft.args() == ("train", "--preset", "char-tiny", "--data", "letters", "--run", "letters-1")
     draft = draft.with_(factor=2.0, minutes=5, settings=("train.seed=7",), name="mine")
     assert draft.args(dry_run=True) == (
         *("train", "--preset", "char-tiny", "--data", "letters", "--run", "mine"),
@@ -126,10 +127,18 @@ def test_names() -> None:
     ended_run("letters")
     with pytest.raises(RunError, match="there is a run 'letters' already"):
         check_name("letters")
-    (paths.folder("runs") / "letters-char-tiny-1").mkdir()
-    assert Draft(preset="char-tiny", dataset="letters").run == "letters-char-tiny-2"
+    (paths.folder("runs") / "letters-1").mkdir()
+    assert Draft(preset="char-tiny", dataset="letters").run == "letters-2"
 
 
 def test_a_vocabulary_that_is_too_small_is_refused() -> None:
     with pytest.raises(ConfigError, match="has 261 token ids"):
         Draft(dataset="letters", settings=("model.vocab_size=100",)).config(vocab_size=261)
+
+
+def test_what_suits_is_what_the_command_gets_unless_something_else_is_chosen() -> None:
+    draft = TUNED.with_(suited=Suited(1e-3, 10.0))
+    assert draft.args()[-4:] == ("--epochs", "10", "--learning-rate", "0.001")
+    assert (draft.config().train.epochs, draft.config().train.learning_rate) == (10, 1e-3)
+    assert draft.with_(epochs=2.0, learning_rate=5e-5).args()[-4:] == ("--epochs", "2", "--learning-rate", "5e-05")
+    assert "--epochs" not in draft.with_(minutes=5).args()

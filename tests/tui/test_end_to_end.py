@@ -19,7 +19,7 @@ from tests.tui.tmux import PATIENCE, Tmux
 pytestmark = pytest.mark.slow
 
 APPLICATION = (sys.executable, "-m", "mlxllm")
-RUN, ALIGNED = "tiny-char-tiny-1", "tiny-char-tiny-1-dpo-1"
+RUN, ALIGNED = "tiny-1", "tiny-1-dpo-1"
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_from_a_new_run_to_an_aligned_model_beside_the_one_before(dataset: None)
             terminal.wait_for("Send")
 
         terminal.press("Escape", "7")
-        terminal.wait_for("of tiny-char-tiny-1")
+        terminal.wait_for("of tiny-1")
         terminal.press("a")
         terminal.wait_for("your own preferences")
         terminal.wait_for(ALIGNED)

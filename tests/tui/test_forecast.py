@@ -11,9 +11,10 @@ from mlxllm.config import ModelConfig
 from mlxllm.estimate import estimate
 from mlxllm.speed import PacedRun, guess, shape_of
 from tui.planning.draft import Draft
-from tui.planning.forecast import Forecast, forecast
+from tui.planning.forecast import Forecast, forecast, suit
 from tui.planning.records import RecordsLook
 from tui.planning.stock import Dataset, Model, Stock
+from tui.planning.suiting import Suited
 
 LETTERS = Dataset("letters", 1_000_000, 10_000, 261, "")
 SMALL = ModelConfig(vocab_size=261, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
@@ -89,6 +90,12 @@ def test_what_is_not_known_is_not_told() -> None:
         (TUNE, STOCK, RecordsLook(("a",), 3, True, "", 20.0), "1 update changes next to nothing; with so few records"),
         (TUNE, STOCK, RecordsLook(("a",), 3000, True, "", 20.0), "hardly moves at a learning rate of 5e-05; 0.001"),
         (TUNE.with_(learning_rate=1e-3), STOCK, RecordsLook(("a",), 3000, True, "", 20.0), ""),
+        (
+            TUNE.with_(learning_rate=1e-3, epochs=20.0),
+            STOCK,
+            RecordsLook(("a",), 3, True, "", 20.0),
+            "20 times through the data",
+        ),
         (PRETRAIN.with_(settings=("train.max_steps=3000",)), STOCK, None, ""),
         (PRETRAIN.with_(dataset=""), STOCK, None, ""),
     ],
@@ -97,3 +104,49 @@ def test_advice(draft: Draft, stock: Stock, look: RecordsLook | None, words: str
     advice = known(draft, stock, look).advice
     assert words in advice
     assert bool(words) == bool(advice)
+
+
+FOUR = RecordsLook(("a",), 4, True, "", 20.0)
+ALIGN = TUNE.with_(method="dpo")
+
+
+@pytest.mark.parametrize(
+    ("draft", "look", "suited"),
+    [
+        (ALIGN, None, Suited(1e-4)),
+        (ALIGN, FOUR, Suited(1e-4, 10.0)),
+        (ALIGN.with_(few_epochs=20.0), FOUR, Suited(1e-4, 10.0)),
+        (ALIGN.with_(few_epochs=20.0, learning_rate=5e-6), FOUR, Suited(1e-4, 20.0)),
+        (ALIGN.with_(few_epochs=20.0, rank=8), FOUR, Suited(None, 20.0)),
+        (ALIGN.with_(few_epochs=20.0), replace(FOUR, records=40), Suited(1e-4)),
+        (ALIGN.with_(settings=("train.learning_rate=1e-5",)), FOUR, Suited()),
+        (ALIGN.with_(settings=("train.epochs=2",)), FOUR, Suited(1e-4)),
+        (ALIGN.with_(settings=("train.batch_size=2",)), FOUR, Suited(1e-4, 5.0)),
+        (TUNE, FOUR, Suited(1e-3, 20.0)),
+        (ALIGN.with_(model="elsewhere"), FOUR, Suited()),
+        (PRETRAIN, None, Suited()),
+    ],
+)
+def test_what_suits_a_small_model_and_few_records(draft: Draft, look: RecordsLook | None, suited: Suited) -> None:
+    assert suit(draft, STOCK, look).suited == suited
+
+
+@given(records=st.integers(1, 5000), method=st.sampled_from(["sft", "dpo"]), batch=st.integers(1, 16))
+def test_what_suits_is_neither_next_to_nothing_nor_far_too_much(records: int, method: str, batch: int) -> None:
+    """No hint to give what was given already, and hardly more steps than ten where there are more epochs."""
+    look = replace(FOUR, records=records, mean_tokens=300.0)
+    draft = suit(TUNE.with_(method=method, settings=(f"train.batch_size={batch}",)), STOCK, look)
+    found = known(draft, look=look)
+    assert "hardly moves" not in found.advice
+    assert found.steps is not None
+    if draft.suited.epochs is not None:
+        assert draft.suited.epochs <= 20
+        assert found.steps <= 10 + -(-records // batch)
+    assert "next to nothing" not in found.advice
+    shown = draft.args()
+    assert shown[shown.index("--learning-rate") + 1] == ("0.0001" if method == "dpo" else "0.001")
+
+
+def test_a_large_model_keeps_the_recipe() -> None:
+    large = replace(MODEL, config=SMALL.model_copy(update={"hidden_size": 1024, "num_hidden_layers": 12}))
+    assert suit(ALIGN.with_(few_epochs=20.0), replace(STOCK, models=(large,)), FOUR).suited == Suited(None, 20.0)

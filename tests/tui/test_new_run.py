@@ -97,7 +97,7 @@ async def test_pretraining_up_to_the_exact_command(letters: Path) -> None:
         screen = await opened(pilot)
         await wait_for_text(pilot, "a guess: m measures it")
         await pilot.press("down", "left")
-        await wait_for_text(pilot, "letters-char-tiny-1")
+        await wait_for_text(pilot, "letters-1")
         small = screen.known
         await pilot.press("down", "down", "down", "right")
         await wait_for(pilot, lambda: screen.draft.factor == 2.0)
@@ -108,20 +108,20 @@ async def test_pretraining_up_to_the_exact_command(letters: Path) -> None:
         await wait_for_text(pilot, "2 min, and then ends")
         assert "model.num_hidden_layers" in screen_text(pilot.app)
         expected = (
-            *("train", "--preset", "char-tiny", "--data", "letters", "--run", "letters-char-tiny-1"),
+            *("train", "--preset", "char-tiny", "--data", "letters", "--run", "letters-1"),
             *("--set", "model.num_hidden_layers=4", "--minutes", "2"),
         )
         assert screen.twin == expected
         await pilot.press("enter")
         await wait_for(pilot, lambda: pilot.app.current_mode == "monitor")
-        assert started == [("letters-char-tiny-1", expected)]
+        assert started == [("letters-1", expected)]
 
         await pilot.press("3", "D")
-        await wait_for(pilot, lambda: "mlxllm monitor letters-char-tiny-2` shows it" in screen._said)
+        await wait_for(pilot, lambda: "mlxllm monitor letters-2` shows it" in screen._said)
         assert pilot.app.current_mode == "new"
         await pilot.press("D")
         await wait_for(pilot, lambda: len(started) == 3)
-        assert [run for run, _ in started] == [f"letters-char-tiny-{n}" for n in (1, 2, 3)]
+        assert [run for run, _ in started] == [f"letters-{n}" for n in (1, 2, 3)]
 
 
 async def test_the_mouse_and_the_list_beside_the_form(letters: Path) -> None:
@@ -190,7 +190,7 @@ async def test_settings_and_names_are_checked_by_the_rules_of_the_command(letter
         await wait_for(pilot, lambda: screen.twin[-1] == "taken2")
         await wait_for_text(pilot, "the folder will be")
         await pilot.press("e", "ctrl+u", "enter")
-        await wait_for(pilot, lambda: screen.twin[-1] == "letters-shakespeare-char-cpu-1")
+        await wait_for(pilot, lambda: screen.twin[-1] == "letters-1")
 
 
 async def test_supervised_fine_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,8 @@ async def test_supervised_fine_tuning(tmp_path: Path, monkeypatch: pytest.Monkey
         await wait_for_text(pilot, "40 conversations, about")
         await pilot.press("enter")
         await wait_for(pilot, lambda: screen.known is not None and screen.known.steps is not None)
-        await wait_for_text(pilot, "1 update changes next to nothing")
+        assert screen.twin[-4:] == ("--epochs", "20", "--learning-rate", "0.001")
+        await wait_for_text(pilot, "20 times through the data: it will learn it by heart;")
         await to_row(pilot, "adapters")
         await pilot.press("right", "right")
         await to_row(pilot, "length")
@@ -266,7 +267,20 @@ async def test_aligning_on_ones_own_preferences() -> None:
         await wait_for_text(pilot, "3 preference pairs, about")
         assert screen.twin == (
             *("dpo", "--model", "taught@3", "--data", str(PreferenceStore().path), "--run", "taught-dpo-1"),
+            *("--epochs", "14", "--learning-rate", "0.0001"),
         )
+        await wait_for_text(pilot, "0.0001 (suits a model of 90.9k)")
+        await to_row(pilot, "length")
+        await wait_for_text(pilot, "Ten steps or so are enough for a small model")
+        await to_row(pilot, "rate")
+        assert "5e-06 (the recipe's)" in screen_text(pilot.app)
+        for _ in range(4):
+            await pilot.press("left")
+        await wait_for_text(pilot, "1 update changes next to nothing")
+        assert screen.twin[-2:] == ("--learning-rate", "5e-06")
+        for _ in range(4):
+            await pilot.press("right")
+        await wait_for(pilot, lambda: screen.twin[-4:] == ("--epochs", "14", "--learning-rate", "0.0001"))
         await pilot.press("enter")
         await wait_for(pilot, lambda: started)
 
@@ -328,7 +342,7 @@ async def test_real_runs_and_what_does_not_begin(letters: Path) -> None:
         await wait_for(pilot, lambda: screen.draft.settings)
         await pilot.press("D")
         await wait_for_text(pilot, "trains on its own")
-        run = RunDirectory(paths.folder("runs") / "letters-char-tiny-1")
+        run = RunDirectory(paths.folder("runs") / "letters-1")
         await wait_for(pilot, lambda: (state := read_state(run)) is not None and state.status == "finished")
         assert json.loads(run.config.read_text())["train"]["max_steps"] == 2
         assert json.loads(run.launch.read_text())["argv"] == command(screen.draft.with_(name=run.name).args())
@@ -336,9 +350,7 @@ async def test_real_runs_and_what_does_not_begin(letters: Path) -> None:
         (letters / "train-00000.bin").write_bytes(b"damaged")
         await pilot.press("D")
         await wait_for(pilot, lambda: "did not start" in screen._said)
-        assert screen._said.startswith(
-            "! letters-char-tiny-2 did not start: dataset 'letters': train-00000.bin has 7 bytes"
-        )
+        assert screen._said.startswith("! letters-2 did not start: dataset 'letters': train-00000.bin has 7 bytes")
         assert "did not start" in screen_text(pilot.app)
         await pilot.press("x")
         await wait_for(pilot, lambda: screen._said.startswith("! dataset 'letters': train-00000.bin has 7 bytes"))

@@ -1,7 +1,8 @@
 """A run that is being prepared: what was chosen, the command that starts it, and the settings that come of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from mlxllm import dials, paths
@@ -9,9 +10,10 @@ from mlxllm.config import ModelConfig, RunConfig
 from mlxllm.dials import Size
 from mlxllm.errors import ConfigError, RunError
 from mlxllm.presets import preset_config
-from mlxllm.runs import RunDirectory, name_for_training, name_for_tuning
+from mlxllm.runs import RunDirectory, free_name, name_for_tuning
 from mlxllm.settings import build_config, check_model_settings, check_tuning_settings
 from tui import commands
+from tui.planning.suiting import Suited
 
 Method = Literal["pretrain", "sft", "dpo"]
 
@@ -40,10 +42,15 @@ class Draft:
     """Of the size dial."""
     minutes: int | None = None
     epochs: float | None = None
-    """None is as many as the recipe has."""
+    """None is as many as suit the records."""
+    few_epochs: float | None = None
+    """What another screen proposes for few records, at the recipe's learning rate."""
     rank: int | None = None
     """Of adapters; None trains all weights."""
     learning_rate: float | None = None
+    """None is the one that suits the model."""
+    suited: Suited = field(default_factory=Suited)
+    """What suits this draft, as far as its model and its records are known."""
     settings: tuple[str, ...] = ()
     """"section.key=value" of whatever else was changed."""
 
@@ -53,12 +60,24 @@ class Draft:
 
     @property
     def run(self) -> str:
-        """The name of the run: the one given, else the one that the command would choose."""
+        """The name of the run: the one given, else that of its data or its model with the first free number."""
         if self.name:
             return self.name
         if self.method == "pretrain":
-            return name_for_training(self.dataset, self.preset)
+            return free_name(Path(self.dataset).name or "run")
         return name_for_tuning(self.model, self.method)
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate that the command is given; None is the recipe's."""
+        return self.learning_rate if self.learning_rate is not None else self.suited.learning_rate
+
+    @property
+    def passes(self) -> float | None:
+        """The epochs that the command is given; None is as many as the recipe has, or as the time allows."""
+        if self.minutes is not None:
+            return None
+        return self.epochs if self.epochs is not None else self.suited.epochs
 
     @property
     def recipe(self) -> str:
@@ -90,9 +109,9 @@ class Draft:
             self.method,
             model=self.model,
             data=self.records,
-            epochs=self.epochs if self.minutes is None else None,
+            epochs=self.passes,
             lora_rank=self.rank,
-            learning_rate=self.learning_rate,
+            learning_rate=self.rate,
             **shared,
         )
 
@@ -106,11 +125,11 @@ class Draft:
         Raises:
             ConfigError: a setting cannot be; the sentence is the command's.
         """
-        flags = {"lora.rank": self.rank, "train.learning_rate": self.learning_rate}
+        flags = {"lora.rank": self.rank, "train.learning_rate": self.rate}
         if self.method != "pretrain":
             check_model_settings(self.settings, self.model)
             check_tuning_settings(self.settings, self.method)
-            flags["train.epochs"] = self.epochs
+            flags["train.epochs"] = self.passes
         config = build_config(preset=self.recipe, settings=self.changed, flags=flags)
         if self.method == "pretrain":
             if vocab_size and config.model.vocab_size and config.model.vocab_size < vocab_size:

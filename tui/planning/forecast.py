@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 from mlxllm.budget import Cost, seconds_of, steps_within
 from mlxllm.config import RunConfig
-from mlxllm.estimate import Costs, estimate
-from mlxllm.presets import SMALL_MODEL_RATES, few_steps_hint
+from mlxllm.estimate import Costs, count_parameters, estimate
+from mlxllm.presets import few_steps_hint
 from mlxllm.speed import Pace, pace
 from tui.machine import TRAINABLE_SHARE
 from tui.planning.draft import Draft
 from tui.planning.records import RecordsLook
 from tui.planning.stock import Dataset, Stock
+from tui.planning.suiting import Suited, better_rate, enough_epochs
 
 START_SECONDS = 5.0
 """Until the first step; compiling for the first time takes half a minute more."""
@@ -19,9 +20,11 @@ START_SECONDS = 5.0
 _PADDED = 1.4
 """A step of pairs takes so many times as long as one of as many tokens in full rows (measured)."""
 
-_SMALL_MODEL = 5_000_000
 _BY_HEART = 20
-"""Times through the data, from which on a model repeats rather than generalises."""
+"""Times through a text, from which on a model repeats rather than generalises."""
+_RECORDS_BY_HEART = 10
+"""The same for records of fine-tuning."""
+_RECORDS = {"sft": "conversations", "dpo": "pairs"}
 _FEW_TOKENS = 2.5
 """A weight, below which a smaller model does as well."""
 
@@ -51,6 +54,33 @@ class Forecast:
     def memory_share(self) -> float:
         """Of the machine's memory that training takes."""
         return self.costs.training_bytes / self.memory_bytes if self.memory_bytes else 0.0
+
+
+def suit(draft: Draft, stock: Stock, look: RecordsLook | None = None) -> Draft:
+    """The draft with what suits its model and its records, as far as these are known.
+
+    Args:
+        draft: what was chosen.
+        stock: what is there.
+        look: at the records of fine-tuning.
+
+    Raises:
+        ConfigError: the settings cannot be.
+    """
+    model = stock.model(draft.model)
+    if draft.method == "pretrain" or model is None:
+        return draft.with_(suited=Suited())
+    parameters = count_parameters(model.config)
+    keys = {setting.partition("=")[0].strip() for setting in draft.settings}
+    bare = draft.with_(minutes=None, epochs=None, learning_rate=None, suited=Suited())
+    rate = None if "train.learning_rate" in keys else better_rate(bare.config(model.config), parameters)
+    taken = bare.with_(learning_rate=draft.learning_rate, suited=Suited(rate)).config(model.config)
+    epochs = draft.few_epochs
+    if rate is not None and better_rate(taken, parameters) is None:
+        # Many epochs at the higher rate, too, would be too much: one of the two is enough.
+        rows = look.rows(draft.method, taken.data.max_seq_len) if look is not None else None
+        epochs = enough_epochs(taken, rows) if rows else None
+    return draft.with_(suited=Suited(rate, None if keys & {"train.epochs", "train.max_steps"} else epochs))
 
 
 def forecast(draft: Draft, stock: Stock, look: RecordsLook | None = None) -> Forecast | None:
@@ -146,9 +176,13 @@ def _advice(draft: Draft, known: Forecast, has_data: bool) -> str:
         if known.tokens and known.tokens < _FEW_TOKENS * costs.parameters:
             return f"{known.tokens / costs.parameters:.2g} tokens a parameter: smaller or longer would learn better"
         return ""
-    if known.steps is not None and draft.minutes is None and (hint := few_steps_hint(draft.method, known.steps)):
-        return hint
-    rate = SMALL_MODEL_RATES[draft.method]
-    if train.learning_rate < rate / 5 and known.config.lora is None and 0 < costs.parameters < _SMALL_MODEL:
+    by_heart = known.passes is not None and known.passes >= _RECORDS_BY_HEART
+    few = "" if by_heart or known.steps is None or draft.minutes else few_steps_hint(draft.method, known.steps)
+    if few:
+        return few
+    if (rate := better_rate(known.config, costs.parameters)) is not None:
         return f"a small model hardly moves at a learning rate of {train.learning_rate:g}; {rate:g} suits it"
+    if by_heart:
+        more = _RECORDS[draft.method]
+        return f"{known.passes:,.0f} times through the data: it will learn it by heart; more {more} teach more"
     return ""

@@ -21,7 +21,7 @@ from mlxllm.tokenizer import choose_tokenizer
 from tui import commands
 from tui.data.entries import KnownTokenizer
 from tui.widgets.choices import Choices
-from tui.widgets.dialogs import Confirm
+from tui.widgets.dialogs import Ask, Confirm
 from tui.widgets.keys_bar import KeysBar
 from tui.words import printable
 
@@ -34,6 +34,18 @@ _NEW_TOKENIZERS = (
 )
 _VAL_SPLIT = 0.01
 """The command's own held-out part, which need not be said."""
+
+
+class AddDialog(Ask):
+    """A path or a source to add; Enter adds it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "add", "Add", priority=True),  # else the line hides it from the footer
+    ]
+
+    async def action_add(self) -> None:
+        """Take the line."""
+        await self.query_one(Input).action_submit()
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ class BuildDialog(ModalScreen[Order | None]):
     BuildDialog #wrong { color: $error; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "build", "Build"),
+        Binding("enter", "build", "Build", priority=True),  # else a field or the list hides it from the footer
         Binding("tab", "app.focus_next", "Next field"),
         Binding("escape", "leave", "Not now"),
     ]

@@ -21,7 +21,7 @@ from tui.data.mixture import (
 )
 from tui.jobs import Job
 from tui.screens.base import ModeScreen
-from tui.screens.data.asking import BuildDialog, Order
+from tui.screens.data.asking import AddDialog, BuildDialog, Order
 from tui.screens.data.build import Builder
 from tui.screens.data.mixture import MixtureList
 from tui.screens.data.preview import Preview
@@ -75,7 +75,7 @@ class MakesDatasets(ModeScreen):
         entry = self._entry
         value = entry.kind.example if entry is not None and entry.kind is not None and ":" in entry.kind.example else ""
         question = _ADD
-        while (answer := await self.mlx.ask(question, value, "~/notes")) is not None:
+        while (answer := await self.app.push_screen_wait(AddDialog(question, value, "~/notes"))) is not None:
             try:
                 found = await asyncio.to_thread(find, answer)
             except UserError as error:

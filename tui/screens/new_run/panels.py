@@ -20,6 +20,12 @@ def costs_text(known: Forecast, marks: Marks, width: int, *, measuring: bool = F
     """The live numbers, a line each, in `width` columns; `measuring` says that the machine's speed is being found out."""
     costs = known.costs
     lines = [_line("parameters", _parameters(known))]
+    if known.config.method == "pretrain" and known.tokens:
+        each = f"{_short(known.tokens / costs.parameters)} tokens"
+        if width < _NARROW:
+            lines.append(_line("reads", f"{each} per parameter"))
+        else:
+            lines = [_line("parameters", f"{_parameters(known)}, {each} read per parameter")]
     if known.steps is not None:
         about = "about " if known.by_time else ""
         lines.append(_line("steps", f"{about}{known.steps:,}" + ("" if known.tokens is None else _of_tokens(known))))
@@ -43,8 +49,6 @@ def _parameters(known: Forecast) -> str:
     costs = known.costs
     if known.config.lora is not None:
         return f"{count(costs.parameters)}, {100 * costs.trained_parameters / costs.parameters:.2g} % trained"
-    if known.config.method == "pretrain" and known.tokens:
-        return f"{count(costs.parameters)}, {_short(known.tokens / costs.parameters)} tokens each"
     return count(costs.parameters)
 
 

@@ -97,7 +97,7 @@ def rows(draft: Draft, stock: Stock, known: Forecast | None) -> list[Row]:
         _name(draft),
         _adapters(draft),
         _length(draft, known),
-        _rate(draft),
+        _rate(draft, stock),
     ]
 
 
@@ -240,19 +240,21 @@ def _adapters(draft: Draft) -> Row:
 
 
 def _length(draft: Draft, known: Forecast | None) -> Row:
-    recipe = preset_config(draft.recipe).train.epochs or 1
+    recipe, suited = preset_config(draft.recipe).train.epochs or 1, draft.suited.epochs
     choices = []
-    for epochs in sorted({recipe, *EPOCHS}):
-        own = epochs == recipe
-        label = f"{_epochs(epochs)} (the recipe's)" if own else _epochs(epochs)
-        choices.append(Choice(label, {"epochs": None if own else float(epochs), "minutes": None}, about=_PASSES))
+    for epochs in sorted({recipe, *EPOCHS} | ({suited} if suited else set())):
+        own = epochs == (suited or recipe)
+        why = " (suits so few)" if own and suited else " (the recipe's)" if epochs == recipe else ""
+        about = _ENOUGH if own and suited and draft.suited.learning_rate and suited != draft.few_epochs else _PASSES
+        change = {"epochs": None if own else float(epochs), "minutes": None}
+        choices.append(Choice(f"{_epochs(epochs)}{why}", change, about=about))
     choices += [
         Choice(
             dials.time_label(minutes), {"epochs": None, "minutes": minutes}, about="As many steps as fit into the time."
         )
         for minutes in dials.MINUTES
     ]
-    row = _row(draft, "length", "Length", choices)
+    row = _row(draft, "length", "Length", choices, shown=_epochs(draft.epochs) if draft.epochs else "")
     if known is None or known.steps is None or row.at is None:
         return row
     at = row.choices[row.at]
@@ -262,22 +264,28 @@ def _length(draft: Draft, known: Forecast | None) -> Row:
 
 
 _PASSES = "How many times it goes through the records; a handful of records needs many."
+_ENOUGH = (
+    "Ten steps or so are enough for a small model at the rate that suits it; many more would only teach it so few records "
+    "by heart, and spoil its text."
+)
 
 
 def _epochs(number: float) -> str:
     return f"{number:g} epoch" + ("" if number == 1 else "s")
 
 
-def _rate(draft: Draft) -> Row:
-    recipe = preset_config(draft.recipe).train.learning_rate
+def _rate(draft: Draft, stock: Stock) -> Row:
+    recipe, suited = preset_config(draft.recipe).train.learning_rate, draft.suited.learning_rate
     about = (
         f"How far a step moves the weights. Models of a few million weights want {SMALL_MODEL_RATES[draft.method]:g} or so, "
         f"large ones the recipe's."
     )
+    model = stock.model(draft.model)
     choices = []
-    for rate in sorted({recipe, *RATES}):
-        own = rate == recipe
-        label = f"{rate:g} (the recipe's)" if own else f"{rate:g}"
-        choices.append(Choice(label, {"learning_rate": None if own else rate}, about=about))
-    row = _row(draft, "rate", "Rate", choices)
-    return row if row.at is not None else Row(**{**vars(row), "shown": f"{draft.learning_rate:g}"})
+    for rate in sorted({recipe, *RATES} | ({suited} if suited else set())):
+        own = rate == (suited or recipe)
+        why = " (the recipe's)" if rate == recipe else ""
+        if own and suited and model is not None:
+            why = f" (suits a model of {count(count_parameters(model.config))})"
+        choices.append(Choice(f"{rate:g}{why}", {"learning_rate": None if own else rate}, about=about))
+    return _row(draft, "rate", "Rate", choices, shown=f"{draft.learning_rate:g}" if draft.learning_rate else "")

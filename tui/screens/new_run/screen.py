@@ -13,7 +13,7 @@ from textual.widgets import Button, Static
 from mlxllm import paths
 from mlxllm.errors import UserError
 from tui.planning.draft import Method, check_name
-from tui.planning.forecast import Forecast, forecast
+from tui.planning.forecast import Forecast, forecast, suit
 from tui.screens.new_run.choosing import ChoosesRows
 from tui.screens.new_run.form import Detail, Form, problem
 from tui.screens.new_run.panels import costs_text, differences_text
@@ -33,7 +33,8 @@ class NewRunScreen(ChoosesRows):
     HINT = "Up and down choose a row, left and right change it. Nothing is trained before you press enter."
     WORDS: ClassVar[Sequence[str]] = (
         *("run", "preset", "pretrain", "SFT", "DPO", "dataset", "parameters", "token", "step", "epoch", "memory"),
-        *("checkpoint", "LoRA", "adapter", "learning rate", "preference pair", "dry run", "size dial", "tokens each"),
+        *("checkpoint", "LoRA", "adapter", "learning rate", "preference pair", "dry run", "size dial"),
+        "tokens per parameter",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "start", "Start", tooltip="Start the run, and watch it", id="new.start"),
@@ -145,7 +146,7 @@ class NewRunScreen(ChoosesRows):
         self._change_method(method)
         changes: dict[str, object] = {"name": ""}
         changes |= {"model": model} if model else {}
-        changes |= {"epochs": epochs} if epochs else {}
+        changes |= {"few_epochs": epochs, "epochs": None} if epochs else {"few_epochs": None}
         changes |= {"preset": preset, "factor": 1.0} if preset else {}
         if data:
             changes |= {"dataset": data[0]} if method == "pretrain" else {"records": tuple(data)}
@@ -163,6 +164,7 @@ class NewRunScreen(ChoosesRows):
             self._said = ""
         self.look_at_chosen()
         try:
+            self.draft = suit(self.draft, self.stock, self.look)
             self.known, self._wrong = forecast(self.draft, self.stock, self.look), ""
         except UserError as error:
             self.known, self._wrong = None, str(error)
