@@ -92,15 +92,15 @@ def test_letters_and_words_of_ones_own(run: str) -> None:
 
 
 def test_prompts_are_typed_where_none_are_given(run: str) -> None:
-    done = judged('Who?\na\nu\nw\nIt was Mia.\n"""\nAnd\nwhere?\n"""\nn\n\nnot read\n', "--model", run)
+    done = judged('Who?\na\nu\nw\nIt was Mia.\n"""\nAnd\nwhere?\n"""\nn\n\nnot read\n', "--model", run, "--seed", "3")
     assert done.exit_code == 0, done.stderr
     first, second = stored()
     assert {first.chosen, second.chosen} == {"It was Mia."}
     assert first.prompt == second.prompt == (Message("user", "Who?"),)
     assert "Asked\nAnd\nwhere?\n" in done.stdout
-    left = judged("Who?\nq\n", "--model", run)
+    left = judged("Who?\nq\n", "--model", run, "--seed", "3")
     assert (left.exit_code, len(stored())) == (0, 2)
-    assert judged("u\n", "--model", run).stderr.count("there is no choice to take back yet") == 1
+    assert judged("u\n", "--model", run, "--seed", "3").stderr.count("there is no choice to take back yet") == 1
 
 
 def test_two_models_are_told_apart_after_the_choice(run: str, base: str) -> None:
