@@ -136,6 +136,7 @@ class Detail(Vertical):
     def explain(self, text: Content) -> None:
         """The sentence below."""
         self.query_one("#about", Static).update(text)
+        self.call_after_refresh(self.choices.scroll_to_highlight)  # a longer sentence leaves the list less room
 
     def on_resize(self) -> None:
         """Lines are as wide as the list."""
