@@ -4,7 +4,7 @@
 
 The answer to a request is a function of its last message (or text), its model and its seed. A model is what its name
 says: one with "base" in it continues texts, others answer; `@N` at its end is its step; `missing` in it means that there
-is none.
+is none, `older` that its newest checkpoint cannot be read.
 """
 
 import argparse
@@ -119,7 +119,7 @@ class Script:
             context=CONTEXT,
             parameters=1_000_000,
             suggestions=[] if history == ["base"] else SUGGESTIONS,
-            note="",
+            note=f"the checkpoint of step {number} is used: the newest is damaged" if "older" in model else "",
         )
 
     def tokenize(self, request: dict[str, Any]) -> None:

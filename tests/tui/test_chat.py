@@ -114,8 +114,38 @@ async def test_a_model_that_cannot_be_used_says_why_and_another_one_is_chosen() 
         await pilot.press(*"sft", "enter")
         await wait_for_text(pilot, "answers (SFT)")
         assert screen.writing.text == "Who?"
+        await wait_for_text(pilot, "1 Who is Tom?")
+        assert "Ask something" in screen_text(pilot.app)
+        pilot.app.open_chat("missing")  # type: ignore[attr-defined]
+        await wait_for_text(pilot, "there is no run 'missing'")
+        told = screen_text(pilot.app)
+        assert "Ask something" not in told, "nothing of the former model stands there"
+        assert "Who is Tom?" not in told
+        assert screen.twin[:3] == ("chat", "--model", "missing")
+        pilot.app.open_chat("tales-sft")  # type: ignore[attr-defined]
+        await wait_for_text(pilot, "1 Who is Tom?")
+        assert "there is no run" not in screen_text(pilot.app)
         await write(pilot, "", "enter")
         await wait_for_text(pilot, ANSWERED)
+        await that_an_older_checkpoint_is_used_stands_there_as_long_as_the_model_is_open(pilot, screen)
+
+
+async def that_an_older_checkpoint_is_used_stands_there_as_long_as_the_model_is_open(
+    pilot: Pilot[None], screen: ChatScreen
+) -> None:
+    run_with_checkpoints("tales-older", 5)
+    said, told = len(messages(screen)), "! the checkpoint of step 100 is used: the newest is damaged"
+    pilot.app.open_chat("tales-older")  # type: ignore[attr-defined]
+    await wait_for_text(pilot, told)
+    await write(pilot, "And?", "enter")
+    await wait_for(pilot, lambda: len(messages(screen)) == said + 2 and ANSWERED in status(screen))
+    assert told in screen_text(pilot.app)
+    screen.action_new()
+    await wait_for(pilot, lambda: not messages(screen) and screen._stage == "ready")
+    assert told in screen_text(pilot.app)
+    pilot.app.open_chat("tales-sft")  # type: ignore[attr-defined]
+    await wait_for_text(pilot, "answers (SFT)   ")
+    assert "!" not in screen_text(pilot.app)
 
 
 async def test_a_model_is_chosen_by_a_part_of_its_name_and_a_base_model_goes_on_with_the_text() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+from textual.containers import VerticalScroll
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
@@ -12,6 +13,7 @@ from mlxllm.conversation.saved import SavedChats
 from mlxllm.conversation.trial_log import TrialLog
 from tests.tui.chatting import chatting, life, run_with_checkpoints, status, write
 from tests.tui.harness import screen_text, wait_for, wait_for_text
+from tui.engine_replies import AnswerToken
 from tui.screens.chat.ab import ABScreen
 from tui.screens.chat.blind import BlindScreen
 from tui.screens.chat.machine import TimeMachine
@@ -19,6 +21,7 @@ from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.versus import Versus
 from tui.talking.models import relatives
 from tui.widgets.columns import Columns
+from tui.widgets.writing import Writing
 
 WIDE = (120, 40)
 
@@ -45,6 +48,7 @@ async def test_the_stages_of_a_life_answer_the_same_question_side_by_side() -> N
         assert not columns.has_class("rows")
         await pilot.resize_terminal(80, 24)
         await wait_for(pilot, lambda: columns.has_class("rows"))
+        await the_focus_goes_through_the_answers_and_the_arrows_scroll(pilot, screen)
         seeds = {column.text.partition(" with seed ")[2].split(":")[0] for column in columns.all}
         assert len(seeds) == 1, "the same seed for all"
         assert all("Who?" in column.text for column in columns.all)
@@ -70,6 +74,29 @@ async def test_the_stages_of_a_life_answer_the_same_question_side_by_side() -> N
         await wait_for(pilot, lambda: len(columns.all) == 3)
         await pilot.press("escape")
         await wait_for(pilot, lambda: pilot.app.screen is chat)
+
+
+async def the_focus_goes_through_the_answers_and_the_arrows_scroll(pilot: Pilot[None], screen: TimeMachine) -> None:
+    columns = screen.query_one(Columns)
+    assert "tab Scroll the answers" in screen_text(pilot.app)
+    assert screen.focused is screen.query_one(Writing)
+    for number, column in enumerate(columns.all):
+        await pilot.press("tab")
+        await wait_for(pilot, lambda column=column: column.has_focus_within, f"answer {number}")
+        others = [each for each in columns.all if each is not column]
+        await wait_for(pilot, lambda column=column, others=others: column.size.height > others[0].size.height)
+    assert "the arrows and page keys scroll this answer" in status(screen)
+    scroll = columns.all[-1].query_one(VerticalScroll)
+    await columns.all[-1].add([AnswerToken("a line\n" * 40, 0, None)])
+    await wait_for(pilot, lambda: scroll.max_scroll_y > 10)
+    await pilot.press("home", "down", "down")
+    await wait_for(pilot, lambda: scroll.scroll_offset.y == 2)
+    await pilot.press("tab")
+    await wait_for(pilot, lambda: screen.focused is screen.query_one(Writing))
+    await pilot.press("shift+tab")
+    await wait_for(pilot, lambda: columns.all[-1].has_focus_within)
+    await pilot.press("enter")
+    await wait_for(pilot, lambda: screen.focused is screen.query_one(Writing))
 
 
 async def test_a_model_that_is_missing_fails_in_its_column_alone_and_esc_stops_the_rest() -> None:

@@ -78,7 +78,7 @@ class Conversation(VerticalScroll, can_focus=True):
         gone, self._turns = self._turns[same:], self._turns[:same]
         new = [(said, self._widget(said)) for said in now[same:]]
         with self.app.batch_update():
-            await self.query("Message.note").remove()
+            await self.forget_notes()
             for _, widget in gone:
                 await widget.remove()
             await self._past.mount_all([widget for _, widget in new])
@@ -90,7 +90,7 @@ class Conversation(VerticalScroll, can_focus=True):
         """An answer that comes now, in place of its beginning where it goes on."""
         if before and self._turns:
             await self._turns.pop()[1].remove()
-        await self.query("Message.note").remove()
+        await self.forget_notes()
         self._streaming = Streaming(who, markdown=self._markdown, before=before)
         await self.mount(self._streaming)
         return self._streaming
@@ -109,6 +109,10 @@ class Conversation(VerticalScroll, can_focus=True):
         for before in [each for each in self.query("Message.note").results(Message) if each.source == text]:
             await before.remove()
         await self.mount(Message("", text, role="note", markdown=False))
+
+    async def forget_notes(self) -> None:
+        """Take away what the application said."""
+        await self.query("Message.note").remove()
 
     async def show_earlier(self) -> int:
         """Mount more of the old messages; returns how many there were."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -45,9 +46,19 @@ class TimeMachine(ModeScreen):
             "x", "remove", "Remove one", id="machine.remove", tooltip="Remove the column with the focus, else the last"
         ),
         Binding("ctrl+r", "again", "Another seed", key_display="^r", id="machine.again"),
+        Binding(
+            "tab",
+            "next",
+            "Scroll the answers",
+            key_display="tab",
+            id="machine.next",
+            tooltip="To the next answer, which the arrows then scroll",
+        ),
+        Binding("shift+tab", "next(-1)", "The answer before", show=False, id="machine.before"),
     ]
     DEFAULT_CSS = """
     TimeMachine #status { height: 1; padding: 0 1; color: $text-muted; }
+    TimeMachine Columns.rows > Column:focus-within { height: 3fr; }
     """
 
     def __init__(self, models: Sequence[str], settings: ChatSettings, prompt: str, *, at_once: bool) -> None:
@@ -152,6 +163,8 @@ class TimeMachine(ModeScreen):
             column.foot("is being loaded ...")
             self._loaded[model] = await self.mlx.engine.load(model)
             column.title(await asyncio.to_thread(_title, self._loaded[model]))
+            if self._loaded[model].note:
+                self.mlx.warn(self._loaded[model].note)
         loaded = self._loaded[model]
         column.foot("reading ...")
         messages, begin = asked(loaded, prompt_of(text, self._settings.system))
@@ -172,6 +185,18 @@ class TimeMachine(ModeScreen):
     def action_write(self) -> None:
         """To the input."""
         self.query_one(Writing).focus()
+
+    def action_next(self, by: int = 1) -> None:
+        """To the next answer; behind the last one, to the input."""
+        columns = self._columns
+        here = next((n for n, column in enumerate(columns) if column.has_focus_within), None)
+        at = (0 if by > 0 else len(columns) - 1) if here is None else here + by
+        if not 0 <= at < len(columns):
+            self.query_one(Writing).focus()
+            return
+        columns[at].query_one(VerticalScroll).focus()
+        if not self._busy:
+            self._status("the arrows and page keys scroll this answer; tab goes to the next one")
 
     def action_leave(self) -> None:
         """Stop the answers; else leave the input; else leave the time machine."""

@@ -33,13 +33,11 @@ def heading(loaded: LoadedInfo) -> str:
 def opening(loaded: LoadedInfo) -> str:
     """What to know before the first word."""
     if loaded.kind == "base":
-        told = (
+        return (
             "This is a base model: it has read text and was never taught to answer, so it continues what you write. "
             "Begin something, and it goes on."
         )
-    else:
-        told = "Ask something; 1 and enter asks the first of these. It knows no more than what it has read."
-    return f"{told}\n! {loaded.note}" if loaded.note else told
+    return "Ask something; 1 and enter asks the first of these. It knows no more than what it has read."
 
 
 def starters(loaded: LoadedInfo) -> list[str]:

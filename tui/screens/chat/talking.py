@@ -26,6 +26,7 @@ from tui.talking.shown import Shown, shown
 from tui.talking.talk import Talk, save
 from tui.widgets.conversation import Conversation
 from tui.widgets.writing import Writing
+from tui.words import printable
 
 MODEL = "chat_model"
 """Of `Remembered`: the model that was talked to last."""
@@ -38,6 +39,7 @@ class TalkingScreen(ModeScreen):
 
     DEFAULT_CSS = """
     TalkingScreen #model { height: 1; padding: 0 1; background: $surface; text-style: bold; }
+    TalkingScreen #older { height: auto; max-height: 3; padding: 0 1; color: $warning; }
     TalkingScreen #status { height: 1; padding: 0 1; color: $text-muted; }
     """
 
@@ -62,6 +64,7 @@ class TalkingScreen(ModeScreen):
 
     def compose_body(self) -> ComposeResult:
         yield Static(id="model", markup=False)
+        yield Static(id="older", markup=False)
         yield Conversation(id="log")
         yield Starters()
         yield Static(id="status", markup=False)
@@ -83,6 +86,7 @@ class TalkingScreen(ModeScreen):
     def on_mount(self) -> None:
         """Open the model that was open last, unless another is asked for."""
         self.query_one(Starters).show([])
+        self.query_one("#older").display = False
         self.writing.focus()
 
     def on_screen_resume(self) -> None:
@@ -114,6 +118,10 @@ class TalkingScreen(ModeScreen):
         self._model, self._stage, self._loaded = model, "loading", None
         self._anew = self._anew or anew
         self._show_model(f"{model}   is being loaded ...")
+        # What was said of the former model, and what could be asked it, is not true of this one.
+        self._set_twin()
+        self.query_one(Starters).show([])
+        await self.log_.forget_notes()
         self._status("the model is being loaded; what you send meanwhile waits for it")
         try:
             await asyncio.to_thread(check_model, model)
@@ -126,7 +134,7 @@ class TalkingScreen(ModeScreen):
             return
         self._loaded = loaded
         self.mlx.remembered.set(MODEL, model)
-        self._show_model(heading(loaded))
+        self._show_model(heading(loaded), loaded.note)
         form: Literal["turns", "text"] = "text" if loaded.kind == "base" else "turns"
         if self._anew or not self._talk.said or self._talk.form != form:
             if self._talk.said and not self._anew:
@@ -136,8 +144,6 @@ class TalkingScreen(ModeScreen):
             await self._begin(Talk(form, self._settings.system))
         else:
             self._set_twin()
-            if loaded.note:
-                await self.log_.note(loaded.note)
         # Only now: an answer that came while the conversation was laid out anew would lose its place.
         self._stage = "ready"
         self._status("ready")
@@ -163,8 +169,12 @@ class TalkingScreen(ModeScreen):
     def _address(self) -> str:
         return self._loaded.address if self._loaded is not None else self._model
 
-    def _show_model(self, text: str) -> None:
+    def _show_model(self, text: str, note: str = "") -> None:
+        """The heading; below it, for as long as the model is open, what is unusual about it."""
         self.query_one("#model", Static).update(Content(text))
+        older = self.query_one("#older", Static)
+        older.update(Content(f"! {printable(note)}"))
+        older.display = bool(note)
         self.refresh_bindings()
 
     def _status(self, text: str) -> None:
