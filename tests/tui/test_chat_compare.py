@@ -121,6 +121,7 @@ async def test_a_model_that_is_missing_fails_in_its_column_alone_and_esc_stops_t
         await wait_for_text(pilot, "1 could not answer")
         assert "there is no run 'missing'" in screen_text(pilot.app)
         assert pilot.app.screen.query_one(Columns).all[2].text
+        assert "an empty answer" not in screen_text(pilot.app), "it was never asked"
 
 
 def test_what_a_model_is_compared_with(mlxllm_home: Path) -> None:

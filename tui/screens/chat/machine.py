@@ -149,7 +149,9 @@ class TimeMachine(ModeScreen):
                     await self._one(model, column, text, sample)
                 except UserError as error:
                     failed += 1
-                    await column.finish(column.text, markdown=False, foot=f"! {error}")
+                    if column.text:
+                        await column.finish(column.text, markdown=False)
+                    column.foot(f"! {error}")
         finally:
             self._busy, self._answer = False, None
         for _, column in waiting:
