@@ -34,8 +34,10 @@ def open_app(run: str | None) -> NoReturn:
     Args:
         run: the run to watch; None is Home.
     """
-    from tui.app import MlxllmApp  # here: no other command needs Textual
+    from tui import pasting  # here: no other command needs Textual
+    from tui.app import MlxllmApp
 
+    pasting.install()
     app = MlxllmApp(run=run)
     app.leave_within = _LEAVE_SECONDS
     app.run()

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
@@ -121,7 +122,7 @@ async def test_a_model_that_cannot_be_used_says_why_and_another_one_is_chosen() 
         told = screen_text(pilot.app)
         assert "Ask something" not in told, "nothing of the former model stands there"
         assert "Who is Tom?" not in told
-        assert screen.twin[:3] == ("chat", "--model", "missing")
+        assert screen.twin == ("chat", "--model", "missing")
         pilot.app.open_chat("tales-sft")  # type: ignore[attr-defined]
         await wait_for_text(pilot, "1 Who is Tom?")
         assert "there is no run" not in screen_text(pilot.app)
@@ -259,6 +260,11 @@ async def test_again_edit_and_the_arrow_up() -> None:
         assert screen.writing.text == "Who?"
         await pilot.press("down", "down")
         assert screen.writing.text == ""
+        pilot.app.post_message(events.Paste("one\rline \x1b[31mtwo\ttab\r\nthree\r"))
+        await wait_for(pilot, lambda: screen.writing.text == "one\nline ␛[31mtwo\ttab\nthree\n", "what was pasted")
+        assert screen.focused is screen.writing
+        assert len(messages(screen)) == 2, "nothing is sent"
+        screen.writing.clear()
         await write(pilot, "two\nlines", "enter")
         await wait_for(pilot, lambda: len(messages(screen)) == 4)
         assert messages(screen)[2] == "two\nlines"

@@ -8,6 +8,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from tui.words import visible
+
 _MOST_RECALLED = 200
 
 
@@ -69,6 +71,14 @@ class Writing(TextArea):
         self.move_cursor(self.document.end)
         if selected:
             self.select_all()
+
+    def on_paste(self, event: events.Paste) -> None:
+        """All of it, as text: signs in place of control characters; it is never sent by itself."""
+        event.stop()
+        event.prevent_default()
+        text = event.text.replace("\r\n", "\n").replace("\r", "\n")  # terminals paste the end of a line as Enter
+        text = "\t".join(visible(part) for part in text.split("\t"))
+        self.replace(text, *self.selection, maintain_selection_offset=False)
 
     def on_key(self, event: events.Key) -> None:
         """Send, begin a line; at the edges the arrows go through what was sent before."""

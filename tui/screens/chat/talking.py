@@ -119,6 +119,8 @@ class TalkingScreen(ModeScreen):
         self._anew = self._anew or anew
         self._show_model(f"{model}   is being loaded ...")
         # What was said of the former model, and what could be asked it, is not true of this one.
+        if not self._talk.said:
+            self._settings = ChatSettings(self._settings.system, SampleConfig(), self._settings.seed)
         self._set_twin()
         self.query_one(Starters).show([])
         await self.log_.forget_notes()
