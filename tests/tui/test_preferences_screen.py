@@ -112,7 +112,7 @@ async def test_pairs_counts_and_both_answers_whole(size: tuple[int, int]) -> Non
             "1 damaged line is passed over",
         ):
             assert words in text, words
-        assert "a handful is over before anything has changed" in text
+        assert "a handful teaches little" in text
         assert "+ chosen: before@2" in text
         assert "- rejected: tuned@9" in text
         assert ("+ before@2, - tuned@9" in text) == (size != SIZE)
@@ -228,7 +228,7 @@ async def test_export_and_align(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert len((tmp_path / "new.jsonl").read_text().splitlines()) == 3
         await pilot.press("a")
         assert asked == [("dpo", "tuned@9", (str(PreferenceStore().path),))]
-        await wait_for_toast(pilot, "a handful is over before anything has changed")
+        await wait_for_toast(pilot, "a handful teaches little")
 
 
 async def test_a_store_that_cannot_be_read(mlxllm_home: Path) -> None:
@@ -254,6 +254,6 @@ def test_which_model_to_align_and_how_many_pairs_are_enough() -> None:
     assert rows.model(pair(3)) == "tuned@9"
     assert str(rows.titles(pair(3, how="rewritten"))["chosen"]) == "+ chosen: written by you"
     assert "a handful" in rows.advice(19)
-    assert "20 epochs" in rows.advice(20)
+    assert "enough to see a change" in rows.advice(20)
     assert "enough to learn from" in rows.advice(200)
     assert json.dumps(rows.cells(pair(1, time=1e300))), "a time that no calendar has"

@@ -144,9 +144,9 @@ def advice(number: int) -> str:
     """Whether so many pairs are of use."""
     if number < FEW_PREFERENCES:
         return (
-            f"{number:,} of {ENOUGH:,} or so: a handful is over before anything has changed. Keep more in Chat, or align "
-            f"with 20 epochs to see a little."
+            f"{number:,} of {ENOUGH:,} or so: a handful teaches little. Keep more in Chat; an alignment reads these several "
+            f"times over, to show something."
         )
     if number < ENOUGH:
-        return f"{number:,} of {ENOUGH:,} or so: enough to see a change with 20 epochs; some hundreds make it last."
+        return f"{number:,} of {ENOUGH:,} or so: enough to see a change; some hundreds make it last."
     return f"{number:,} pairs are enough to learn from: a aligns a model on them."
