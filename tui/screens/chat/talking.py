@@ -129,10 +129,15 @@ class TalkingScreen(ModeScreen):
             await asyncio.to_thread(check_model, model)
             loaded = await self.mlx.engine.load(model)
         except UserError as error:
+            told = await asyncio.to_thread(failure, model, error)
+            if self._is_gone:
+                return
             self._stage, self._waiting = "failed", False
             self._show_model(f"{model}   cannot be used")
             self._status("no model is loaded: m chooses one; enter tries this one again")
-            await self.log_.note(await asyncio.to_thread(failure, model, error))
+            await self.log_.note(told)
+            return
+        if self._is_gone:
             return
         self._loaded = loaded
         self.mlx.remembered.set(MODEL, model)
@@ -166,6 +171,11 @@ class TalkingScreen(ModeScreen):
         else:
             self.query_one(Starters).show([])
         self.refresh_bindings()
+
+    @property
+    def _is_gone(self) -> bool:
+        """The application is closing, and has taken away what is shown here."""
+        return not self.query("#model") or not self.query(Conversation)
 
     @property
     def _address(self) -> str:
