@@ -230,9 +230,15 @@ async def test_a_dataset_is_built_by_the_real_command(tmp_path: Path) -> None:
         await type_into(pilot, "val", "0.2")
         args = commands.data_build("tales", [("stories:count=40,seed=0,start=0", 1.0)], "byte", "0.2")
         await wait_for_seen(pilot, commands.as_text(args), "#command")
+        twins: list[commands.Args] = []
+
+        def changed(twin: commands.Args) -> None:
+            twins.append(twin)
+
+        pilot.app.watch(screen, "twin", changed, init=False)  # so few stories are built in no time
         await pilot.press("enter")
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
-        assert screen.twin == args
+        await wait_for(pilot, lambda: args in twins)
         await wait_for_seen(pilot, "Built tales:", "BuildBar")
         await wait_for(
             pilot, lambda: screen.query_one(SourceTree).entry and screen.query_one(SourceTree).entry.key == "tales"
