@@ -219,7 +219,8 @@ def toasts(pilot: Pilot[None]) -> str:
 async def test_equal_answers_cannot_be_told_apart_and_cost_no_round() -> None:
     life()
     saved, tale = SavedChats(), "\n".join(f"Line {number} of a tale." for number in range(16))
-    for asked in ("What is the same?", "Who is the same?", "Who is the other?"):
+    # With the question below two of four are answered alike, and three prompts are tried for a round.
+    for asked in ("What is the same?", "Who is the other?", "Once more.\nWho is the other?"):
         saved.begin("tales-dpo").say("user", f"{tale}\n{asked}")
     options = ("--answer", "Always this.", "--answer-to", "the same?", "--tokens", "3")
     async with chatting(*options) as (pilot, chat):
