@@ -87,7 +87,4 @@ def next_step(glance: Glance) -> tuple[str, str]:
             "preferences",
             f"You have kept {glance.preferences} preferences: press 7, then a, to align a model on them.",
         )
-    return (
-        "chat",
-        f"Press c to talk to {best.name}; A there asks which answer you prefer, 7 teaches it that.",
-    )
+    return "chat", f"Press c to talk to {best.name}; A there asks which answer you prefer, 7 teaches it that."

@@ -22,10 +22,6 @@ Compared = Annotated[
         metavar="MODEL", help="Two or more: RUN, RUN@STEP, RUN@best, or a folder with a model.", show_default=False
     ),
 ]
-Device = Annotated[str | None, typer.Option("--device", metavar="D", help="cpu or gpu; by default the GPU, if any.")]
-System = Annotated[
-    str, typer.Option("--system", metavar="TEXT", help="Told to a tuned model before the prompt.", show_default=False)
-]
 
 
 def compare(
@@ -34,7 +30,7 @@ def compare(
         str,
         typer.Option("--prompt", metavar="P", help="What all of them are asked; - reads stdin.", show_default=False),
     ],
-    system: System = "",
+    system: sampling.System = "",
     max_tokens: sampling.MaxTokens = None,
     temp: sampling.Temp = None,
     top_p: sampling.TopP = None,

@@ -7,15 +7,7 @@ from typing import Annotated
 import typer
 
 from mlxllm.cli import sampling
-from mlxllm.cli.compare import System
 from mlxllm.errors import ConfigError
-
-NewSeed = Annotated[
-    int | None,
-    typer.Option(
-        "--seed", metavar="S", help="Decides the sides and the draws; by default a new one.", show_default=False
-    ),
-]
 
 
 def judge(
@@ -40,7 +32,7 @@ def judge(
             help="Earlier turns of the conversation, in order: yours, the model's, and so on.",
         ),
     ] = None,
-    system: System = "",
+    system: sampling.System = "",
     max_tokens: sampling.MaxTokens = None,
     temp: sampling.Temp = None,
     top_p: sampling.TopP = None,
@@ -48,7 +40,7 @@ def judge(
     min_p: sampling.MinP = None,
     repetition_penalty: sampling.RepetitionPenalty = None,
     repetition_context_size: sampling.RepetitionContext = None,
-    seed: NewSeed = None,
+    seed: sampling.NewSeed = None,
     device: sampling.Device = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Print each stored preference as an object a line; all else is on stderr.")

@@ -52,6 +52,15 @@ LogitBias = Annotated[
     typer.Option("--logit-bias", metavar="ID=V", help="Add V to a token's score, -inf forbids it; several times."),
 ]
 Device = Annotated[str | None, typer.Option("--device", metavar="D", help="cpu or gpu; by default the GPU, if any.")]
+System = Annotated[
+    str, typer.Option("--system", metavar="TEXT", help="Told to a tuned model before the prompt.", show_default=False)
+]
+NewSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", metavar="S", help="Decides the sides and the draws; by default a new one.", show_default=False
+    ),
+]
 KvBits = Annotated[int | None, typer.Option("--kv-bits", metavar="N", help="Keep keys and values in 4 or 8 bits.")]
 MaxKvSize = Annotated[
     int | None,

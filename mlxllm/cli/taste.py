@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxllm.cli import sampling
-from mlxllm.cli.compare import System
-from mlxllm.cli.judge import NewSeed
 from mlxllm.cli.prefs import beginning
 from mlxllm.cli.table import print_table
 from mlxllm.cli.terminal import fold
@@ -26,7 +24,7 @@ def taste(
     rounds: Annotated[
         int | None, typer.Option("--rounds", metavar="N", help="How many prompts, at most 200. [default: 10]")
     ] = None,
-    seed: NewSeed = None,
+    seed: sampling.NewSeed = None,
     prompts: Annotated[
         str | None,
         typer.Option(
@@ -36,7 +34,7 @@ def taste(
             "By default the first of these four that there is for the model.",
         ),
     ] = None,
-    system: System = "",
+    system: sampling.System = "",
     max_tokens: sampling.MaxTokens = None,
     temp: sampling.Temp = None,
     top_p: sampling.TopP = None,
