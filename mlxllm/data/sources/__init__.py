@@ -1,16 +1,31 @@
 """Where documents come from: one file a source, and the registry that opens them by KIND:SPEC."""
 
 import difflib
+import importlib
 import re
 from pathlib import Path
+from typing import Any
 
-from mlxllm.data.sources.base import Document, Extent, Problems, Source, SourceKind, extent_of
+from mlxllm.data.sources.base import (
+    Document,
+    Dropped,
+    Extent,
+    Problems,
+    Record,
+    RecordSource,
+    Source,
+    SourceKind,
+    extent_of,
+)
 from mlxllm.errors import ConfigError
 
 __all__ = [
     "Document",
+    "Dropped",
     "Extent",
     "Problems",
+    "Record",
+    "RecordSource",
     "Source",
     "SourceKind",
     "extent_of",
@@ -19,44 +34,20 @@ __all__ = [
     "parse_source",
 ]
 
-_KINDS = (
-    SourceKind(
-        "stories",
-        "generated here: COUNT, or count=N,seed=S,start=I,plots=P,questions=1 (20000 of seed 0; plots: the P simplest of 31; "
-        "questions: a reading book)",
-        "made by this program; free to use",
-        "stories:20000",
-        "a first model: a small world whose words a tiny model can learn in minutes",
-    ),
-    SourceKind(
-        "pydocs",
-        "the language reference and the docstrings of the Python that runs this, offline",
-        "PSF licence (part of Python)",
-        "pydocs",
-        "technical English and a little code, when there is no network: about 2 MB",
-    ),
-    SourceKind(
-        "text",
-        "a file, folder or glob of .txt .md .py .jsonl (.gz .zst); a line of only <|endoftext|> splits it",
-        "your own files: their licence",
-        "text:notes/",
-        "a model that writes like your own texts; 1 MB or more of them",
-    ),
-    SourceKind(
-        "shakespeare",
-        "tiny Shakespeare, 1.1 MB, downloaded once and checked",
-        "public domain",
-        "shakespeare",
-        "the text of many tutorials, so that your numbers can be compared with theirs",
-        download="1.1 MB",
-    ),
-)
+_MODULES = {
+    "stories": "stories_source",
+    "pydocs": "pydocs",
+    "text": "text",
+    "shakespeare": "shakespeare",
+}
+"""The module of each kind, in the order in which they are shown. It has `KIND`, a SourceKind, and `parse`, which makes
+a Source of what stands behind the colon."""
 _WEIGHT = re.compile(r"(?P<spec>.+)@(?P<weight>[^@/]*)", re.DOTALL)
 
 
 def list_sources() -> list[SourceKind]:
     """All kinds that `open_source` knows, in the order in which they are shown."""
-    return list(_KINDS)
+    return [_module(kind).KIND for kind in _MODULES]
 
 
 def open_source(spec: str) -> Source:
@@ -66,34 +57,16 @@ def open_source(spec: str) -> Source:
         ConfigError: the kind or its options are not known.
         DataError: a path does not exist or holds nothing to read.
     """
-    kind, colon, rest = spec.partition(":")
-    names = [known.kind for known in _KINDS]
-    if kind not in names:
+    kind, _, rest = spec.partition(":")
+    if kind not in _MODULES:
         if Path(spec).expanduser().exists() or "/" in spec or any(c in spec for c in "*?["):
             kind, rest = "text", spec
         else:
-            near = difflib.get_close_matches(kind, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known kinds: {', '.join(names)}"
+            near = difflib.get_close_matches(kind, _MODULES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known kinds: {', '.join(_MODULES)}"
             raise ConfigError(f"source {spec!r} is neither a kind of source nor a path that exists; {hint}")
-    if kind == "stories":
-        from mlxllm.data.sources.stories_source import StoriesSource
-
-        return StoriesSource.parse(rest)
-    if kind == "text":
-        if not rest:
-            raise ConfigError("source 'text' needs a file, a folder or a glob: text:PATH")
-        from mlxllm.data.sources.text import TextSource
-
-        return TextSource(rest)
-    if colon and rest:
-        raise ConfigError(f"source {kind!r} takes no options; found {rest!r} behind the colon")
-    if kind == "pydocs":
-        from mlxllm.data.sources.pydocs import PydocsSource
-
-        return PydocsSource()
-    from mlxllm.data.sources.shakespeare import ShakespeareSource
-
-    return ShakespeareSource()
+    source: Source = _module(kind).parse(rest)
+    return source
 
 
 def parse_source(argument: str) -> tuple[Source, float]:
@@ -118,3 +91,8 @@ def parse_source(argument: str) -> tuple[Source, float]:
             f"(2 reads its training documents twice, 0.5 takes half of them)"
         )
     return open_source(match["spec"]), weight
+
+
+def _module(kind: str) -> Any:
+    """Loaded when it is used: some of them bring large tables along."""
+    return importlib.import_module(f"mlxllm.data.sources.{_MODULES[kind]}")

@@ -14,9 +14,16 @@ from pathlib import Path
 from textwrap import indent
 from threading import Lock
 
-from mlxllm.data.sources.base import Document, Problems
+from mlxllm.data.sources.base import Document, Problems, SourceKind, without_options
 from mlxllm.errors import DataError
 
+KIND = SourceKind(
+    "pydocs",
+    "the language reference and the docstrings of the Python that runs this, offline",
+    "PSF licence (part of Python)",
+    "pydocs",
+    "technical English and a little code, when there is no network: about 2 MB",
+)
 _SKIPPED_FOLDERS = {
     "__pycache__",
     "dist-packages",
@@ -48,6 +55,16 @@ class Docstring:
     """How it is called: `encode(self, o)`, `class JSONDecodeError(ValueError)`; empty for a module."""
     text: str
     """The docstring without its indentation."""
+
+
+def parse(spec: str) -> "PydocsSource":
+    """The source; it takes no options.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    without_options(KIND.kind, spec)
+    return PydocsSource()
 
 
 class PydocsSource:

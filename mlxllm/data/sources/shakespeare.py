@@ -9,15 +9,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlxllm import paths
-from mlxllm.data.sources.base import Document, Extent, Problems
+from mlxllm.data.sources.base import Document, Extent, Problems, SourceKind, without_options
 from mlxllm.errors import DataError
 
+KIND = SourceKind(
+    "shakespeare",
+    "tiny Shakespeare, 1.1 MB, downloaded once and checked",
+    "public domain",
+    "shakespeare",
+    "the text of many tutorials, so that your numbers can be compared with theirs",
+    download="1.1 MB",
+)
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 FILE_NAME = "tinyshakespeare.txt"
 _BYTES = 1_115_394
 _MOST_BYTES = 8 << 20
 _TIMEOUT_SECONDS = 30
+
+
+def parse(spec: str) -> "ShakespeareSource":
+    """The source; it takes no options.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    without_options(KIND.kind, spec)
+    return ShakespeareSource()
 
 
 class ShakespeareSource:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlxllm.data.sources.base import Document, Extent, Problems
+from mlxllm.data.sources.base import Document, Extent, Problems, SourceKind, first_reasons
 from mlxllm.data.sources.decoding import (
     BLOCK_CHARS,
     MOST_LINE_BYTES,
@@ -31,14 +31,33 @@ from mlxllm.data.sources.files import (
     name_without_packing,
     read_chunks,
 )
-from mlxllm.errors import DataError
+from mlxllm.errors import ConfigError, DataError
 
+KIND = SourceKind(
+    "text",
+    "a file, folder or glob of .txt .md .py .jsonl (.gz .zst); a line of only <|endoftext|> splits it",
+    "your own files: their licence",
+    "text:notes/",
+    "a model that writes like your own texts; 1 MB or more of them",
+)
 SEPARATOR = "<|endoftext|>"
 TEXT_FIELDS = ("text", "content")
 _UNPACKED = 3
 """Text that was packed becomes about so many times as large."""
 _KINDS = {bool: "true or false", int: "a number", float: "a number", type(None): "null", list: "a list"}
 _SEPARATOR_LINE = re.compile(r"^[ \t]*<\|endoftext\|>[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
+
+
+def parse(spec: str) -> "TextSource":
+    """The source that `text:SPEC` stands for.
+
+    Raises:
+        ConfigError: no path is named.
+        DataError: see `TextSource`.
+    """
+    if not spec:
+        raise ConfigError("source 'text' needs a file, a folder or a glob: text:PATH")
+    return TextSource(spec)
 
 
 class TextSource:
@@ -103,7 +122,7 @@ class TextSource:
                 yielded = True
                 yield document
         if not yielded:
-            raise DataError(f"{self.pattern!r} holds no usable text: {_first_reasons(self.problems)}")
+            raise DataError(f"{self.pattern!r} holds no usable text: {first_reasons(self.problems)}")
 
     def _read_file(self, path: Path) -> Iterator[Document]:
         try:
@@ -267,8 +286,3 @@ def _is_records(path: Path) -> bool:
         return _text_of(json.loads(head.split(b"\n", 1)[0])) is not None
     except (ValueError, RecursionError):
         return False
-
-
-def _first_reasons(problems: Problems) -> str:
-    reasons = [f"{reason} ({problems.examples[reason][0]})" for reason in (*problems.dropped, *problems.mended)][:3]
-    return "; ".join(reasons) or "every file is empty"
