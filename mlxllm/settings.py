@@ -144,16 +144,16 @@ def _sentence(error: ValidationError, where: str, origins: Mapping[str, str]) ->
     if first["type"] == "model_type":
         what = f"setting {key} is" if key else "there is"
         return (
-            f"{what} {_shown(first['input'])}{source}, where settings by name should be; "
+            f"{what} {shown(first['input'])}{source}, where settings by name should be; "
             f"`mlxllm train --dry-run` lists them all"
         )
     if first["type"] in ("missing", "too_long", "tuple_type"):  # a list of another length, or none at all
         key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
-        return f"setting {key} is {_shown(first['input'])}{source}; it should be a list such as {_shown(_default(key))}"
-    return f"setting {key} is {_shown(first['input'])}{source}; {_expectation(first['msg'])}"
+        return f"setting {key} is {shown(first['input'])}{source}; it should be a list such as {shown(_default(key))}"
+    return f"setting {key} is {shown(first['input'])}{source}; {expectation(first['msg'])}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as the user would write it, cut to a few words."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) < 60 else f"{text[:56]} ..."
@@ -165,7 +165,8 @@ def _default(key: str) -> Any:
     return model().model_dump(mode="json").get(name) if model is not None else None
 
 
-def _expectation(message: str) -> str:
+def expectation(message: str) -> str:
+    """What pydantic would have liked, as the end of a sentence."""
     told = message.removesuffix(".").replace("Input should be", "it should be")
     return re.sub(r", (unable to parse|got a number) .*", "", told)
 
@@ -207,11 +208,16 @@ def _parse_setting(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or "." not in key:
         raise ConfigError(f"--set {text!r} is not of the form section.key=value, for example train.learning_rate=1e-3")
+    return key.strip(), plain_value(value)
+
+
+def plain_value(text: str) -> Any:
+    """What stands behind the = of a setting: JSON where it parses as it, else text."""
     try:
-        return key.strip(), json.loads(value)
+        return json.loads(text)
     except (ValueError, RecursionError):
         words = {"true": True, "false": False, "none": None, "null": None}
-        return key.strip(), words.get(value.strip().lower(), value.strip())
+        return words.get(text.strip().lower(), text.strip())
 
 
 def _set(raw: Values, key: str, value: Any, origins: dict[str, str], origin: str) -> None:
