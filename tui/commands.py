@@ -231,7 +231,7 @@ def data_masks(records: str, tokenizer: str) -> Args:
 
 def data_build(
     name: str,
-    sources: Sequence[tuple[str, float]],
+    sources: Sequence[tuple[str, str | None]],
     tokenizer: str,
     val_split: str | None = None,
     *,
@@ -240,7 +240,7 @@ def data_build(
     """A dataset of sources with their weights; without sources, the one that was interrupted."""
     if not sources:
         return ("data", "build", name)
-    weighted = [spec if weight == 1 else f"{spec}@{weight:g}" for spec, weight in sources]
+    weighted = [f"{spec}@{weight}" if weight else spec for spec, weight in sources]
     return ("data", "build", name, *options(source=weighted, tokenizer=tokenizer, val_split=val_split, force=force))
 
 

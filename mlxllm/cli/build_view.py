@@ -6,29 +6,45 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from mlxllm.cli.run_view import file_size
+from mlxllm.cli.run_view import duration, file_size
 
 if TYPE_CHECKING:  # numpy is loaded by the command
     from mlxllm.data.build_progress import BuildProgress
 
 _LINE_SECONDS = 0.2
 _EVENT_SECONDS = 0.5
-_DOING = {"tokenizer": "reading for the tokenizer", "passing": "passing over what is done"}
+_DOING = {
+    "tokenizer": "reading for the tokenizer",
+    "passing": "passing over what is done",
+    "mixing": "writing by the weights",
+}
+_LEAST_FRACTION = 0.001
+"""Of the work, that must be done in this phase before the time that is left can be told."""
 
 
-class _Speed:
-    """UTF-8 bytes of text a second in the phase at hand; what an earlier life of the build has done does not count."""
+class _Pace:
+    """How fast the phase at hand goes; what an earlier life of the build has done does not count."""
 
     def __init__(self) -> None:
         self._phase = ""
-        self._began, self._bytes = 0.0, 0
+        self._began, self._bytes, self._fraction = 0.0, 0, 0.0
 
-    def of(self, progress: "BuildProgress", now: float) -> float | None:
-        """The mean of this phase; None as long as it has none."""
+    def look(self, progress: "BuildProgress", now: float) -> tuple[float | None, float | None]:
+        """Bytes that are read a second, and the seconds that are left of this phase; None where that is not known yet."""
         if progress.phase != self._phase:
             self._phase, self._began, self._bytes = progress.phase, now, progress.bytes
+            self._fraction = progress.fraction or 0.0
         seconds = now - self._began
-        return (progress.bytes - self._bytes) / seconds if seconds > 0 else None
+        if seconds <= 0:
+            return None, None
+        speed = None if progress.phase == "mixing" else (progress.bytes - self._bytes) / seconds
+        done = (progress.fraction or 0.0) - self._fraction
+        left = (1 - (progress.fraction or 0.0)) * seconds / done if done > _LEAST_FRACTION else None
+        return speed, left
+
+
+def _kept_share(progress: "BuildProgress") -> float | None:
+    return progress.kept / progress.documents if progress.kept is not None and progress.documents else None
 
 
 class ProgressLine:
@@ -37,23 +53,28 @@ class ProgressLine:
     def __init__(self) -> None:
         """Nothing is shown yet."""
         self._shown = time.monotonic()
-        self._speed = _Speed()
+        self._pace = _Pace()
         self._width = 0
 
     def __call__(self, progress: "BuildProgress") -> None:
         """Show how far the build is, a few times a second."""
         now = time.monotonic()
-        speed = self._speed.of(progress, now)
+        speed, left = self._pace.look(progress, now)
         if now - self._shown < _LINE_SECONDS:
             return
         self._shown = now
-        parts = [f"{progress.documents:,} documents", file_size(progress.bytes)]
-        if progress.phase == "writing":
+        parts = [f"{progress.documents:,} documents"]
+        if (share := _kept_share(progress)) is not None:
+            parts.append(f"{share:.0%} kept")
+        parts.append(file_size(progress.bytes))
+        if progress.tokens:
             parts.append(f"{progress.tokens:,} tokens")
         if speed is not None:
             parts.append(f"{file_size(speed)}/s")
         if progress.fraction is not None:
             parts.append(f"{progress.fraction:.0%}")
+        if left is not None:
+            parts.append(f"{duration(left)} left")
         doing = f"{progress.source}, {_DOING[progress.phase]}" if progress.phase in _DOING else progress.source
         text = f"{doing}: {', '.join(parts)}"
         print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
@@ -74,12 +95,12 @@ class ProgressEvents:
         self._started = time.monotonic()
         self._shown = -_EVENT_SECONDS
         self._phase = ""
-        self._speed = _Speed()
+        self._pace = _Pace()
 
     def __call__(self, progress: "BuildProgress") -> None:
         """Say how far the build is: at once when a phase begins, else when it is time."""
         now = time.monotonic()
-        speed = self._speed.of(progress, now)
+        speed, left = self._pace.look(progress, now)
         if now - self._shown < _EVENT_SECONDS and progress.phase == self._phase:
             return
         self._shown, self._phase = now, progress.phase
@@ -88,6 +109,8 @@ class ProgressEvents:
             **asdict(progress),
             "seconds": round(now - self._started, 3),
             "mb_per_sec": None if speed is None else round(speed / 1e6, 3),
+            "kept_share": _kept_share(progress),
+            "seconds_left": None if left is None else round(left, 1),
         }
         print(json.dumps(event), flush=True)
 

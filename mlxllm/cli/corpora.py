@@ -143,7 +143,7 @@ def make_dataset(name: str, corpus: str, recipe: Corpus, view: TrainingView) -> 
     texts = training_texts([source], recipe.val_split)
     vocab_size = recipe.vocab_size if recipe.tokenizer == "bpe" else None
     tokenizer = train_tokenizer(recipe.tokenizer, islice(texts, recipe.tokenizer_texts), vocab_size=vocab_size)
-    manifest = build_dataset(directory, [(source, 1.0)], tokenizer, val_split=recipe.val_split)
+    manifest = build_dataset(directory, [(source, None)], tokenizer, val_split=recipe.val_split)
     for split, fewest in _FEWEST_TOKENS.items():
         if (tokens := getattr(manifest, split).tokens) < fewest:
             shutil.rmtree(directory, ignore_errors=True)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +10,9 @@ import typer
 
 from mlxllm import paths
 from mlxllm.cli import data_view as view
-from mlxllm.cli.build_view import ProgressEvents, ProgressLine
+from mlxllm.cli.data_build import build
 from mlxllm.cli.deleting import confirm, delete, folder_size, is_active, require_dataset, runs_with
+from mlxllm.cli.dropped import inspect_dropped
 from mlxllm.cli.help import setting
 from mlxllm.cli.masks import Wanted, inspect_masks
 from mlxllm.cli.run_view import file_size
@@ -69,94 +68,7 @@ def preview(
     view.print_preview(seen, shown, documents, tokens)
 
 
-@app.command()
-def build(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new dataset, or a path for it.")],
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--source",
-            metavar="SOURCE",
-            help="KIND:SPEC (`mlxllm data sources` lists them) or the path of a text; may be given several times. "
-            "With @2 behind it its training documents stand twice, with @0.5 half of them.",
-        ),
-    ] = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            "--tokenizer",
-            metavar="T",
-            help="Name or path of a tokenizer; or char, byte, bpe, bpe:VOCAB to make one from the text.",
-        ),
-    ] = None,
-    val_split: Annotated[
-        float, typer.Option("--val-split", metavar="F", help="Fraction held out for validation.")
-    ] = 0.01,
-    force: Annotated[bool, typer.Option("--force", help="Replace a dataset of the same name.")] = False,
-    progress: Annotated[
-        bool, typer.Option("--progress", help="With --json: before the label a line for each bit of progress.")
-    ] = False,
-    json_: Json = False,
-) -> None:
-    """Read sources, split them into train and validation, and write their tokens as shards.
-
-    Ctrl-C stops it and keeps what is done; the same command goes on from there, and so does its NAME alone.
-    """
-    from mlxllm.data.build import build_dataset
-    from mlxllm.data.draft import draft_folder, interrupted_build
-    from mlxllm.data.label import data_label
-    from mlxllm.data.sources import parse_source
-    from mlxllm.tokenizer import choose_tokenizer
-
-    if progress and not json_:
-        raise ConfigError("--progress prints JSON lines; give --json as well (a terminal shows the progress anyway)")
-    started = time.monotonic()
-    directory = paths.new("datasets", name)
-    if not source and tokenizer is None and (found := interrupted_build(directory)):
-        weighted, made, val_split = found
-    elif source and tokenizer is not None:
-        weighted, made = [parse_source(argument) for argument in source], choose_tokenizer(tokenizer)
-    else:
-        missing = "a --tokenizer, such as bpe" if source else "a --source, such as stories"
-        raise ConfigError(
-            f"dataset {directory.name!r} needs {missing}; there is no interrupted build of it to continue"
-        )
-    shown = ProgressEvents() if progress else ProgressLine() if sys.stderr.isatty() else None
-
-    def tell(sentence: str) -> None:
-        if shown:
-            shown.clear()
-        say(sentence)
-
-    try:
-        manifest = build_dataset(
-            directory,
-            weighted,
-            made,
-            val_split=val_split,
-            replace=force,
-            keep_draft=True,
-            progress=shown,
-            tell=tell,
-        )
-    except (KeyboardInterrupt, SystemExit):
-        if draft_folder(directory).is_dir():
-            tell(f"what is done is kept; `mlxllm data build {name}` goes on from there")
-        raise
-    finally:
-        if shown:
-            shown.clear()
-    label = data_label(manifest)
-    if json_:
-        print(json.dumps({"name": directory.name, "path": str(directory), **label}))
-    for warning in manifest.warnings:
-        say(f"warning: {warning}")
-    seconds = time.monotonic() - started
-    say(
-        f"dataset {directory.name!r}: {manifest.train.tokens:,} training and {manifest.val.tokens:,} "
-        f"validation tokens, {manifest.train.documents + manifest.val.documents:,} documents, "
-        f"{seconds:.1f} s; in {directory}"
-    )
+app.command()(build)
 
 
 @app.command()
@@ -168,6 +80,12 @@ def inspect(
     windows: Annotated[int, typer.Option("--windows", metavar="K", help="Windows of each split, evenly spread.")] = 2,
     tokens: Annotated[bool, typer.Option("--tokens", help="Show every token above its id.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read everything: every hash, every token id.")] = False,
+    dropped: Annotated[
+        str | None,
+        typer.Option(
+            "--dropped", metavar="REASON", help="Examples of what was left out for this reason, or for 'all'."
+        ),
+    ] = None,
     masks: Annotated[
         str | None,
         typer.Option(
@@ -209,6 +127,9 @@ def inspect(
         return
     if name is None:
         raise ConfigError("name a dataset (`mlxllm data ls` lists them), or a file of records with --masks FILE")
+    if dropped is not None:
+        inspect_dropped(name, dropped, json_)
+        return
     from mlxllm.data import statistics
 
     for flag, value, least in (("--window", window, 1), ("--windows", windows, 0)):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # numpy is loaded by the commands that need it
     from mlxllm.data.statistics import Window
 
 _SHOWN_TOKENS = 200
+_SHOWN_NAMES = 8
 
 
 def print_kinds(kinds: Iterable["SourceKind"]) -> None:
@@ -25,34 +26,45 @@ def print_kinds(kinds: Iterable["SourceKind"]) -> None:
     for kind in kinds:
         rows += [(kind.kind, kind.formats), ("  good for", kind.good_for), ("  such as", kind.example)]
         rows += [("  download", f"{kind.download}, once")] if kind.download else []
-        rows.append(("  licence", kind.licence))
+        rows += [("  licence", kind.licence), ("  cleaned by", kind.recipe)]
     print_fields(rows)
 
 
 def print_sources(label: Mapping[str, Any]) -> None:
-    """The table of a label's sources, then places of what was left out or mended."""
+    """The table of a label's sources, of what their documents are, and places of what was left out or mended."""
     rows = []
     for name, source in label["sources"].items():
         share = source["train_share"]
         rows.append(
             (
                 name,
-                f"{source['weight']:g}",
+                source["recipe"],
                 f"{source['documents_read']:,}",
                 f"{source['documents_kept']:,}",
                 f"{source['tokens']:,}",
                 file_size(source["bytes"]),
+                f"{source['epochs']:.3g}x",
                 "-" if share is None else f"{share:.1%}",
-                ", ".join(f"{count:,} {reason}" for reason, count in source["dropped"].items()) or "-",
             )
         )
-    header = ("source", "weight", "read", "kept", "tokens", "text", "of training", "left out")
-    print_table(header, rows, expendable=("of training", "text", "weight", "read"))
+    header = ("source", "recipe", "read", "kept", "tokens", "text", "epochs", "of training")
+    print_table(header, rows, expendable=("text", "recipe", "read"))
     for name, source in label["sources"].items():
+        for title, key in (("languages", "languages"), ("licences", "licences")):
+            if counts := source[key]:
+                print(fold(f"\n{name}: {title} {_most(counts)}", sys.stdout))
         for reason, places in source["examples"].items():
             count = source["dropped"].get(reason, 0) + source["mended"].get(reason, 0)
-            print(f"\n{name}: {count:,} {reason}")
+            size = source["dropped_bytes"].get(reason)
+            print(f"\n{name}: {count:,} {reason}" + (f", {file_size(size)} of text" if size else ""))
             print(fold("\n".join(f"  {place}" for place in places), sys.stdout))
+
+
+def _most(counts: Mapping[str, int]) -> str:
+    """The most frequent first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    more = f", {len(ordered) - _SHOWN_NAMES} more" if len(ordered) > _SHOWN_NAMES else ""
+    return ", ".join(f"{name} {count:,}" for name, count in ordered[:_SHOWN_NAMES]) + more
 
 
 def print_splits(splits: Mapping[str, Mapping[str, Any]]) -> None:

@@ -61,7 +61,7 @@ def require_dataset(directory: Path) -> None:
     Raises:
         DataError: it may not be deleted.
     """
-    from mlxllm.data.manifest import FILE_NAME, read_manifest
+    from mlxllm.data.manifest import DROPPED_FILE, FILE_NAME, LABEL_FILE, read_manifest
     from mlxllm.data.shards import index_name
 
     if not directory.is_dir():
@@ -69,7 +69,7 @@ def require_dataset(directory: Path) -> None:
     if directory.parent == Path(os.path.abspath(paths.folder("datasets"))):
         return
     manifest = read_manifest(directory)
-    ours = {FILE_NAME, "tokenizer", index_name("train"), index_name("val")}
+    ours = {FILE_NAME, LABEL_FILE, DROPPED_FILE, "tokenizer", index_name("train"), index_name("val")}
     ours |= {shard.file for split in (manifest.train, manifest.val) for shard in split.shards}
     others = sorted({path.name for path in directory.iterdir()} - ours)
     if others:

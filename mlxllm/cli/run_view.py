@@ -38,7 +38,7 @@ def row(run: RunSummary) -> tuple[str, ...]:
         _number(val.get("loss"), ".4f"),
         _number(val.get("bits_per_byte"), ".4f"),
         _count(run.tokens),
-        _duration(run.seconds),
+        duration(run.seconds),
         run.dataset or "-",
         time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)) if run.created else "-",
     )
@@ -62,8 +62,8 @@ def details(run: RunSummary, checkpoints: Sequence[int]) -> list[tuple[str, str]
         ("best val loss", _validation(best)),
         ("tokens", f"{run.tokens:,}" if run.tokens is not None else "-"),
         ("speed", f"{run.tok_per_sec:,.0f} tok/s" if run.tok_per_sec else "-"),
-        ("time", _duration(run.seconds)),
-        ("time left", _duration(run.eta_seconds) if run.eta_seconds is not None else "-"),
+        ("time", duration(run.seconds)),
+        ("time left", duration(run.eta_seconds) if run.eta_seconds is not None else "-"),
         ("preset", run.preset or "-"),
         ("model", run.model or "-"),
         ("parameters", f"{run.parameters:,}" if run.parameters is not None else "-"),
@@ -73,7 +73,7 @@ def details(run: RunSummary, checkpoints: Sequence[int]) -> list[tuple[str, str]
     ]
     if run.status in ACTIVE and run.heartbeat is not None:
         age = max(0.0, time.time() - run.heartbeat)
-        rows.append(("trainer", f"process {run.pid} on {run.host}, last sign of life {_duration(age)} ago"))
+        rows.append(("trainer", f"process {run.pid} on {run.host}, last sign of life {duration(age)} ago"))
     return [line for line in rows if line[1] != "-"]
 
 
@@ -140,7 +140,8 @@ def file_size(size: float) -> str:
     return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

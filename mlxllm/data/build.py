@@ -1,8 +1,9 @@
-"""Building a dataset: read the sources one after another, split, tokenize in batches, write shards, then the
-manifest.
+"""Building a dataset: read the sources one after another, clean them, leave out duplicates, split, tokenize, write
+shards; then mix by the weights, and write the manifest.
 
-Everything is written to a draft beside the target (draft.py), and renamed when it is whole. A build that was
-interrupted goes on from its draft, and what it writes is the same to the bit.
+What is done with each document by itself is done by several processes, the rest here and in the order of the documents,
+so that the result is the same to the bit whatever their number. Everything is written to a draft beside the target
+(draft.py), and renamed when it is whole. A build that was interrupted goes on from its draft, to the same bits.
 """
 
 import contextlib
@@ -14,15 +15,23 @@ from typing import Any
 
 import numpy as np
 
+from mlxllm.data.assembling import assemble
 from mlxllm.data.build_progress import BuildProgress, Dealt, Meter
-from mlxllm.data.draft import BuildCommand, BuildState, Draft, StartOverError
-from mlxllm.data.filling import fill
-from mlxllm.data.manifest import FILE_NAME, Manifest, SourceEntry, SourceRange, TokenizerEntry
-from mlxllm.data.sources.base import Source
+from mlxllm.data.clean.cleaner import Cleaner
+from mlxllm.data.clean.duplicates import DuplicateIndex
+from mlxllm.data.clean.overlap import EvaluationOverlap
+from mlxllm.data.clean.recipes import Recipe, recipe
+from mlxllm.data.crew import Crew, default_workers
+from mlxllm.data.draft import BuildCommand, BuildState, Draft, OnceEntry
+from mlxllm.data.filling import Filled, Group, fill, since, start_reading, start_work, training_texts
+from mlxllm.data.manifest import FILE_NAME, Manifest, SourceRange
+from mlxllm.data.preparing import Preparer, token_dtype
+from mlxllm.data.reading import StartOverError
+from mlxllm.data.sources.base import RecordSource, Source
 from mlxllm.data.split import Split
+from mlxllm.data.weights import MAX_EPOCHS, Weight, check_weights
 from mlxllm.data.writer import SplitWriter, WriterPosition
 from mlxllm.errors import ConfigError, DataError, UserError
-from mlxllm.runs.files import write_json_atomic
 from mlxllm.tokenizer import Tokenizer, TokenizerRecipe
 
 SHARD_TOKENS = 1 << 26
@@ -34,6 +43,9 @@ _ANOTHER = {
     "tokenizer_fingerprint": "another tokenizer",
     "val_split": "another --val-split",
     "shard_tokens": "files of another size",
+    "recipes": "other rules of cleaning",
+    "overlap": "other evaluation sets",
+    "drop_overlap": "another way with what overlaps evaluation sets",
 }
 _SPLITS: tuple[Split, Split] = ("train", "val")
 
@@ -43,32 +55,39 @@ Progress = Callable[[BuildProgress], None]
 
 def build_dataset(
     directory: Path,
-    sources: Sequence[tuple[Source, float]],
+    sources: Sequence[tuple[Source, Weight | None]],
     tokenizer: Tokenizer | TokenizerRecipe,
     *,
     val_split: float = 0.01,
+    recipes: Sequence[Recipe] | None = None,
+    overlap: Sequence[str] = (),
+    drop_overlap: bool = True,
+    max_epochs: float = MAX_EPOCHS,
     shard_tokens: int = SHARD_TOKENS,
+    workers: int | None = None,
     replace: bool = False,
     keep_draft: bool = False,
     progress: Progress | None = None,
     tell: Tell | None = None,
 ) -> Manifest:
-    """Tokenize `sources` into the dataset `directory`; memory does not grow with the amount of text.
+    """Make the dataset `directory` of `sources`; memory does not grow with the amount of text.
 
-    The weight of a source repeats or thins out its training documents: 2 writes them twice, 0.3 keeps three
-    in ten (chosen by a hash of the text), 1.3 writes all and then three in ten again. Repetitions follow
-    after the whole source, never right behind the original. Validation documents always stand once. A single
-    text takes a whole-number weight only.
+    Memory grows only where duplicates are looked for, with the number of documents (clean/duplicates.py says how much).
 
     Args:
         directory: where the dataset is to be; its tokenizer is copied to `tokenizer/` in it.
-        sources: each with its weight.
+        sources: each with its weight (weights.py); without one it is read once. Validation documents always stand once.
         tokenizer: makes the ids, and gives the id that ends each document; a recipe is made from the training text.
         val_split: fraction held out for validation, in [0, 1).
+        recipes: how each source is cleaned; by default nothing is.
+        overlap: files of evaluation sets, which training texts should not hold.
+        drop_overlap: leave out documents that overlap them; otherwise they are only counted.
+        max_epochs: how often a source is repeated at most, to reach its share.
         shard_tokens: ids a file.
+        workers: processes that share the work; by default one for each core. The result is the same.
         replace: take the place of an existing dataset.
-        keep_draft: if it is interrupted or killed, the same call goes on where it was; otherwise an interrupted
-            build leaves nothing.
+        keep_draft: if it is interrupted or killed or fails, the same call goes on where it was; otherwise such a build
+            leaves nothing.
         progress: called now and then.
         tell: called with sentences for people, such as that an earlier build is continued.
 
@@ -76,55 +95,66 @@ def build_dataset(
         The manifest, with `warnings` to be shown.
 
     Raises:
-        ConfigError: `val_split`, or a weight that does not fit its source.
+        ConfigError: a number out of its range.
         DataError: the target exists or is being built, a source has nothing to read, or the disk is full.
     """
     directory = Path(directory)
-    check_build(directory, sources, val_split, replace=replace)
+    check_build(directory, sources, val_split, max_epochs, replace=replace)
     command = BuildCommand(
-        sources=tuple((source.spec, weight) for source, weight in sources),
+        sources=tuple((source.spec, weight and str(weight)) for source, weight in sources),
         tokenizer=str(tokenizer) if isinstance(tokenizer, TokenizerRecipe) else tokenizer.kind,
         tokenizer_fingerprint=None if isinstance(tokenizer, TokenizerRecipe) else tokenizer.fingerprint,
         val_split=val_split,
         shard_tokens=shard_tokens,
+        max_epochs=max_epochs,
+        recipes=tuple(recipes or [recipe("none")] * len(sources)),
+        overlap=tuple(overlap),
+        drop_overlap=drop_overlap,
     )
     tell = tell or (lambda _: None)
+    held_out = EvaluationOverlap.load(overlap) if overlap else None
+    processes = default_workers() if workers is None else workers
     try:
         with Draft(directory, keep=keep_draft) as draft:
+
+            def run(state: BuildState) -> Manifest:
+                return _Build(draft, sources, tokenizer, state, held_out, processes, progress, tell).run()
+
             state = _earlier(draft, command, tell) if keep_draft else None
             if state is not None:
                 try:
-                    return _Build(draft, sources, tokenizer, state, progress, tell).run()
+                    return run(state)
                 except StartOverError as error:
                     tell(f"{error}, so the build starts over")
             draft.clear()
-            state = BuildState(command=command, writers={}, entries={})
-            return _Build(draft, sources, tokenizer, state, progress, tell).run()
+            return run(BuildState(command=command, writers={}, entries={}))
     except OSError as error:
         raise DataError(
             f"dataset '{directory.name}' could not be written to {directory.parent}: {error.strerror}"
         ) from error
 
 
-def check_build(directory: Path, sources: Sequence[tuple[Source, float]], val_split: float, *, replace: bool) -> None:
+def check_build(
+    directory: Path,
+    sources: Sequence[tuple[Source, Weight | None]],
+    val_split: float,
+    max_epochs: float = MAX_EPOCHS,
+    *,
+    replace: bool,
+) -> None:
     """Refuse at once what would fail later, or write over what is not a dataset.
 
     Raises:
-        ConfigError: no source, `val_split` out of range, or a weight that does not fit its source.
+        ConfigError: no source, a number out of its range, or weights that do not go together.
         DataError: `directory` exists, and is not a dataset or may not be replaced.
     """
     if not sources:
         raise ConfigError("a dataset needs at least one source; `mlxllm data sources` lists the kinds")
     if not 0.0 <= val_split < 1.0:
         raise ConfigError(f"val_split is {val_split}; it must be at least 0 and below 1, such as 0.01")
-    for source, weight in sources:
-        if not weight > 0.0:
-            raise ConfigError(f"source {source.name!r} has weight {weight}; it must be above 0")
-        if source.single_text and weight % 1.0:
-            raise ConfigError(
-                f"source {source.name!r} is one text and has weight {weight}; "
-                f"one text can only be repeated whole, so give a whole number"
-            )
+    if not 1.0 <= max_epochs <= 1000.0:
+        raise ConfigError(f"max_epochs is {max_epochs}; it must be from 1 to 1000, such as {MAX_EPOCHS:g}")
+    check_weights([weight for _, weight in sources])
     if not directory.exists():
         return
     if not (directory / FILE_NAME).is_file() and (not directory.is_dir() or any(directory.iterdir())):
@@ -134,18 +164,25 @@ def check_build(directory: Path, sources: Sequence[tuple[Source, float]], val_sp
 
 
 def _earlier(draft: Draft, command: BuildCommand, tell: Tell) -> BuildState | None:
-    """How far an interrupted build of the same command is."""
+    """How far an earlier build is that had come to nothing which this one would do differently.
+
+    Weights are of no matter before the end, nor are sources that it had not begun.
+    """
     state = draft.state()
     if state is None:
         return None
-    if state.command != command:
-        differing = [
-            name for name in BuildCommand.model_fields if getattr(state.command, name) != getattr(command, name)
-        ]
-        tell(f"an interrupted build of this name had {_ANOTHER[differing[0]]}, so this one starts over")
-        return None
+    begun = len(state.entries) + bool(state.current.reading.digest)
+    for field, what in _ANOTHER.items():
+        earlier, now = getattr(state.command, field), getattr(command, field)
+        if field == "sources":
+            earlier, now = ([spec for spec, _ in of[:begun]] for of in (earlier, now))
+        elif field == "recipes":
+            earlier, now = earlier[:begun], now[:begun]
+        if earlier != now:
+            tell(f"an interrupted build of this name had {what}, so this one starts over")
+            return None
     tell(f"an interrupted build is continued: {state.documents:,} documents are there already")
-    return state
+    return state.model_copy(update={"command": command})
 
 
 class _Build:
@@ -154,16 +191,19 @@ class _Build:
     def __init__(
         self,
         draft: Draft,
-        sources: Sequence[tuple[Source, float]],
+        sources: Sequence[tuple[Source, Weight | None]],
         tokenizer: Tokenizer | TokenizerRecipe,
         state: BuildState,
+        overlap: EvaluationOverlap | None,
+        workers: int,
         progress: Progress | None,
         tell: Tell,
     ) -> None:
         self._draft, self._sources, self._wanted, self._tell = draft, sources, tokenizer, tell
-        self._state = state
+        self._state, self._overlap, self._workers = state, overlap, workers
         self._meter = Meter([source for source, _ in sources], progress)
         self._writers: dict[Split, SplitWriter] = {}
+        self._index: DuplicateIndex | None = None
         self._saved = -math.inf
 
     def run(self) -> Manifest:
@@ -173,17 +213,18 @@ class _Build:
             StartOverError: what an earlier build left cannot be continued.
         """
         tokenizer = self._tokenizer()
-        dtype: np.dtype[Any] = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+        dtype = token_dtype(tokenizer)
         try:
             for split in _SPLITS:
                 self._writers[split] = self._writer(split, dtype)
+            if any(made.dedup != "none" for made in self._state.command.recipes):
+                self._index = self._documents_seen()
             finished = list(self._state.entries.values())
-            for entry in finished:
-                self._meter.finished(entry.bytes)
-            self._note(self._state.entries, Dealt(self._state.pieces, self._state.digest))
-            for source, weight in self._sources[len(finished) :]:
-                self._add(source, weight, tokenizer)
-            manifest = self._manifest(tokenizer, dtype)
+            self._meter.begin([Dealt(entry.tally.read, entry.bytes_read) for entry in finished])
+            self._note(self._state.entries, self._state.current)
+            for number in range(len(finished), len(self._sources)):
+                self._add(number, tokenizer)
+            manifest = assemble(self._draft, self._state, tokenizer, self._writers, self._meter)
         except (KeyboardInterrupt, SystemExit):
             with contextlib.suppress(OSError, UserError):  # then it goes on from what was saved before
                 self._save()
@@ -191,9 +232,22 @@ class _Build:
         finally:
             for writer in self._writers.values():
                 writer.abandon()
-        write_json_atomic(self._draft.files / FILE_NAME, manifest.model_dump(mode="json"))
+            if self._index is not None:
+                self._index.close()
         self._draft.finish()
         return manifest
+
+    def _preparer(self, number: int) -> Preparer:
+        """What is done with each record of a source."""
+        source, made = self._sources[number][0], self._state.command.recipes[number]
+        return Preparer(
+            source=source if isinstance(source, RecordSource) else None,
+            cleaner=Cleaner(made) if made != recipe("none") else None,
+            exact=made.dedup != "none",
+            near=made.dedup == "near",
+            overlap=self._overlap,
+            drop_overlap=self._state.command.drop_overlap,
+        )
 
     def _tokenizer(self) -> Tokenizer:
         """The one that an earlier build kept, else the one that is wanted."""
@@ -205,53 +259,82 @@ class _Build:
             return kept
         made = self._wanted
         if isinstance(made, TokenizerRecipe):
-            made = made.make(self._meter.texts(self._state.command.val_split))
+            made = made.make(self._training_texts())
             self._tell(f"tokenizer: {made.kind} of {made.vocab_size:,} ids, from the training text")
-        made.save(self._draft.files / "tokenizer")
+        made.save(self._draft.tokenizer_folder)
         return made
+
+    def _training_texts(self) -> Iterator[str]:
+        """Of all sources, cleaned, though duplicates may be among them."""
+        self._meter.begin()
+        for number, (source, _) in enumerate(self._sources):
+            preparer = self._preparer(number)
+            read = Dealt()
+
+            def told(dealt: Dealt) -> None:
+                nonlocal read
+                read = dealt
+                self._meter.say("tokenizer", dealt)
+
+            crew: Group = Crew(preparer.prepare, start_reading, (preparer,), self._workers)
+            with crew:
+                yield from training_texts(source, crew, self._state.command.val_split, told)
+            self._meter.finished(read)
 
     def _writer(self, split: Split, dtype: "np.dtype[Any]") -> SplitWriter:
         shard_tokens = self._state.command.shard_tokens
         try:
-            return SplitWriter(self._draft.files, split, dtype, shard_tokens, self._state.writers.get(split))
+            return SplitWriter(self._draft.once, split, dtype, shard_tokens, self._state.writers.get(split))
         except DataError as error:
             raise StartOverError(f"the files of the interrupted build are damaged ({error})") from None
 
-    def _add(self, source: Source, weight: float, tokenizer: Tokenizer) -> None:
+    def _documents_seen(self) -> DuplicateIndex:
+        if not self._state.seen:
+            return DuplicateIndex(self._draft.seen)
+        try:
+            return DuplicateIndex.restore(self._draft.seen, self._state.seen)
+        except DataError as error:
+            raise StartOverError(f"the files of the interrupted build are damaged ({error})") from None
+
+    def _add(self, number: int, tokenizer: Tokenizer) -> None:
         """Read one source to its end."""
+        source, _ = self._sources[number]
         entries = self._state.entries
         began = {split: _end(entries.values(), split) for split in _SPLITS}
-        before = began["train"].documents + began["val"].documents, began["train"].bytes + began["val"].bytes
-        earlier = Dealt(self._state.pieces, self._state.digest)
-        read = 0
+
+        def written(filled: Filled, dealt: Dealt) -> None:
+            self._note(entries, filled)
+            self._meter.say("writing", dealt, self._tokens, self._state.documents)
 
         def passed(dealt: Dealt) -> None:
-            self._meter.say("passing", dealt, before[0] + dealt.documents, before[1] + dealt.bytes, self._tokens)
+            self._meter.say("passing", dealt, self._tokens, self._state.documents)
 
-        def written(dealt: Dealt) -> None:
-            nonlocal read
-            read = dealt.bytes
-            self._note(entries, dealt)
-            size = sum(position.bytes for position in self._state.writers.values())
-            self._meter.say("writing", dealt, self._state.documents, size, self._tokens)
-
-        val_split = self._state.command.val_split
-        entry = fill(source, weight, val_split, tokenizer, self._writers, began, earlier, passed, written)
-        self._note(entries | {_free_name(source.name, entries): entry}, Dealt())
-        self._meter.finished(read)
+        preparer = self._preparer(number)
+        work = preparer.with_tokenizer(tokenizer).prepare
+        crew: Group = Crew(work, start_work, (preparer, self._draft.tokenizer_folder), self._workers)
+        with crew:
+            val_split = self._state.command.val_split
+            tally = fill(source, crew, val_split, self._writers, self._index, self._state.current, passed, written)
+        once = {split: since(began[split], writer) for split, writer in self._writers.items()}
+        if source.single_text and once["train"].documents and once["val"].documents:
+            tally.kept -= 1  # the document in which the cut lies stands on both sides
+        read = self._state.current.bytes_read
+        entry = OnceEntry(spec=source.spec, tally=tally, bytes_read=read, **once)
+        self._note(entries | {_free_name(source.name, entries): entry}, Filled())
+        self._meter.finished(Dealt(tally.read, read))
 
     @property
     def _tokens(self) -> int:
         return sum(position.tokens for position in self._state.writers.values())
 
-    def _note(self, entries: dict[str, SourceEntry], dealt: Dealt) -> None:
+    def _note(self, entries: dict[str, OnceEntry], current: Filled) -> None:
         """Remember where the build stands, all that it says being with the writers; now and then on the disk, too."""
         self._state = BuildState(
             command=self._state.command,
             writers={split: writer.position for split, writer in self._writers.items()},
             entries=entries,
-            pieces=dealt.pieces,
-            digest=dealt.digest,
+            current=current,
+            seen=self._index.count if self._index is not None else 0,
         )
         if time.monotonic() - self._saved >= SAVE_SECONDS:
             self._save()
@@ -260,26 +343,13 @@ class _Build:
         if self._draft.keep and self._state.writers:
             for writer in self._writers.values():
                 writer.flush()
+            if self._index is not None:
+                self._index.flush()
             self._draft.save(self._state)
         self._saved = time.monotonic()
 
-    def _manifest(self, tokenizer: Tokenizer, dtype: "np.dtype[Any]") -> Manifest:
-        manifest = Manifest(
-            fingerprint="",
-            dtype=dtype.name,
-            val_split=self._state.command.val_split,
-            tokenizer=TokenizerEntry(
-                kind=tokenizer.kind, fingerprint=tokenizer.fingerprint, vocab_size=tokenizer.vocab_size
-            ),
-            train=self._writers["train"].close(),
-            val=self._writers["val"].close(),
-            sources=self._state.entries,
-        )
-        warnings = tuple(_warnings(manifest))
-        return manifest.model_copy(update={"fingerprint": manifest.content_fingerprint(), "warnings": warnings})
 
-
-def _end(entries: Iterable[SourceEntry], split: Split) -> WriterPosition:
+def _end(entries: Iterable[OnceEntry], split: Split) -> WriterPosition:
     """Where a split ends behind these sources."""
     ranges: list[SourceRange] = [getattr(entry, split) for entry in entries]
     return WriterPosition(
@@ -295,27 +365,3 @@ def _free_name(name: str, taken: Collection[str]) -> str:
         number += 1
         free = f"{name}-{number}"
     return free
-
-
-def _warnings(manifest: Manifest) -> Iterator[str]:
-    for name, split, remedy in (
-        ("train", manifest.train, "give more text or a smaller --val-split"),
-        ("validation", manifest.val, "give more text or a larger --val-split"),
-    ):
-        if not split.tokens:
-            yield f"the {name} split is empty, so `mlxllm train` will refuse this dataset; {remedy}"
-    for name, source in manifest.sources.items():
-        lost = sum(count for reason, count in source.dropped.items() if reason != "weight below 1")
-        if lost:
-            of = f"{lost:,} of {source.documents_read:,} records"
-            yield f"source {name!r}: {of} left out ({_reasons(source)})"
-        if source.mended:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in source.mended.items())
-            first = source.examples[next(iter(source.mended))][0]
-            yield f"source {name!r}: {reasons}; first: {first}"
-
-
-def _reasons(source: SourceEntry) -> str:
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in source.dropped.items())
-    first = next((places[0] for reason in source.dropped if (places := source.examples.get(reason))), None)
-    return f"{reasons}; first: {first}" if first else reasons

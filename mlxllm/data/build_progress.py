@@ -1,45 +1,43 @@
 """How far a build is, in numbers for whoever watches it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from mlxllm.data.sources.base import Source, extent_of
-from mlxllm.data.split import training_texts
 
-_TEXTS_AT_ONCE = 2048
+Phase = Literal["tokenizer", "passing", "writing", "mixing"]
 
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
     """How far a build has come."""
 
-    phase: Literal["tokenizer", "passing", "writing"]
-    """Reading text for a tokenizer; passing over what an interrupted build has written; tokenizing and writing."""
+    phase: Phase
+    """Reading text for a tokenizer; passing over what an interrupted build has written; reading, cleaning, tokenizing and
+    writing; mixing what was written by the weights of the sources."""
     source: str
     """Name of the source that is being read."""
     documents: int
-    """Documents so far, of all sources: read for the tokenizer, passed over, or written."""
+    """Records so far, of all sources, whether they are kept or not."""
     bytes: int
-    """UTF-8 bytes of their text."""
+    """UTF-8 bytes of them, before anything is made of them."""
     tokens: int
     """Token ids written so far."""
     fraction: float | None
     """How much of the text has been read in this phase, about, from 0 to 1; None where nobody knows how much there is."""
+    kept: int | None = None
+    """Documents written so far; None where that is not the question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dealt:
     """How far into a source a build is."""
 
-    pieces: int = 0
-    """Pieces of text dealt with: written, or left out."""
-    digest: str = ""
-    """Of their text."""
-    documents: int = 0
-    """Documents that ended in them."""
+    records: int = 0
+    """Records and documents, or pieces of one, that have been read."""
     bytes: int = 0
-    """UTF-8 bytes of their text."""
+    """Of them."""
 
 
 class Meter:
@@ -49,49 +47,40 @@ class Meter:
         """Nothing is read."""
         self._sources, self._progress = sources, progress
         self._extents = [extent_of(source) for source in sources]
-        self._read: list[int] = []
+        self._read: list[Dealt] = []
 
-    def finished(self, size: int) -> None:
-        """A source has come to its end, with so many bytes of text."""
-        self._read.append(size)
+    def begin(self, finished: Sequence[Dealt] = ()) -> None:
+        """A phase begins, in which the first sources are finished already."""
+        self._read = list(finished)
 
-    def texts(self, val_split: float) -> Iterator[str]:
-        """The training texts of all sources, for a tokenizer to learn from, counted while they are read."""
-        documents = total = 0
-        for source in self._sources:
-            size = pieces = 0
-            for text in training_texts([source], val_split):
-                pieces += 1
-                size += len(text) if text.isascii() else len(text.encode())
-                if pieces % _TEXTS_AT_ONCE == 0:
-                    dealt = Dealt(pieces, documents=pieces, bytes=size)
-                    self.say("tokenizer", dealt, documents + pieces, total + size, 0)
-                yield text
-            documents, total = documents + pieces, total + size
-            self.finished(size)
-        self._read.clear()
+    def finished(self, dealt: Dealt) -> None:
+        """A source has come to its end."""
+        self._read.append(dealt)
 
-    def say(
-        self,
-        phase: Literal["tokenizer", "passing", "writing"],
-        dealt: Dealt,
-        documents: int,
-        size: int,
-        tokens: int,
-    ) -> None:
+    def say(self, phase: Phase, dealt: Dealt, tokens: int = 0, kept: int | None = None) -> None:
         """Tell how far it is: `dealt` of the source that follows the finished ones, the rest of all sources."""
+        if self._progress is None:
+            return
+        source = self._sources[len(self._read)]
+        records = sum(part.records for part in self._read) + dealt.records
+        size = sum(part.bytes for part in self._read) + dealt.bytes
+        self._progress(BuildProgress(phase, source.name, records, size, tokens, self._fraction(dealt), kept))
+
+    def mixing(self, fraction: float, tokens: int) -> None:
+        """Tell how much of the mixture is written."""
         if self._progress is not None:
-            source = self._sources[len(self._read)]
-            self._progress(BuildProgress(phase, source.name, documents, size, tokens, self._fraction(dealt)))
+            records, size = sum(part.records for part in self._read), sum(part.bytes for part in self._read)
+            self._progress(BuildProgress("mixing", "mixture", records, size, tokens, fraction))
 
     def _fraction(self, dealt: Dealt) -> float | None:
         now = len(self._read)
         extent = self._extents[now]
         size = extent.bytes
-        if size is None and extent.documents and dealt.documents:
-            size = round(dealt.bytes / dealt.documents * extent.documents)
+        if size is None and extent.documents and dealt.records:
+            size = round(dealt.bytes / dealt.records * extent.documents)
         following = [later.bytes for later in self._extents[now + 1 :]]
         if not size or not all(following):
             return None
-        total = sum(self._read) + size + sum(filter(None, following))
-        return min(1.0, (sum(self._read) + dealt.bytes) / total)
+        read = sum(part.bytes for part in self._read)
+        total = read + size + sum(filter(None, following))
+        return min(1.0, (read + dealt.bytes) / total)

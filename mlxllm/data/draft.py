@@ -2,7 +2,10 @@
 
     .<name>.building/lock             held by the build; the kernel frees it however that ends
                      progress.json    the command, and how far it has come: replaced atomically
-                     dataset/         what becomes the dataset
+                     tokenizer/       of the dataset
+                     once/            each document once, before sources are mixed by their weights
+                     seen.bin         hashes of the documents so far, for finding duplicates
+                     dataset/         what becomes the dataset, made at the very end
 
 What stands in the files behind the positions of progress.json is cut off when the build goes on.
 """
@@ -13,13 +16,18 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mlxllm.data.manifest import SourceEntry
+from mlxllm.data.clean.recipes import Recipe
+from mlxllm.data.filling import Filled
+from mlxllm.data.manifest import SourceRange
 from mlxllm.data.sources import Source, open_source
+from mlxllm.data.tally import Tally
+from mlxllm.data.weights import Weight
 from mlxllm.data.writer import WriterPosition
 from mlxllm.errors import DataError, UserError
 from mlxllm.runs.files import fsync_directory, read_json, write_json_atomic
@@ -27,13 +35,10 @@ from mlxllm.tokenizer import Tokenizer, TokenizerRecipe, load_tokenizer
 
 _PREFIX, _SUFFIX = ".", ".building"
 _PROGRESS = "progress.json"
+_TOKENIZER = "tokenizer"
 _LOCK_PATIENCE = 0.5
 """Seconds for which a build tries: who asks whether a draft is held holds its lock for an instant."""
-_FORMAT_VERSION = 1
-
-
-class StartOverError(Exception):
-    """An interrupted build cannot be continued; the text says why."""
+_FORMAT_VERSION = 2
 
 
 class _Frozen(BaseModel):
@@ -41,10 +46,10 @@ class _Frozen(BaseModel):
 
 
 class BuildCommand(_Frozen):
-    """All that decides what a build writes; a draft goes on only where it is the same."""
+    """All that decides what a build writes."""
 
-    sources: tuple[tuple[str, float], ...]
-    """Specification and weight of each."""
+    sources: tuple[tuple[str, str | None], ...]
+    """Specification and weight of each, None where none was given."""
     tokenizer: str
     """A recipe such as `bpe:4096`, or the kind of a tokenizer that was there before."""
     tokenizer_fingerprint: str | None
@@ -53,6 +58,29 @@ class BuildCommand(_Frozen):
     """Fraction held out."""
     shard_tokens: int
     """Ids a file."""
+    max_epochs: float
+    """How often a source may be repeated."""
+    recipes: tuple[Recipe, ...]
+    """How each source is cleaned."""
+    overlap: tuple[str, ...]
+    """Files of evaluation sets."""
+    drop_overlap: bool
+    """Whether a document that overlaps them is left out."""
+
+
+class OnceEntry(_Frozen):
+    """A source of which each document stands in the files once."""
+
+    spec: str
+    """Reads it again."""
+    tally: Tally
+    """What became of its records."""
+    bytes_read: int
+    """Bytes of them, before anything was made of them."""
+    train: SourceRange
+    """Where its training documents stand."""
+    val: SourceRange
+    """Where its validation documents stand."""
 
 
 class BuildState(_Frozen):
@@ -64,12 +92,12 @@ class BuildState(_Frozen):
     """What is being built."""
     writers: dict[str, WriterPosition]
     """By split: where its writer stands."""
-    entries: dict[str, SourceEntry]
+    entries: dict[str, OnceEntry]
     """The sources that are finished."""
-    pieces: int = 0
-    """Pieces of text of the source that comes next that have been dealt with."""
-    digest: str = ""
-    """Of these pieces: another one means that the source has changed."""
+    current: Filled = Filled()
+    """How far the source is that comes next."""
+    seen: int = 0
+    """Documents among which duplicates are looked for."""
 
     @property
     def documents(self) -> int:
@@ -88,7 +116,7 @@ class Draft:
         """
         self.directory = directory
         self.keep = keep
-        """Whether an interrupted build is to be continued."""
+        """Whether a build that was interrupted or failed is to be continued."""
         self._folder = draft_folder(directory)
         self._lock = self._take()
 
@@ -96,6 +124,21 @@ class Draft:
     def files(self) -> Path:
         """The folder that becomes the dataset."""
         return self._folder / "dataset"
+
+    @property
+    def once(self) -> Path:
+        """The folder of the files in which each document stands once."""
+        return self._folder / "once"
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer of the dataset lies."""
+        return self._folder / _TOKENIZER
+
+    @property
+    def seen(self) -> Path:
+        """The hashes of the documents so far."""
+        return self._folder / "seen.bin"
 
     @property
     def _progress(self) -> Path:
@@ -107,8 +150,7 @@ class Draft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        interrupted = kind is not None and not issubclass(kind, Exception)
-        if not (self.keep and interrupted and self._progress.is_file()):
+        if kind is None or not (self.keep and self._progress.is_file()):
             shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
 
@@ -122,17 +164,18 @@ class Draft:
 
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer that lies in the draft."""
-        folder = self.files / "tokenizer"
-        return load_tokenizer(folder) if folder.is_dir() else None
+        return load_tokenizer(self.tokenizer_folder) if self.tokenizer_folder.is_dir() else None
 
     def clear(self) -> None:
         """Begin with nothing."""
         self._progress.unlink(missing_ok=True)
-        shutil.rmtree(self.files, ignore_errors=True)
-        self.files.mkdir()
+        self.seen.unlink(missing_ok=True)
+        for folder in (self.files, self.once, self.tokenizer_folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.once.mkdir()
 
     def finish(self) -> None:
-        """Rename the files into their place; a dataset that they replace is moved aside first and removed last."""
+        """Rename the dataset into its place; one that it replaces is moved aside first and removed last."""
         old = self.directory.parent / f".{self.directory.name}.replaced-{os.getpid()}"
         replaced = self.directory.exists()
         if replaced:
@@ -186,10 +229,23 @@ def unfinished(folder: Path) -> Iterator[tuple[str, BuildState, bool]]:
             yield path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX), state, _is_held(path / "lock")
 
 
-def interrupted_build(
-    directory: Path,
-) -> tuple[list[tuple[Source, float]], Tokenizer | TokenizerRecipe, float] | None:
-    """Sources with weights, tokenizer and validation share of the interrupted build of `directory`; None if there is none.
+def can_go_on(directory: Path) -> bool:
+    """Whether a build of `directory` was interrupted, and none is at work on it."""
+    folder = draft_folder(directory)
+    return _read_state(folder) is not None and not _is_held(folder / "lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """What it takes to go on with an interrupted build."""
+
+    sources: list[tuple[Source, Weight | None]]
+    tokenizer: Tokenizer | TokenizerRecipe
+    command: BuildCommand
+
+
+def interrupted_build(directory: Path) -> Interrupted | None:
+    """What the interrupted build of `directory` was about; None if there is none.
 
     Raises:
         UserError: its sources or its tokenizer are no longer there.
@@ -198,10 +254,10 @@ def interrupted_build(
     if (state := _read_state(folder)) is None:
         return None
     command = state.command
-    sources = [(open_source(spec), weight) for spec, weight in command.sources]
+    sources = [(open_source(spec), Weight.parse(weight) if weight else None) for spec, weight in command.sources]
     if command.tokenizer_fingerprint is None:
-        return sources, TokenizerRecipe.parse(command.tokenizer), command.val_split
-    return sources, load_tokenizer(folder / "dataset" / "tokenizer"), command.val_split
+        return Interrupted(sources, TokenizerRecipe.parse(command.tokenizer), command)
+    return Interrupted(sources, load_tokenizer(folder / _TOKENIZER), command)
 
 
 def remove_draft(directory: Path) -> bool:

@@ -1,162 +1,144 @@
-"""One source into the files of a dataset: its documents once, then their repetitions; from any place on."""
+"""One source into the files of a dataset, each of its documents once; from any place on."""
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
-import xxhash
+from pydantic import BaseModel, ConfigDict
 
 from mlxllm.data.build_progress import Dealt
-from mlxllm.data.draft import StartOverError
-from mlxllm.data.manifest import SourceEntry, SourceRange
-from mlxllm.data.sources.base import Problems, Source
-from mlxllm.data.split import Piece, Split, split_pieces
+from mlxllm.data.clean.duplicates import DuplicateIndex
+from mlxllm.data.crew import Crew
+from mlxllm.data.manifest import SourceRange
+from mlxllm.data.preparing import Item, Prepared, Preparer
+from mlxllm.data.reading import Batch, Reading, read_batches
+from mlxllm.data.sources.base import Dropped, Source
+from mlxllm.data.split import Split
+from mlxllm.data.tally import Tally
 from mlxllm.data.writer import SplitWriter, WriterPosition
 from mlxllm.errors import DataError
-from mlxllm.tokenizer import Tokenizer
+from mlxllm.tokenizer import load_tokenizer
 
-_BATCH_CHARS = 1 << 19
-_BATCH_PIECES = 8192
 _TRIM_BATCHES = 16
-_PASSED_AT_ONCE = 2048
 
 Writers = Mapping[Split, SplitWriter]
+Work = Callable[[Sequence[Item]], Prepared]
+Group = Crew[Batch, Sequence[Item], Prepared]
+
+
+class Filled(BaseModel):
+    """How far a source has been read, and what became of it so far."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reading: Reading = Reading()
+    """The place behind what has been dealt with."""
+    tally: Tally = Tally()
+    """What became of it."""
+    split: Split = "train"
+    """The side of the document that goes on there, where one does."""
+    bytes_read: int = 0
+    """Of the records up to there."""
 
 
 def fill(
     source: Source,
-    weight: float,
+    crew: Group,
     val_split: float,
-    tokenizer: Tokenizer,
     writers: Writers,
-    began: Mapping[Split, WriterPosition],
-    earlier: Dealt,
+    index: DuplicateIndex | None,
+    earlier: Filled,
     passed: Callable[[Dealt], None],
-    written: Callable[[Dealt], None],
-) -> SourceEntry:
-    """Read one source to its end, write its documents once, then its repetitions.
+    written: Callable[[Filled, Dealt], None],
+) -> Tally:
+    """Read a source to its end, and write each of its documents once.
 
     Args:
-        source: read from its beginning, also where an earlier build has written some of it: what it leaves out is
-            counted on the way, and a source need not know how to begin in the middle.
-        weight: how often its training documents are to stand.
+        source: read from where `earlier` ends.
+        crew: makes batches ready, as a `Preparer` does.
         val_split: fraction held out.
-        tokenizer: makes the ids.
         writers: of both splits, behind what is written already.
-        began: what stood in each split before this source.
+        index: of all documents before, in which duplicates are looked for; None looks for none.
         earlier: what an earlier build has dealt with.
         passed: called now and then while that is passed over.
         written: called after each batch, when all that it says is with the writers.
 
+    Returns:
+        What became of its records.
+
     Raises:
-        StartOverError: the pieces that are passed over are not those that were written.
+        StartOverError: what is passed over is not what it was then.
         DataError: the source has nothing to read.
     """
-    train = writers["train"]
-    left_out = Problems()
-    fraction = weight % 1.0
-    again = bytearray()  # one byte a training document: whether it stands once more than the whole part of the weight
-    again_bytes = 0
-    batch: list[Piece] = []
-    batch_chars = batches = pieces = documents = size = 0
-    changed = f"the text of source {source.name!r} is another one now"
-    digest = xxhash.xxh3_128()
-    for piece in split_pieces(source, val_split, left_out):
-        raw = piece.text.encode(errors="surrogatepass")  # the tokenizer says what is wrong with it
-        digest.update(raw + (b"\1" if piece.split == "train" else b"\0"))
-        pieces += 1
-        documents += piece.ends
-        size += len(raw)
-        if pieces == earlier.pieces and digest.hexdigest() != earlier.digest:
-            raise StartOverError(changed)
-        if pieces <= earlier.pieces and pieces % _PASSED_AT_ONCE == 0:
-            passed(Dealt(pieces, "", documents, size))
-        if piece.split == "train" and fraction:
-            chosen = piece.chance < fraction
-            if weight < 1.0 and not chosen:
-                if piece.ends:
-                    left_out.dropped["weight below 1"] += 1
+    tally, split = earlier.tally.model_copy(deep=True), earlier.split
+    batches = read_batches(source, val_split, earlier.reading, passed)
+    for number, (batch, made) in enumerate(crew.map((batch, batch.items) for batch in batches)):
+        chosen: list[Split | None] = []
+        for dropped, size in made.dropped:
+            tally.drop(dropped, size)
+        for overlap in made.overlaps:
+            tally.note(overlap)
+        found = iter(_duplicates(made, index))
+        for kept in made.kept:
+            if kept.hashed and (reason := next(found)):
+                tally.drop(Dropped(reason, kept.where, text=kept.beginning), kept.bytes)
+                chosen.append(None)
                 continue
-            if piece.ends:
-                again.append(chosen)
-            again_bytes += len(raw) if chosen else 0
-        if pieces <= earlier.pieces:
-            continue
-        batch.append(piece)
-        batch_chars += len(piece.text)
-        if batch_chars >= _BATCH_CHARS or len(batch) >= _BATCH_PIECES:
-            _write_batch(batch, tokenizer, writers)
-            batch, batch_chars = [], 0
-            batches += 1
-            if batches % _TRIM_BATCHES == 0:
-                _return_freed_memory()
-            written(Dealt(pieces, digest.hexdigest(), documents, size))
-    if pieces < earlier.pieces:
-        raise StartOverError(changed)
-    _write_batch(batch, tokenizer, writers)
-    written(Dealt(pieces, digest.hexdigest(), documents, size))
-
-    once = {split: _since(began[split], writer) for split, writer in writers.items()}
-    first, last = began["train"].documents, train.documents
-    for _ in range(1, int(weight)):
-        train.append_copy(first, last)
-        train.bytes += once["train"].bytes
-    if fraction and weight > 1.0:
-        train.append_copy(first, last, np.frombuffer(again, np.bool_))
-        train.bytes += again_bytes
-
-    problems = source.problems
-    dropped = problems.dropped + left_out.dropped
-    kept = once["train"].documents + once["val"].documents
-    if source.single_text and once["train"].documents and once["val"].documents:
-        kept -= 1  # the document in which the cut lies stands on both sides
-    return SourceEntry(
-        spec=source.spec,
-        weight=weight,
-        documents_read=kept + dropped.total(),
-        documents_kept=kept,
-        dropped=dict(dropped),
-        mended=dict(problems.mended),
-        examples=problems.examples | left_out.examples,
-        tokens=sum(part.end - part.start for part in once.values()),
-        bytes=sum(part.bytes for part in once.values()),
-        train=_since(began["train"], train),
-        val=once["val"],
-    )
+            if not kept.continues:
+                split = kept.split or ("val" if kept.held_out < val_split else "train")
+            elif kept.split:
+                split = kept.split
+            chosen.append(split)
+            if kept.ends:
+                tally.keep(kept.metadata)
+        _write(made, chosen, writers)
+        if number % _TRIM_BATCHES == _TRIM_BATCHES - 1:
+            _return_freed_memory()
+        now = Filled(reading=batch.behind, tally=tally.model_copy(deep=True), split=split, bytes_read=batch.dealt.bytes)
+        written(now, batch.dealt)
+    whole = tally.with_problems(source.problems)
+    if not whole.kept and not whole.dropped_bytes:
+        raise DataError(f"{source.spec!r} holds no usable text: {whole.reasons()}")
+    return whole
 
 
-def _write_batch(batch: Sequence[Piece], tokenizer: Tokenizer, writers: Writers) -> None:
-    """Tokenize pieces together and append each to its split."""
-    encoded = tokenizer.encode_to_array([piece.text for piece in batch])
-    end_of_text = np.array([tokenizer.eot_id], np.uint32)
-    for split, writer in writers.items():
-        parts, ends, size = [], [], 0
-        for piece, ids in zip(batch, encoded, strict=True):
-            if piece.split != split:
-                continue
-            parts.append(ids)
-            size += len(ids)
-            if piece.ends:
-                parts.append(end_of_text)
-                size += 1
-                ends.append(size)
-            writer.bytes += _num_bytes(piece.text)
-        if parts:
-            ids = np.concatenate(parts)
-            if size and int(ids.max()) >= tokenizer.vocab_size:
-                raise DataError(
-                    f"tokenizer of kind {tokenizer.kind!r} gave id {int(ids.max()):,} but has only "
-                    f"{tokenizer.vocab_size:,} ids; train it again"
-                )
-            writer.append(ids, ends)
+def start_work(preparer: Preparer, tokenizer_folder: Path) -> Work:
+    """What a process of a crew does, once it has loaded the tokenizer."""
+    return preparer.with_tokenizer(load_tokenizer(tokenizer_folder)).prepare
 
 
-def _num_bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
+def start_reading(preparer: Preparer) -> Work:
+    """What a process of a crew does where texts are wanted, and no tokens."""
+    return preparer.prepare
 
 
-def _since(began: WriterPosition, writer: SplitWriter) -> SourceRange:
+def training_texts(
+    source: Source,
+    crew: Group,
+    val_split: float,
+    told: Callable[[Dealt], None],
+) -> Iterator[str]:
+    """The texts of the train side alone, cleaned, for a tokenizer to learn from.
+
+    Args:
+        source: read from the beginning.
+        crew: makes texts of its records.
+        val_split: fraction held out.
+        told: called after each batch.
+    """
+    split: Split = "train"
+    for batch, made in crew.map((batch, batch.items) for batch in read_batches(source, val_split)):
+        for kept, text in zip(made.kept, made.texts, strict=True):
+            if kept.split or not kept.continues:
+                split = kept.split or ("val" if kept.held_out < val_split else "train")
+            if split == "train" and text:
+                yield text
+        told(batch.dealt)
+
+
+def since(began: WriterPosition, writer: SplitWriter) -> SourceRange:
     """What has been written to a split since `began`."""
     return SourceRange(
         start=began.tokens,
@@ -164,6 +146,29 @@ def _since(began: WriterPosition, writer: SplitWriter) -> SourceRange:
         documents=writer.documents - began.documents,
         bytes=writer.bytes - began.bytes,
     )
+
+
+def _duplicates(made: Prepared, index: DuplicateIndex | None) -> Sequence[str | None]:
+    if index is None or not len(made.hashes):
+        return []
+    return index.look_batch(made.hashes, made.keys, made.has_keys)
+
+
+def _write(made: Prepared, chosen: Sequence[Split | None], writers: Writers) -> None:
+    """Append each of the kept ones to its split; None leaves one out."""
+    starts = np.concatenate(([0], made.ends[:-1]))
+    for split, writer in writers.items():
+        numbers = [number for number, side in enumerate(chosen) if side == split]
+        if not numbers:
+            continue
+        lengths = (made.ends - starts)[numbers]
+        if len(numbers) == len(chosen):
+            ids = made.ids
+        else:
+            ids = np.concatenate([made.ids[starts[number] : made.ends[number]] for number in numbers])
+        closing = np.array([made.kept[number].ends for number in numbers])
+        writer.bytes += sum(made.kept[number].bytes for number in numbers)
+        writer.append(ids, np.cumsum(lengths)[closing])
 
 
 def _return_freed_memory() -> None:

@@ -8,21 +8,29 @@ from mlxllm.data.manifest import Manifest, SplitEntry
 def data_label(manifest: Manifest) -> dict[str, Any]:
     """The label as plain JSON values.
 
-    Of each source: records read, kept, dropped by reason and mended by reason with the first places of each;
-    tokens and UTF-8 bytes of its documents, each counted once; and its share of the train split's tokens,
-    where repetitions by weight count. Then both splits, the tokenizer and the fingerprints.
+    Of each source: records and bytes read, kept, dropped by reason and mended by reason with the first places of each;
+    tokens and UTF-8 bytes of its documents, each counted once; their languages and licences; how often it is read, and
+    its share of the train split's tokens, where repetitions count. Then both splits, the tokenizer and the fingerprints.
     """
     sources = {
         name: {
             "spec": source.spec,
             "weight": source.weight,
+            "epochs": source.epochs,
+            "recipe": source.recipe,
+            "rules": source.rules,
             "documents_read": source.documents_read,
             "documents_kept": source.documents_kept,
+            "bytes_read": source.bytes_read,
             "dropped": dict(source.dropped),
+            "dropped_bytes": dict(source.dropped_bytes),
             "mended": dict(source.mended),
             "examples": {reason: list(places) for reason, places in source.examples.items()},
+            "languages": dict(source.languages),
+            "licences": dict(source.licences),
             "tokens": source.tokens,
             "bytes": source.bytes,
+            "bytes_per_token": _ratio(source.bytes, source.tokens - source.documents_kept),
             "train_tokens": source.train.end - source.train.start,
             "val_tokens": source.val.end - source.val.start,
             "train_share": _ratio(source.train.end - source.train.start, manifest.train.tokens),

@@ -3,14 +3,19 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mlxllm.errors import DataError
 
 FILE_NAME = "manifest.json"
+LABEL_FILE = "label.json"
+DROPPED_FILE = "dropped.jsonl"
+"""Examples of what was left out, with the beginning of their text."""
 FORMAT = "mlxllm-dataset"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_READ_VERSIONS = (1, FORMAT_VERSION)
 
 
 class _Frozen(BaseModel):
@@ -65,14 +70,28 @@ class SourceEntry(_Frozen):
 
     spec: str
     """KIND:SPEC that reads it again."""
-    weight: float
-    """How often its training documents stand in the dataset; below 1, the fraction of them that does."""
+    weight: str | None
+    """What was asked for: `0.3`, its share of the tokens, or `2x`, how often it is read; None where nothing was."""
+    epochs: float = 1.0
+    """How often its training tokens stand in the dataset."""
+    recipe: str = "none"
+    """How its documents were cleaned."""
+    rules: dict[str, Any] = {}
+    """The rules of that recipe that ran, with all their settings."""
     documents_read: int
     """Records met, usable or not."""
     documents_kept: int
     """Documents in the dataset, each counted once."""
     dropped: dict[str, int]
     """Records left out, by reason."""
+    dropped_bytes: dict[str, int] = {}
+    """UTF-8 bytes of their text, by reason, as far as they had come to one."""
+    bytes_read: int = 0
+    """Bytes of all records, before anything was made of them."""
+    languages: dict[str, int] = {}
+    """Documents kept, by language, where that is known."""
+    licences: dict[str, int] = {}
+    """Documents kept, by licence, where that is known."""
     mended: dict[str, int]
     """Files used in part or passed over, by reason."""
     examples: dict[str, list[str]]
@@ -85,6 +104,12 @@ class SourceEntry(_Frozen):
     """Where it stands in the train split."""
     val: SourceRange
     """Where it stands in the validation split."""
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _of_version_1(cls, weight: object) -> object:
+        """A number was how often a source was read."""
+        return (None if weight == 1 else f"{weight}x") if isinstance(weight, (int, float)) else weight
 
 
 class TokenizerEntry(_Frozen):
@@ -157,10 +182,10 @@ def read_manifest(directory: Path) -> Manifest:
         raise DataError(f"dataset '{directory.name}': {path} is damaged ({error}); {remedy}") from None
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise DataError(f"{path} is not the manifest of a dataset; build one with `mlxllm data build`")
-    if raw.get("format_version") != FORMAT_VERSION:
+    if raw.get("format_version") not in _READ_VERSIONS:
         raise DataError(
             f"dataset '{directory.name}' has format version {raw.get('format_version')!r}, "
-            f"this program reads version {FORMAT_VERSION}; {remedy}"
+            f"this program reads versions up to {FORMAT_VERSION}; {remedy}"
         )
     try:
         manifest = Manifest.model_validate(raw)

@@ -18,7 +18,6 @@ Split = Literal["train", "val"]
 
 PIECE_CHARS = 1 << 16
 """Longer texts are tokenized in pieces of at most this many characters."""
-_HALF = 64
 _JOINERS = "\u200d\ufe0e\ufe0f"
 
 
@@ -30,8 +29,6 @@ class Piece:
     split: Split
     ends: bool
     """The document ends behind this piece."""
-    chance: float
-    """A number in [0, 1) that belongs to the document; subsampling keeps those below its fraction."""
 
 
 class ByPosition:
@@ -52,7 +49,7 @@ def is_validation(text: str, val_split: float) -> bool:
 
 def val_threshold(text: str) -> float:
     """The `val_split` above which the document `text` is held out."""
-    return _chances(text)[0]
+    return xxhash.xxh3_128_intdigest(text.encode(errors="surrogatepass")) / 2.0**128
 
 
 def split_pieces(source: Source, val_split: float, problems: Problems | None = None) -> Iterator[Piece]:
@@ -66,16 +63,14 @@ def split_pieces(source: Source, val_split: float, problems: Problems | None = N
         yield from _by_position(source, val_split)
         return
     split: Split | None = None
-    chance = 0.0
     for document in source.documents():
         if split is None:
             if not document.more and not document.text.strip():
                 if problems is not None:
                     problems.drop("empty", document.id)
                 continue
-            held_out, chance = _chances(document.text)
-            split = "val" if held_out < val_split else "train"
-        yield from _pieces(document.text, split, chance, ends=not document.more)
+            split = "val" if is_validation(document.text, val_split) else "train"
+        yield from _pieces(document.text, split, ends=not document.more)
         if not document.more:
             split = None
 
@@ -109,18 +104,18 @@ def _by_position(source: Source, val_split: float) -> Iterator[Piece]:
         if split == "train" and position + len(text) > cut:
             here = _sensible_cut(text, cut - position, min(1000, held_out // 10))
             if here or within:
-                yield from _pieces(text[:here], "train", 0.0, ends=True)
+                yield from _pieces(text[:here], "train", ends=True)
             text, split = text[here:], "val"
             position += here
-        yield from _pieces(text, split, 0.0, ends=not document.more)
+        yield from _pieces(text, split, ends=not document.more)
         position += len(text)
         within = document.more
 
 
-def _pieces(text: str, split: Split, chance: float, ends: bool) -> Iterator[Piece]:
+def _pieces(text: str, split: Split, ends: bool) -> Iterator[Piece]:
     stretches = [text] if len(text) <= PIECE_CHARS else list(cut_text(text))
     for number, stretch in enumerate(stretches):
-        yield Piece(stretch, split, ends and number == len(stretches) - 1, chance)
+        yield Piece(stretch, split, ends and number == len(stretches) - 1)
 
 
 def _sensible_cut(text: str, end: int, window: int) -> int:
@@ -150,9 +145,3 @@ def _belongs_together(before: str, after: str) -> bool:
         or unicodedata.combining(after) != 0
         or "\U0001f3fb" <= after <= "\U0001f3ff"
     )
-
-
-def _chances(text: str) -> tuple[float, float]:
-    """Two independent numbers in [0, 1] from a hash of the text: one for the split, one for subsampling."""
-    digest = xxhash.xxh3_128_intdigest(text.encode())
-    return (digest >> _HALF) / 2.0**_HALF, (digest & ((1 << _HALF) - 1)) / 2.0**_HALF

@@ -22,8 +22,6 @@ from mlxllm.data.shards import (
 from mlxllm.errors import DataError
 from mlxllm.runs.files import fsync_file, sha256_of_file
 
-COPY_TOKENS = 1 << 20
-
 
 class WriterPosition(BaseModel):
     """Where a writer stands: another one goes on from there with the same files."""
@@ -127,21 +125,6 @@ class SplitWriter:
             if self._file_tokens == self._shard_tokens:
                 self._close_shard()
 
-    def append_copy(self, first_document: int, last_document: int, chosen: NDArray[np.bool_] | None = None) -> None:
-        """Write the documents [first, last) of this split once more, or those of them that are `chosen`."""
-        self._index.flush()
-        if self._file is not None:
-            self._file.flush()
-        all_ends = np.memmap(self._directory / index_name(self._split), "<u8", "r", HEADER_BYTES, (self.documents,))
-        start = int(all_ends[first_document - 1]) if first_document else 0
-        for number in range(first_document, last_document):
-            end = int(all_ends[number])
-            if chosen is None or chosen[number - first_document]:
-                for block in range(start, end, COPY_TOKENS):
-                    ids = self._read_back(block, min(block + COPY_TOKENS, end))
-                    self.append(ids, [len(ids)] if block + COPY_TOKENS >= end else [])
-            start = end
-
     def close(self) -> SplitEntry:
         """Finish and fsync the files."""
         self._close_shard()
@@ -160,18 +143,6 @@ class SplitWriter:
         self._index.close()
         if self._file is not None:
             self._file.close()
-
-    def _read_back(self, start: int, end: int) -> NDArray[np.unsignedinteger[Any]]:
-        if self._file is not None:
-            self._file.flush()
-        parts = []
-        while start < end:
-            number, offset = divmod(start, self._shard_tokens)
-            count = min(end - start, self._shard_tokens - offset)
-            at = HEADER_BYTES + offset * self._dtype.itemsize
-            parts.append(np.fromfile(self._path(number), self._dtype, count, offset=at))
-            start += count
-        return np.concatenate(parts)
 
     def _path(self, number: int) -> Path:
         return self._directory / shard_name(self._split, number)

@@ -11,6 +11,7 @@ ids.
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
+from multiprocessing import parent_process
 from typing import Self
 
 import numpy as np
@@ -71,7 +72,8 @@ class BpeTokenizer(Tokenizer):
         parts: list[TokenArray] = []
         chunks = self._chunks(texts)
         while group := list(islice(chunks, _CHUNKS_AT_ONCE)):
-            threads = min(len(group), os.cpu_count() or 1)
+            # One of several processes that share the work has a core, not all of them.
+            threads = 1 if parent_process() else min(len(group), os.cpu_count() or 1)
             encoded = self._processor.encode([chunk for chunk, _ in group], num_threads=threads)
             for (_, is_last), ids in zip(group, encoded, strict=True):
                 parts.append(np.array(ids, dtype=np.uint32))

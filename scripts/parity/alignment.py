@@ -65,7 +65,7 @@ def main(args: argparse.Namespace, folder: Path) -> tuple[list[Sequence[str]], d
     """Three runs."""
     files = split(args, folder)
     tokenizer = train_tokenizer("bpe", [args.text.read_text(), files["sft"].read_text()], vocab_size=VOCABULARY)
-    build_dataset(folder / "dataset", [(open_source(f"text:{args.text}"), 1.0)], tokenizer, val_split=0.02)
+    build_dataset(folder / "dataset", [(open_source(f"text:{args.text}"), None)], tokenizer, val_split=0.02)
     begun, stages = time.monotonic(), {}
     base = run(
         folder / "base",

@@ -19,7 +19,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("eval")
     (folder / "squares.txt").write_text(tiny.text())
     (folder / "counting.txt").write_text("\n".join(f"{n}, {n + 1}, {n + 2} ä" for n in range(300)))
-    sources = [(open_source(f"text:{folder / name}.txt"), 1.0) for name in ("squares", "counting")]
+    sources = [(open_source(f"text:{folder / name}.txt"), None) for name in ("squares", "counting")]
     build_dataset(folder / "data", sources, ByteTokenizer(), val_split=0.1)
     settings = tiny.config(folder / "data", optimizer="muon", max_steps=30, eval_every=10, checkpoint_every=10)
     tiny.train(folder / "run", settings)
@@ -64,14 +64,14 @@ def test_a_dataset_of_another_tokenizer_is_refused(trained: tuple[Path, Path], t
 
     (tmp_path / "t.txt").write_text(tiny.text())
     chars = CharTokenizer(sorted(set(tiny.text())))
-    build_dataset(tmp_path / "d", [(open_source(f"text:{tmp_path / 't.txt'}"), 1.0)], chars, val_split=0.1)
+    build_dataset(tmp_path / "d", [(open_source(f"text:{tmp_path / 't.txt'}"), None)], chars, val_split=0.1)
     told = sentence(call("eval", "--model", trained[1], "--data", tmp_path / "d"), 1)
     assert "was made with another tokenizer" in told
 
 
 def test_an_empty_validation_split_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text(tiny.text())
-    build_dataset(tmp_path / "d", [(open_source(f"text:{tmp_path / 't.txt'}"), 1.0)], ByteTokenizer(), val_split=0.0)
+    build_dataset(tmp_path / "d", [(open_source(f"text:{tmp_path / 't.txt'}"), None)], ByteTokenizer(), val_split=0.0)
     assert "--val-split" in sentence(call("eval", "--model", trained[1], "--data", tmp_path / "d"), 1)
 
 

@@ -239,5 +239,5 @@ def build(folder: Path, tokenizer: Tokenizer, val_split: float) -> Path:
     """A dataset of the usual text with another tokenizer or split."""
     (folder / "t.txt").write_text(tiny.text())
     source = open_source(f"text:{folder / 't.txt'}")
-    build_dataset(folder / "d", [(source, 1.0)], tokenizer, val_split=val_split)
+    build_dataset(folder / "d", [(source, None)], tokenizer, val_split=val_split)
     return folder / "d"

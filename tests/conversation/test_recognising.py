@@ -71,7 +71,7 @@ def test_folders_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     found = recognise(str(tmp_path / "notes"))
     assert (found.kind, found.what) == ("text", "2 files of text, 15 bytes")
     assert recognise(str(tmp_path / "notes" / "**" / "*.md")).kind == "text"
-    build_dataset(tmp_path / "d", [(ListSource(["words " * 20]), 1.0)], train_tokenizer("byte", []))
+    build_dataset(tmp_path / "d", [(ListSource(["words " * 20]), None)], train_tokenizer("byte", []))
     assert recognise(str(tmp_path / "d")).kind == "dataset"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert recognise(" ~/notes ").path == str(tmp_path / "notes")

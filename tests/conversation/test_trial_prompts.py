@@ -81,7 +81,7 @@ def test_the_world_of_a_model_is_known_from_the_dataset_of_its_first_stage(
 @pytest.fixture(scope="module")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("datasets") / "tales"
-    build_dataset(folder, [(StoriesSource(30, plots=3, questions=1), 1.0)], train_tokenizer("byte", []), val_split=0.1)
+    build_dataset(folder, [(StoriesSource(30, plots=3, questions=1), None)], train_tokenizer("byte", []), val_split=0.1)
     return folder
 
 

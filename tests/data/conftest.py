@@ -38,7 +38,7 @@ def build(tmp_path: Path) -> Build:
         directory: Path = tmp_path / "dataset",
         replace: bool = True,
     ) -> TokenDataset:
-        weighted = [s if isinstance(s, tuple) else (ListSource(s), 1.0) for s in sources]
+        weighted = [s if isinstance(s, tuple) else (ListSource(s), None) for s in sources]
         build_dataset(
             directory,
             weighted,

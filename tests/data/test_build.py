@@ -16,6 +16,7 @@ from mlxllm.data.shards import TokenDataset, TokenSplit
 from mlxllm.data.sources import open_source
 from mlxllm.data.sources.text import TextSource
 from mlxllm.data.split import ByPosition, is_validation, training_texts
+from mlxllm.data.weights import Weight
 from mlxllm.errors import ConfigError, DataError
 from mlxllm.tokenizer import TokenizerRecipe, train_tokenizer
 from tests.data.conftest import Build, ListSource
@@ -55,7 +56,7 @@ def test_equal_texts_never_stand_on_both_sides(build: Build) -> None:
 
 def test_equal_data_gives_equal_bits(build: Build, tmp_path: Path) -> None:
     one = build(TEXTS)
-    two = build((ListSource(TEXTS, "renamed"), 1.0), directory=tmp_path / "other")
+    two = build((ListSource(TEXTS, "renamed"), None), directory=tmp_path / "other")
     assert one.fingerprint == two.fingerprint
     files = sorted(path.name for path in one.directory.glob("*.bin"))
     assert files == sorted(path.name for path in two.directory.glob("*.bin"))
@@ -64,7 +65,7 @@ def test_equal_data_gives_equal_bits(build: Build, tmp_path: Path) -> None:
 
 def test_one_text_is_split_by_position(build: Build) -> None:
     text = "".join(f"Line {i} of a longer text.\n" for i in range(2000))
-    dataset = build((ListSource([text], single_text=True), 1.0), val_split=0.1)
+    dataset = build((ListSource([text], single_text=True), None), val_split=0.1)
     (train,), (val,) = texts_of(dataset, dataset.train), texts_of(dataset, dataset.val)
     assert train + val == text
     assert train.endswith("\n")
@@ -76,19 +77,19 @@ def test_one_text_is_split_by_position(build: Build) -> None:
 @pytest.mark.parametrize("val_split", [0.0, 0.5, 0.999999])
 def test_a_text_without_any_blank_is_cut_at_whole_characters(build: Build, val_split: float) -> None:
     text = "e\u0301" * 50
-    dataset = build((ListSource([text], single_text=True), 1.0), val_split=val_split)
+    dataset = build((ListSource([text], single_text=True), None), val_split=val_split)
     parts = texts_of(dataset, dataset.train) + texts_of(dataset, dataset.val)
     assert "".join(parts) == text
     assert all(part and not part.startswith("\u0301") for part in parts)
 
 
 def test_documents_by_position_keep_their_ends(build: Build) -> None:
-    dataset = build((ByPosition(ListSource(["a\n" * 50, "b\n" * 50, "c\n" * 50])), 1.0), val_split=0.5)
+    dataset = build((ByPosition(ListSource(["a\n" * 50, "b\n" * 50, "c\n" * 50])), None), val_split=0.5)
     assert texts_of(dataset, dataset.train) == ["a\n" * 50, "b\n" * 25]
     assert texts_of(dataset, dataset.val) == ["b\n" * 25, "c\n" * 50]
     assert dataset.manifest.sources["list"].documents_kept == 3
     # A cut between two documents leaves no empty one behind.
-    dataset = build((ByPosition(ListSource(["a\n" * 50, "b\n" * 50])), 1.0), val_split=0.5)
+    dataset = build((ByPosition(ListSource(["a\n" * 50, "b\n" * 50])), None), val_split=0.5)
     assert texts_of(dataset, dataset.train) == ["a\n" * 50]
     assert texts_of(dataset, dataset.val) == ["b\n" * 50]
 
@@ -99,30 +100,13 @@ def test_long_documents_are_tokenized_in_pieces_and_stay_one(build: Build) -> No
     assert texts_of(dataset, dataset.train) == texts
 
 
-def test_weights_repeat_and_thin_out_training_documents(build: Build) -> None:
-    once = build(TEXTS)
-    expected = Counter(texts_of(once, once.train))
-    twice = build((ListSource(TEXTS), 2.0))
-    assert Counter(texts_of(twice, twice.train)) == Counter(dict.fromkeys(expected, 2))
-    assert texts_of(twice, twice.train)[: len(expected)] == texts_of(once, once.train)
-    half = build((ListSource(TEXTS), 0.5))
-    kept = texts_of(half, half.train)
-    assert set(kept) < set(expected)
-    assert 0.35 < len(kept) / len(expected) < 0.65
-    assert half.manifest.sources["list"].dropped == {"weight below 1": len(expected) - len(kept)}
-    both = build((ListSource(TEXTS), 1.5))
-    assert Counter(texts_of(both, both.train)) == expected + Counter(kept)
-    for dataset in (once, twice, half, both):
-        assert texts_of(dataset, dataset.val) == texts_of(once, once.val)
-        train = texts_of(dataset, dataset.train)
-        assert dataset.train.num_bytes == sum(len(text.encode()) for text in train)
-        assert dataset.train.sources["list"].bytes == dataset.train.num_bytes
-    assert both.manifest.sources["list"].tokens == once.manifest.sources["list"].tokens
-
-
 def test_each_source_has_its_own_stretch(build: Build) -> None:
     other = [f"Another kind of text, number {i}." for i in range(100)]
-    dataset = build((ListSource(TEXTS, "a"), 1.0), (ListSource(other, "b"), 2.0), (ListSource(TEXTS, "a"), 1.0))
+    dataset = build(
+        (ListSource(TEXTS, "a"), None),
+        (ListSource(other, "b"), Weight(2.0, times=True)),
+        (ListSource(TEXTS, "a"), None),
+    )
     assert list(dataset.train.sources) == ["a", "b", "a-2"]
     for split in (dataset.train, dataset.val):
         stretches = list(split.sources.values())
@@ -145,7 +129,7 @@ def test_the_label_accounts_for_every_record(build: Build, tmp_path: Path) -> No
         '{"text": "three"}',
     ]
     (tmp_path / "x.jsonl").write_text("\n".join(lines))
-    dataset = build((TextSource(str(tmp_path / "x.jsonl")), 1.0))
+    dataset = build((TextSource(str(tmp_path / "x.jsonl")), None))
     source = data_label(dataset.manifest)["sources"]["x.jsonl"]
     assert source["documents_read"] == 6
     assert source["documents_kept"] == 3
@@ -170,7 +154,7 @@ def test_text_for_a_tokenizer_is_the_training_text_alone() -> None:
 def test_large_vocabularies_take_four_bytes_an_id(tmp_path: Path) -> None:
     text = "".join(chr(code) for code in range(0x4E00, 0x9F00)) + "".join(chr(c) for c in range(0x20000, 0x2B000))
     tokenizer = train_tokenizer("char", [text])
-    build_dataset(tmp_path / "d", [(ListSource([text, text[::-1]]), 1.0)], tokenizer, val_split=0.0)
+    build_dataset(tmp_path / "d", [(ListSource([text, text[::-1]]), None)], tokenizer, val_split=0.0)
     dataset = TokenDataset.open(tmp_path / "d", verify=True)
     assert dataset.train.dtype.itemsize == 4
     assert texts_of(dataset, dataset.train) == [text, text[::-1]]
@@ -183,12 +167,15 @@ def test_large_vocabularies_take_four_bytes_an_id(tmp_path: Path) -> None:
         ({"val_split": -0.1}, "val_split is -0.1"),
         ({"val_split": float("nan")}, "val_split is nan"),
         ({"sources": []}, "at least one source"),
-        ({"sources": [(ListSource(["a"]), 0.0)]}, "weight 0.0"),
-        ({"sources": [(ListSource(["a"], single_text=True), 1.5)]}, "whole number"),
+        (
+            {"sources": [(ListSource(["a"]), Weight(0.5)), (ListSource(["b"]), Weight(2.0, times=True))]},
+            "@0.5 and @2.0x",
+        ),
+        ({"max_epochs": 0.5}, "max_epochs is 0.5"),
     ],
 )
 def test_settings_that_cannot_work(tmp_path: Path, arguments: dict[str, object], message: str) -> None:
-    settings = {"sources": [(ListSource(TEXTS), 1.0)], "val_split": 0.1} | arguments
+    settings = {"sources": [(ListSource(TEXTS), None)], "val_split": 0.1} | arguments
     with pytest.raises(ConfigError, match=message):
         build_dataset(tmp_path / "d", tokenizer=train_tokenizer("byte", []), **settings)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
@@ -210,7 +197,7 @@ def test_a_failed_build_leaves_the_old_dataset_and_no_rubbish(build: Build, tmp_
     first = build(TEXTS)
     (tmp_path / "bad.txt").write_bytes(b"\xff\xff")
     with pytest.raises(DataError, match=r"no usable text.*byte 0"):
-        build((ListSource(TEXTS), 1.0), (TextSource(str(tmp_path / "bad.txt")), 1.0))
+        build((ListSource(TEXTS), None), (TextSource(str(tmp_path / "bad.txt")), None))
     assert TokenDataset.open(first.directory, verify=True).fingerprint == first.fingerprint
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "dataset"]
 
@@ -226,7 +213,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
-            build_dataset(Path({str(tmp_path / "d")!r}), [(open_source({str(tmp_path / "a.txt")!r}), 1.0)],
+            build_dataset(Path({str(tmp_path / "d")!r}), [(open_source({str(tmp_path / "a.txt")!r}), None)],
                           train_tokenizer("byte", []))
         except DataError as error:
             print(error)
@@ -242,7 +229,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
     seen: list[BuildProgress] = []
     texts = ["some words " * 1000] * 600
     tokenizer = train_tokenizer("byte", [])
-    manifest = build_dataset(tmp_path / "d", [(ListSource(texts), 1.0)], tokenizer, progress=seen.append)
+    manifest = build_dataset(tmp_path / "d", [(ListSource(texts), None)], tokenizer, progress=seen.append)
     assert len(seen) >= 3
     assert [p.tokens for p in seen] == sorted(p.tokens for p in seen)
     assert seen[-1].tokens == manifest.train.tokens + manifest.val.tokens
@@ -253,7 +240,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
 def test_progress_knows_how_far_it_is_where_sizes_are_known(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("many words\n" * 200_000)
     (tmp_path / "b.txt").write_text("more words\n" * 200_000)
-    sources = [(open_source(str(tmp_path / name)), 1.0) for name in ("a.txt", "b.txt")]
+    sources = [(open_source(str(tmp_path / name)), None) for name in ("a.txt", "b.txt")]
     seen: list[BuildProgress] = []
     build_dataset(tmp_path / "d", sources, TokenizerRecipe("char"), val_split=0.0, progress=seen.append)
     for phase in ("tokenizer", "writing"):
@@ -262,10 +249,8 @@ def test_progress_knows_how_far_it_is_where_sizes_are_known(tmp_path: Path) -> N
         assert fractions == sorted(fractions)  # type: ignore[type-var]
     assert fractions[-1] == 1.0
     assert any(p.source == "b.txt" and p.fraction and 0.5 < p.fraction < 1 for p in seen)
-    counted = [open_source("stories:50")]
-    meter = Meter(counted, seen.append)
-    assert len(list(meter.texts(0.0))) == 50
-    meter.say("writing", Dealt(25, documents=25, bytes=10_000), 25, 10_000, 0)
+    meter = Meter([open_source("stories:50")], seen.append)
+    meter.say("writing", Dealt(25, 10_000))
     assert seen[-1].fraction == 0.5
 
 
@@ -276,7 +261,7 @@ def _peak_mib(path: Path, out: Path) -> float:
         from mlxllm.data.build import build_dataset
         from mlxllm.data.sources import open_source
         from mlxllm.tokenizer import TokenizerRecipe, train_tokenizer
-        build_dataset(Path({str(out)!r}), [(open_source({str(path)!r}), 1.0)], train_tokenizer("byte", []))
+        build_dataset(Path({str(out)!r}), [(open_source({str(path)!r}), None)], train_tokenizer("byte", []))
         if sys.platform == "linux":
             # Not ru_maxrss: that begins with the size of the process that forked this one.
             status = dict(line.split(":") for line in open("/proc/self/status"))
@@ -311,7 +296,7 @@ def test_the_manifest_is_json_for_others(build: Build) -> None:
 @pytest.mark.data
 def test_the_sample_texts(build: Build, test_data: Path) -> None:
     folder = test_data / "text"
-    dataset = build((TextSource(str(folder)), 1.0), shard_tokens=1 << 20)
+    dataset = build((TextSource(str(folder)), None), shard_tokens=1 << 20)
     # Four plain files, and one of five stories.
     assert dataset.manifest.sources["text"].documents_kept == 9
     texts = texts_of(dataset, dataset.train) + texts_of(dataset, dataset.val)

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlxllm.data import build as build_module
-from mlxllm.data import filling
+from mlxllm.data import filling, reading
 from mlxllm.data.build import build_dataset
 from mlxllm.data.draft import Draft, draft_folder, interrupted_build, remove_draft, unfinished
 from mlxllm.data.manifest import read_manifest
 from mlxllm.data.shards import TokenDataset
 from mlxllm.data.sources import open_source
 from mlxllm.data.sources.base import Document, Source
+from mlxllm.data.weights import Weight
 from mlxllm.errors import DataError
 from mlxllm.tokenizer import TokenizerRecipe, train_tokenizer
 from tests.data.conftest import ListSource
@@ -31,7 +32,7 @@ BYTE = train_tokenizer("byte", [])
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filling, "_BATCH_PIECES", 5)
+    monkeypatch.setattr(reading, "_BATCH_RECORDS", 5)
 
 
 class Interrupting:
@@ -62,34 +63,40 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
 
 
-def sources(weights: Sequence[float], single: bool) -> list[tuple[Source, float]]:
-    listed: list[tuple[Source, float]] = [
-        (Noisy([*TEXTS, " ", "\n"], f"s{i}"), weight) for i, weight in enumerate(weights)
+def sources(weights: Sequence[float | None], times: bool, single: bool) -> list[tuple[Source, Weight | None]]:
+    listed: list[tuple[Source, Weight | None]] = [
+        (Noisy([*TEXTS, " ", "\n"], f"s{i}"), weight and Weight(weight, times)) for i, weight in enumerate(weights)
     ]
     if single:
-        listed.insert(1, (ListSource(["".join(TEXTS) * 4], "one", single_text=True), 2.0))
+        listed.insert(1, (ListSource(["".join(TEXTS) * 4], "one", single_text=True), Weight(2.0, times)))
     return listed
 
 
 @settings(max_examples=15)
 @given(
-    weights=st.lists(st.sampled_from([0.4, 1.0, 2.0, 2.5]), min_size=1, max_size=3),
+    weights=st.lists(st.sampled_from([0.4, None, 2.0, 2.5]), min_size=1, max_size=3),
+    times=st.booleans(),
     single=st.booleans(),
     stops=st.lists(st.integers(0, 40), min_size=1, max_size=4),
     shard_tokens=st.sampled_from([3000, 1 << 20]),
 )
 def test_interrupted_after_any_batch_nothing_is_lost_or_doubled(
-    tmp_path_factory: pytest.TempPathFactory, weights: list[float], single: bool, stops: list[int], shard_tokens: int
+    tmp_path_factory: pytest.TempPathFactory,
+    weights: list[float | None],
+    times: bool,
+    single: bool,
+    stops: list[int],
+    shard_tokens: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("d")
     options = {"val_split": 0.2, "shard_tokens": shard_tokens, "keep_draft": True}
-    build_dataset(folder / "whole", sources(weights, single), BYTE, **options)  # type: ignore[arg-type]
+    build_dataset(folder / "whole", sources(weights, times, single), BYTE, **options)  # type: ignore[arg-type]
     said: list[str] = []
     for stop in stops:
         try:
             build_dataset(
                 folder / "cut",
-                sources(weights, single),
+                sources(weights, times, single),
                 BYTE,
                 **options,  # type: ignore[arg-type]
                 progress=Interrupting(stop),
@@ -100,19 +107,19 @@ def test_interrupted_after_any_batch_nothing_is_lost_or_doubled(
             assert draft_folder(folder / "cut").is_dir()
             assert not (folder / "cut").exists()
     else:
-        build_dataset(folder / "cut", sources(weights, single), BYTE, **options, tell=said.append)  # type: ignore[arg-type]
+        build_dataset(folder / "cut", sources(weights, times, single), BYTE, **options, tell=said.append)  # type: ignore[arg-type]
         assert "continued" in said[-1]
     assert contents(folder / "cut") == contents(folder / "whole")
     assert sorted(path.name for path in folder.iterdir()) == ["cut", "whole"]
     TokenDataset.open(folder / "cut", verify=True)
 
 
-def interrupt(directory: Path, listed: list[tuple[Source, float]], at: int, tokenizer: object = BYTE) -> None:
+def interrupt(directory: Path, listed: list[tuple[Source, Weight | None]], at: int, tokenizer: object = BYTE) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_dataset(directory, listed, tokenizer, val_split=0.2, keep_draft=True, progress=Interrupting(at))  # type: ignore[arg-type]
 
 
-def go_on(directory: Path, listed: list[tuple[Source, float]], **changed: object) -> list[str]:
+def go_on(directory: Path, listed: list[tuple[Source, Weight | None]], **changed: object) -> list[str]:
     said: list[str] = []
     options = {"tokenizer": BYTE, "val_split": 0.2, "keep_draft": True} | changed
     build_dataset(directory, listed, tell=said.append, **options)  # type: ignore[arg-type]
@@ -124,12 +131,11 @@ def go_on(directory: Path, listed: list[tuple[Source, float]], **changed: object
     [
         ({"val_split": 0.3}, "another --val-split"),
         ({"tokenizer": train_tokenizer("char", TEXTS)}, "another tokenizer"),
-        ({"sources": [(ListSource(TEXTS), 3.0)]}, "other sources"),
-        ({"sources": [(ListSource(TEXTS, "b"), 1.0)]}, "other sources"),
+        ({"sources": [(ListSource(TEXTS, "b"), None)]}, "other sources"),
     ],
 )
 def test_another_command_starts_over(tmp_path: Path, changed: dict[str, object], what: str) -> None:
-    listed: list[tuple[Source, float]] = [(ListSource(TEXTS), 1.0)]
+    listed: list[tuple[Source, Weight | None]] = [(ListSource(TEXTS), None)]
     interrupt(tmp_path / "d", listed, 5)
     listed = changed.pop("sources", listed)  # type: ignore[assignment]
     (sentence,) = go_on(tmp_path / "d", listed, **changed)
@@ -141,23 +147,23 @@ def test_another_command_starts_over(tmp_path: Path, changed: dict[str, object],
 
 
 def test_a_text_that_has_changed_starts_over(tmp_path: Path) -> None:
-    interrupt(tmp_path / "d", [(ListSource(TEXTS), 1.0)], 5)
+    interrupt(tmp_path / "d", [(ListSource(TEXTS), None)], 5)
     other = ["Another first text.", *TEXTS[1:]]
-    said = go_on(tmp_path / "d", [(ListSource(other), 1.0)])
+    said = go_on(tmp_path / "d", [(ListSource(other), None)])
     assert "the text of source 'list' is another one now, so the build starts over" in said[-1]
     assert read_manifest(tmp_path / "d").sources["list"].documents_kept == len(TEXTS)
 
-    interrupt(tmp_path / "e", [(ListSource(TEXTS), 1.0)], 5)
-    assert "is another one now" in go_on(tmp_path / "e", [(ListSource(TEXTS[:3]), 1.0)])[-1], "shorter than was read"
+    interrupt(tmp_path / "e", [(ListSource(TEXTS), None)], 5)
+    assert "is another one now" in go_on(tmp_path / "e", [(ListSource(TEXTS[:3]), None)])[-1], "shorter than was read"
 
 
 def test_a_damaged_draft_starts_over(tmp_path: Path) -> None:
-    listed: list[tuple[Source, float]] = [(ListSource(TEXTS), 1.0)]
+    listed: list[tuple[Source, Weight | None]] = [(ListSource(TEXTS), None)]
     go_on(tmp_path / "whole", listed)
-    for number, damage in enumerate(("train-00000.bin", "val-index.bin", "tokenizer/tokenizer_config.json")):
+    for number, damage in enumerate(("once/train-00000.bin", "once/val-index.bin", "tokenizer/tokenizer_config.json")):
         directory = tmp_path / f"d{number}"
         interrupt(directory, listed, 5)
-        (draft_folder(directory) / "dataset" / damage).write_bytes(b"")
+        (draft_folder(directory) / damage).write_bytes(b"")
         assert "damaged" in go_on(directory, listed)[-1]
         assert contents(directory) == contents(tmp_path / "whole")
     interrupt(tmp_path / "e", listed, 5)
@@ -167,10 +173,10 @@ def test_a_damaged_draft_starts_over(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_is_learned_once(tmp_path: Path) -> None:
-    listed: list[tuple[Source, float]] = [(ListSource(TEXTS), 1.0)]
+    listed: list[tuple[Source, Weight | None]] = [(ListSource(TEXTS), None)]
     recipe = TokenizerRecipe("bpe", 300)
     assert "tokenizer: bpe of 2" in go_on(tmp_path / "whole", listed, tokenizer=recipe)[0]
-    interrupt(tmp_path / "d", listed, 3, recipe)
+    interrupt(tmp_path / "d", listed, 28, recipe)  # behind the 24 batches of the first reading
     said = go_on(tmp_path / "d", listed, tokenizer=recipe)
     assert len(said) == 1
     assert "continued" in said[0]
@@ -179,29 +185,38 @@ def test_a_tokenizer_is_learned_once(tmp_path: Path) -> None:
 
 def test_a_build_that_keeps_nothing_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        build_dataset(tmp_path / "d", [(ListSource(TEXTS), 1.0)], BYTE, progress=Interrupting(2))
+        build_dataset(tmp_path / "d", [(ListSource(TEXTS), None)], BYTE, progress=Interrupting(2))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+def test_an_error_keeps_what_is_done_where_that_was_asked_for(tmp_path: Path) -> None:
     class Broken(ListSource):
         def documents(self) -> Iterator[Document]:
             yield from super().documents()
             raise DataError("the disk has a hole")
 
+    first: tuple[Source, Weight | None] = (ListSource(TEXTS, "a"), None)
     with pytest.raises(DataError, match="hole"):
-        go_on(tmp_path / "d", [(Broken(TEXTS), 1.0)])
+        build_dataset(tmp_path / "d", [first, (Broken(TEXTS), None)], BYTE)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DataError, match="hole"):
+        go_on(tmp_path / "d", [first, (Broken(TEXTS), None)])
+    # The source that could not be read is left out, and a weight given: the first one need not be read again.
+    listed: list[tuple[Source, Weight | None]] = [(ListSource(TEXTS, "a"), Weight(2.0, times=True))]
+    listed.append((ListSource(TEXTS[:50]), None))
+    assert "continued" in go_on(tmp_path / "d", listed)[-1]
+    go_on(tmp_path / "whole", listed)
+    assert contents(tmp_path / "d") == contents(tmp_path / "whole")
 
 
 def test_two_builds_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Draft(tmp_path / "d", keep=False):
         with pytest.raises(DataError, match="'d' is being built by another process"):
-            go_on(tmp_path / "d", [(ListSource(TEXTS), 1.0)])
+            go_on(tmp_path / "d", [(ListSource(TEXTS), None)])
         with pytest.raises(DataError, match="is being built"):
             remove_draft(tmp_path / "d")
-        go_on(tmp_path / "e", [(ListSource(TEXTS), 1.0)])
-    go_on(tmp_path / "d", [(ListSource(TEXTS), 1.0)])
+        go_on(tmp_path / "e", [(ListSource(TEXTS), None)])
+    go_on(tmp_path / "d", [(ListSource(TEXTS), None)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "e"]
 
 
@@ -209,19 +224,19 @@ def test_what_is_unfinished_is_listed_and_can_be_removed(tmp_path: Path) -> None
     (tmp_path / "foxes.txt").write_text("\n<|endoftext|>\n".join(TEXTS), encoding="utf-8")
     source = open_source(str(tmp_path / "foxes.txt"))
     assert list(unfinished(tmp_path)) == []
-    interrupt(tmp_path / "d", [(source, 2.0)], 5)
+    interrupt(tmp_path / "d", [(source, Weight(2.0, times=True))], 5)
     ((name, state, held),) = unfinished(tmp_path)
     assert (name, held) == ("d", False)
     assert state.documents == 30
-    assert state.command.sources == ((source.spec, 2.0),)
+    assert state.command.sources == ((source.spec, "2.0x"),)
     with contextlib.suppress(KeyboardInterrupt), Draft(tmp_path / "d", keep=True):
         assert [held for _, _, held in unfinished(tmp_path)] == [True]
         raise KeyboardInterrupt
     found = interrupted_build(tmp_path / "d")
     assert found is not None
-    ((again, weight),), tokenizer, val_split = found
-    assert (again.spec, weight, val_split) == (source.spec, 2.0, 0.2)
-    assert tokenizer.fingerprint == BYTE.fingerprint  # type: ignore[union-attr]
+    ((again, weight),) = found.sources
+    assert (again.spec, weight, found.command.val_split) == (source.spec, Weight(2.0, times=True), 0.2)
+    assert found.tokenizer.fingerprint == BYTE.fingerprint  # type: ignore[union-attr]
     assert remove_draft(tmp_path / "d")
     assert not remove_draft(tmp_path / "d")
     assert list(unfinished(tmp_path)) == []
@@ -231,17 +246,18 @@ def test_what_is_unfinished_is_listed_and_can_be_removed(tmp_path: Path) -> None
 PROGRAM = """
     import sys, time
     from pathlib import Path
-    from mlxllm.data import build, filling
+    from mlxllm.data import build, reading
     from mlxllm.data.sources import open_source
+    from mlxllm.data.weights import Weight
     from mlxllm.tokenizer import train_tokenizer
 
-    filling._BATCH_PIECES, build.SAVE_SECONDS = 5, 0.0
+    reading._BATCH_RECORDS, build.SAVE_SECONDS = 5, 0.0
 
     def progress(told):
         print(told.documents, flush=True)
         time.sleep(0.005)
 
-    build.build_dataset(Path(sys.argv[1]), [(open_source(sys.argv[2]), 2.0)], train_tokenizer("byte", []),
+    build.build_dataset(Path(sys.argv[1]), [(open_source(sys.argv[2]), Weight(2.0, times=True))], train_tokenizer("byte", []),
                         val_split=0.2, shard_tokens=2000, keep_draft=True, progress=progress)
 """
 
@@ -262,14 +278,14 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     assert not held
     assert state.documents > 50
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    go_on(tmp_path / "whole", [(open_source(str(text)), 2.0)], shard_tokens=2000)
+    go_on(tmp_path / "whole", [(open_source(str(text)), Weight(2.0, times=True))], shard_tokens=2000)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
 def test_saving_now_and_then_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where an interruption comes while files are written, what was noted before it holds."""
     monkeypatch.setattr(build_module, "SAVE_SECONDS", 0.0)
-    listed: list[tuple[Source, float]] = [(ListSource(TEXTS), 1.0)]
+    listed: list[tuple[Source, Weight | None]] = [(ListSource(TEXTS), None)]
     calls = 0
     append = filling.SplitWriter.append
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mlxllm.data.build import build_dataset
 from mlxllm.data.manifest import Manifest
 from mlxllm.data.shards import HEADER_BYTES, TokenDataset
+from mlxllm.data.weights import Weight
 from mlxllm.errors import DataError
 from mlxllm.tokenizer import train_tokenizer
 from tests.data.conftest import Build, ListSource
@@ -25,7 +26,13 @@ def dataset(build: Build) -> TokenDataset:
 @pytest.fixture(scope="module")
 def many_shards(tmp_path_factory: pytest.TempPathFactory) -> TokenDataset:
     directory = tmp_path_factory.mktemp("shards") / "d"
-    build_dataset(directory, [(ListSource(TEXTS), 2.0)], train_tokenizer("byte", []), val_split=0.3, shard_tokens=97)
+    build_dataset(
+        directory,
+        [(ListSource(TEXTS), Weight(2.0, times=True))],
+        train_tokenizer("byte", []),
+        val_split=0.3,
+        shard_tokens=97,
+    )
     return TokenDataset.open(directory)
 
 

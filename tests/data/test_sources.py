@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mlxllm.data.sources import list_sources, open_source, parse_source, shakespeare
+from mlxllm.data.sources import list_sources, open_source, shakespeare
 from mlxllm.data.sources.pydocs import PydocsSource, docstrings
 from mlxllm.data.sources.stories import SIMPLEST_PLOTS, story, tell
 from mlxllm.data.sources.stories_source import StoriesSource
+from mlxllm.data.weights import Weight, parse_source
 from mlxllm.errors import ConfigError, DataError
 from mlxllm.tokenizer import train_tokenizer
 
@@ -34,9 +35,9 @@ def test_a_bare_path_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ar
     path.write_text("a")
     for prefix in ("", "text:"):
         source, weight = parse_source(prefix + argument)
-        assert (source.spec, weight) == (f"text:{argument}", 1.0)
-        assert parse_source(f"{prefix}{argument}@0.25")[1] == 0.25
-    assert parse_source("text:*@3")[1] == 3.0
+        assert (source.spec, weight) == (f"text:{argument}", None)
+        assert parse_source(f"{prefix}{argument}@0.25")[1] == Weight(0.25)
+    assert parse_source("text:*@3x")[1] == Weight(3.0, times=True)
 
 
 @pytest.mark.parametrize(

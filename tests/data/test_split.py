@@ -50,12 +50,6 @@ def test_the_fraction_is_met_and_grows_by_inclusion() -> None:
     assert sorted(small)[:3] == ["text number 1012", "text number 1016", "text number 10193"]
 
 
-def test_the_choice_for_subsampling_is_independent_of_the_split() -> None:
-    texts = [f"text number {i}" for i in range(20_000)]
-    chances = [p.chance for p in split_pieces(ListSource(texts), 0.1) if p.split == "val"]
-    assert 0.4 < sum(chances) / len(chances) < 0.6
-
-
 def test_a_document_in_pieces_stays_on_one_side() -> None:
     pieces = list(split_pieces(ListSource(["word " * PIECE_CHARS, "x"]), 0.5))
     assert len(pieces) > 5

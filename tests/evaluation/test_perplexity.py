@@ -136,7 +136,7 @@ def test_bits_per_byte_are_those_of_the_text(tmp_path: Path) -> None:
     text = "".join(f"Zeile {n}: größer als {n - 1} 🙂\n" for n in range(60))
     (tmp_path / "t.txt").write_text(text)
     tokenizer = ByteTokenizer()
-    build_dataset(tmp_path / "data", [(open_source(f"text:{tmp_path / 't.txt'}"), 1.0)], tokenizer, val_split=0.3)
+    build_dataset(tmp_path / "data", [(open_source(f"text:{tmp_path / 't.txt'}"), None)], tokenizer, val_split=0.3)
     val = TokenDataset.open(tmp_path / "data").val
     model = tiny_model(vocab_size=tokenizer.vocab_size)
     score = Evaluator(val, tokenizer.byte_lengths(), 16)(model)["all"]

@@ -195,6 +195,6 @@ def test_a_model_with_another_tokenizer_is_refused(data: Path, tmp_path: Path) -
     source = tmp_path / "t.txt"
     source.write_text(tiny.text())
     other = CharTokenizer(sorted(set(tiny.text())))
-    build_dataset(tmp_path / "chars", [(open_source(f"text:{source}"), 1.0)], other, val_split=0.1)
+    build_dataset(tmp_path / "chars", [(open_source(f"text:{source}"), None)], other, val_split=0.1)
     with pytest.raises(DataError, match="was made with another tokenizer"):
         tiny.train(tmp_path / "second", tiny.config(tmp_path / "chars"), model_name=str(tmp_path / "first"))

@@ -54,7 +54,7 @@ def dataset(folder: Path, content: str | None = None, **options: Any) -> Path:
     """A dataset of byte tokens, about 5,700 of them for training."""
     source = folder.with_suffix(".txt")
     source.write_text(content or text())
-    build_dataset(folder, [(open_source(f"text:{source}"), 1.0)], ByteTokenizer(), val_split=0.1, **options)
+    build_dataset(folder, [(open_source(f"text:{source}"), None)], ByteTokenizer(), val_split=0.1, **options)
     return folder
 
 

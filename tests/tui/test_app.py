@@ -203,7 +203,7 @@ async def test_leaving_says_what_goes_on_and_what_was_stopped(
         monkeypatch.setattr(app, "exit", lambda message=None: said.append(message))
         async with app.run_test(size=(100, 30)) as pilot:
             seen: list[Line] = []
-            build = commands.data_build("long", [("stories:200000", 1.0)], "byte")
+            build = commands.data_build("long", [("stories:200000", None)], "byte")
             app.run_job((*build, "--json", "--progress"), seen.append)
             await wait_for(pilot, lambda: any('"writing"' in json.dumps(line) for line in seen), "the build to write")
             await pilot.press("q")

@@ -98,7 +98,7 @@ async def add(pilot: Pilot[Any], text: str) -> None:
 
 def small_dataset(name: str = "small") -> Path:
     directory = paths.folder("datasets") / name
-    build_dataset(directory, [(open_source("stories:20"), 1.0)], train_tokenizer("byte", []), val_split=0.1)
+    build_dataset(directory, [(open_source("stories:20"), None)], train_tokenizer("byte", []), val_split=0.1)
     return directory
 
 
@@ -228,7 +228,7 @@ async def test_a_dataset_is_built_by_the_real_command(tmp_path: Path) -> None:
         await pilot.press("enter")
         await wait_for_text(pilot, "it is a part of the text")
         await type_into(pilot, "val", "0.2")
-        args = commands.data_build("tales", [("stories:count=40,seed=0,start=0", 1.0)], "byte", "0.2")
+        args = commands.data_build("tales", [("stories:count=40,seed=0,start=0", None)], "byte", "0.2")
         await wait_for_seen(pilot, commands.as_text(args), "#command")
         twins: list[commands.Args] = []
 
@@ -308,7 +308,7 @@ async def test_unfinished_and_damaged_datasets_and_another_tokenizer() -> None:
     with pytest.raises(KeyboardInterrupt):
         build_dataset(
             paths.folder("datasets") / "half",
-            [(open_source("stories:50"), 1.0)],
+            [(open_source("stories:50"), None)],
             train_tokenizer("byte", []),
             keep_draft=True,
             progress=interrupt,
@@ -351,7 +351,7 @@ async def test_of_a_handful_of_documents_some_are_held_out(tmp_path: Path) -> No
     for number in range(3):
         write(tmp_path / "few" / f"{number}.txt", f"The owl sees {number} mice. " * 20)
     few = open_source(f"text:{tmp_path / 'few'}")
-    build_dataset(paths.folder("datasets") / "nothing", [(few, 1.0)], train_tokenizer("byte", []), val_split=0.0)
+    build_dataset(paths.folder("datasets") / "nothing", [(few, None)], train_tokenizer("byte", []), val_split=0.0)
     async with data_screen() as (pilot, screen):
         await add(pilot, str(tmp_path / "few"))
         await wait_for_entry(pilot, few.spec)

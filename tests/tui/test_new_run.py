@@ -303,7 +303,7 @@ async def test_a_dataset_with_nothing_held_out_is_told_with_the_command_that_men
     write(tmp_path / "one.jsonl", json.dumps({"text": "The only text."}) + "\n")
     for name, spec in (("few", tmp_path / "few"), ("one", tmp_path / "one.jsonl")):
         source = open_source(f"text:{spec}")
-        build_dataset(paths.folder("datasets") / name, [(source, 1.0)], ByteTokenizer(), val_split=0.0)
+        build_dataset(paths.folder("datasets") / name, [(source, None)], ByteTokenizer(), val_split=0.0)
     stock = take_stock()
     few, one = stock.dataset("few"), stock.dataset("one")
     assert few is not None

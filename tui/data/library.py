@@ -106,16 +106,9 @@ class Library:
         return taken
 
     def weigh(self, spec: str, more: bool) -> float:
-        """The next weight of a source, which is taken if it was not.
-
-        Raises:
-            DataError: it is one text, of which there is no part.
-        """
+        """The next weight of a source, which is taken if it was not."""
         weight = self.mixture.get(spec, 1.0)
         weight = heavier(weight) if more else lighter(weight)
-        size = self.sizes.get(spec)
-        if weight < 1 and size is not None and size.single_text:
-            raise DataError(f"{spec} is one text, which can be repeated but not be thinned out; its weight stays 1")
         self._set({**self.mixture, spec: weight})
         return weight
 

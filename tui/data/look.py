@@ -175,7 +175,7 @@ def _dataset(entry: Entry) -> Seen:
     for name, source in told["sources"].items():
         share = source["train_share"]
         of = "" if share is None else f", {share:.0%} of training"
-        facts.append((f"from {name}", f"{count(source['tokens'])} tokens, weight {source['weight']:g}{of}"))
+        facts.append((f"from {name}", f"{count(source['tokens'])} tokens, read {source['epochs']:.3g} times{of}"))
     facts += [("note", warning) for warning in manifest.warnings]
     lengths = _lengths(split)
     reasons = [
@@ -206,7 +206,7 @@ def _dataset(entry: Entry) -> Seen:
 def _unfinished(entry: Entry) -> Seen:
     assert entry.state is not None
     state = entry.state
-    sources = ", ".join(spec if weight == 1 else f"{spec}@{weight:g}" for spec, weight in state.command.sources)
+    sources = ", ".join(f"{spec}@{weight}" if weight else spec for spec, weight in state.command.sources)
     what = "is being built just now" if entry.held else "was interrupted; b goes on where it was, D deletes it"
     return Seen(waiting=f"The build of {entry.title} {what}. So far: {_documents(state.documents)} of {sources}.")
 

@@ -25,6 +25,11 @@ class Size:
     """Of each document, where all were read: the held-out part above which it is held out."""
 
 
+def asked(weight: float) -> str | None:
+    """The weight as the command takes it: how often a source is read, nothing for once."""
+    return None if weight == 1 else f"{weight:g}x"
+
+
 def heavier(weight: float) -> float:
     """The next weight: in tenths below 1, then 2, 3, ..."""
     return min(_MOST, round(weight + 0.1, 1) if weight < 1 else math.floor(weight) + 1.0)

@@ -87,6 +87,17 @@ def recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
+def recipe_name(of: Recipe) -> str:
+    """The name of a recipe; of one that was changed, that of the one it differs from least, and that it was changed."""
+    rules = of.model_dump()
+
+    def differences(name: str) -> int:
+        return sum(value != rules[rule] for rule, value in RECIPES[name].model_dump().items())
+
+    nearest = min(RECIPES, key=differences)
+    return nearest if not differences(nearest) else f"{nearest}, changed"
+
+
 def with_settings(changed: Recipe, settings: Sequence[str]) -> Recipe:
     """The recipe with some settings changed, as `--set` takes them.
 

@@ -86,6 +86,25 @@ def word_hashes_of(texts: Sequence[str], *, numbers_alike: bool) -> tuple[Hashes
     return hashes, np.diff(upto, prepend=0)
 
 
+def grouped(texts: Sequence[str]) -> Iterator[list[int]]:
+    """The numbers of texts for `word_hashes_of`, each once; a text longer than a block stands alone.
+
+    ASCII is grouped by itself, because it needs less work.
+    """
+    for kind in (True, False):
+        group: list[int] = []
+        room = BLOCK_CHARS
+        for number, text in enumerate(texts):
+            if text.isascii() is kind:
+                if group and len(text) >= room:
+                    yield group
+                    group, room = [], BLOCK_CHARS
+                group.append(number)
+                room -= len(text) + 1
+        if group:
+            yield group
+
+
 def _hashes_of(codes: NDArray[Any], numbers_alike: bool, places: NDArray[np.intp]) -> tuple[Hashes, NDArray[np.intp]]:
     """The words of a block, and how many of them begin before each of `places`."""
     wide = codes.dtype != np.uint8

@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,9 @@ __all__ = [
     "Source",
     "SourceKind",
     "extent_of",
+    "kind_of",
     "list_sources",
     "open_source",
-    "parse_source",
 ]
 
 _MODULES = {
@@ -42,7 +41,6 @@ _MODULES = {
 }
 """The module of each kind, in the order in which they are shown. It has `KIND`, a SourceKind, and `parse`, which makes
 a Source of what stands behind the colon."""
-_WEIGHT = re.compile(r"(?P<spec>.+)@(?P<weight>[^@/]*)", re.DOTALL)
 
 
 def list_sources() -> list[SourceKind]:
@@ -69,28 +67,9 @@ def open_source(spec: str) -> Source:
     return source
 
 
-def parse_source(argument: str) -> tuple[Source, float]:
-    """`KIND:SPEC[@WEIGHT]` as a source and its weight (1 if none is given).
-
-    Raises:
-        ConfigError: the weight is not a number above 0, or see `open_source`.
-        DataError: see `open_source`.
-    """
-    match = _WEIGHT.fullmatch(argument)
-    # A path may hold an @ of its own.
-    path = argument.removeprefix("text:")
-    if match is None or Path(path).expanduser().exists():
-        return open_source(argument), 1.0
-    try:
-        weight = float(match["weight"])
-    except ValueError:
-        weight = -1.0
-    if not 0.0 < weight <= 1000.0:
-        raise ConfigError(
-            f"source {argument!r}: weight {match['weight']!r} is not a number above 0 and up to 1000 "
-            f"(2 reads its training documents twice, 0.5 takes half of them)"
-        )
-    return open_source(match["spec"]), weight
+def kind_of(source: Source) -> str:
+    """The name of its kind."""
+    return source.spec.partition(":")[0]
 
 
 def _module(kind: str) -> Any:

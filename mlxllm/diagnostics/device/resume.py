@@ -39,7 +39,7 @@ def _resumed_and_undisturbed() -> float:
         folder = Path(name)
         text = folder / "text.txt"
         text.write_text(" ".join(f"{n} squared is {n * n}." for n in range(400)))
-        build_dataset(folder / "data", [(open_source(f"text:{text}"), 1.0)], ByteTokenizer(), val_split=0.2)
+        build_dataset(folder / "data", [(open_source(f"text:{text}"), None)], ByteTokenizer(), val_split=0.2)
         config = RunConfig(
             model=TRAINED_MODEL.model_copy(update={"vocab_size": 0}),
             data=DataConfig(dataset=str(folder / "data"), max_seq_len=32),

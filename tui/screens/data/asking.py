@@ -83,7 +83,7 @@ class BuildDialog(ModalScreen[Order | None]):
 
     def __init__(
         self,
-        sources: Sequence[tuple[str, float]],
+        sources: Sequence[tuple[str, str | None]],
         about: str,
         name: str,
         tokenizer: str,

@@ -1,6 +1,5 @@
 """Building a dataset from the data screen: the build that runs, and the line that shows how far it is."""
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,11 @@ from tui.words import count, duration
 if TYPE_CHECKING:  # the application imports its screens
     from tui.app import MlxllmApp
 
+_DOING = {
+    "tokenizer": ", reading for the tokenizer",
+    "passing": ", passing over what is done",
+    "mixing": ", writing by the weights",
+}
 _BAR_CELLS = 20
 
 
@@ -31,34 +35,30 @@ class BuildBar(Static):
         """Nothing is built."""
         super().__init__(markup=False)
         self._name = ""
-        self._phase = ""
-        self._since = (0.0, 0.0)
         self.written = 0
         """Documents, as far as the build has said."""
 
     def begin(self, name: str) -> None:
         """A build has been started."""
-        self._name, self._phase, self.written = name, "", 0
+        self._name, self.written = name, 0
         self.say("", f"Building {name}: it is starting; x stops it, what is done is kept")
 
     def progress(self, event: dict[str, object], ascii_only: bool) -> None:
         """Show an event of `mlxllm data build --json --progress`."""
         phase, fraction = str(event.get("phase")), event.get("fraction")
         documents, tokens, speed = (event.get(key) for key in ("documents", "tokens", "mb_per_sec"))
+        kept, share, left = (event.get(key) for key in ("kept", "kept_share", "seconds_left"))
         number = documents if isinstance(documents, int) else 0
-        self.written = number if phase == "writing" else 0
-        now = time.monotonic()
+        self.written = kept if isinstance(kept, int) else 0
         part = float(fraction) if isinstance(fraction, (int, float)) else None
-        if phase != self._phase:
-            self._phase, self._since = phase, (now, part or 0.0)
-        doing = {"tokenizer": ", reading for the tokenizer", "passing": ", passing over what is done"}.get(phase, "")
         told = ["1 document" if number == 1 else f"{number:,} documents"]
+        if isinstance(share, float) and share < 1:
+            told.append(f"{share:.0%} kept")
         if isinstance(tokens, int) and tokens:
             told.append(f"{count(tokens)} tokens")
         if isinstance(speed, (int, float)):
             told.append(f"{speed:.1f} MB/s")
-        if part is not None and part - self._since[1] > 0.001:
-            left = (1 - part) * (now - self._since[0]) / (part - self._since[1])
+        if isinstance(left, (int, float)):
             told.append(f"{duration(left)} left")
         bar: list[Content | tuple[str, str]] = []
         if part is not None:
@@ -69,7 +69,7 @@ class BuildBar(Static):
                 (marks[1] * (_BAR_CELLS - full), "$text-muted"),
                 Content(f" {part:.0%}  "),
             ]
-        head = f"Building {self._name}{doing}  "
+        head = f"Building {self._name}{_DOING.get(phase, '')}  "
         self._update(Content.assemble((head, "bold"), *bar, ", ".join(told), ("  x stops", "$accent")))
 
     def say(self, mark: str, text: str, colour: str = "") -> None:

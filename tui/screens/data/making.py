@@ -14,6 +14,7 @@ from tui.data.library import Library, find
 from tui.data.mixture import (
     Size,
     all_thresholds,
+    asked,
     suggested_name,
     suggested_tokenizer,
     suggested_val_split,
@@ -123,7 +124,7 @@ class MakesDatasets(ModeScreen):
             return
         again = _again(entry, mixture)
         if again is not None:
-            mixture = {source.spec: source.weight for source in again.sources.values()}
+            mixture = {source.spec: round(source.epochs, 3) for source in again.sources.values()}
         elif not mixture and entry is not None and entry.spec:
             mixture = {entry.spec: 1.0}
         stopped = self._builder.stopped
@@ -148,7 +149,8 @@ class MakesDatasets(ModeScreen):
         about += f"; about {file_size(size)} of text" if size else ""
         sizes = [self._library.sizes.get(spec, Size(None, False)) for spec in mixture]
         share, thresholds = suggested_val_split(sizes), all_thresholds(sizes)
-        dialog = BuildDialog(list(mixture.items()), about, name, tokenizer, self._tokenizers, share, thresholds)
+        weighted = [(spec, asked(weight)) for spec, weight in mixture.items()]
+        dialog = BuildDialog(weighted, about, name, tokenizer, self._tokenizers, share, thresholds)
         order: Order | None = await self.app.push_screen_wait(dialog)
         if order is not None:
             self._built_from = dict(mixture)

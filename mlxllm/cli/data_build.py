@@ -1,0 +1,182 @@
+"""`mlxllm data build`: sources, rules of cleaning and a tokenizer to a dataset of token shards."""
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlxllm import paths
+from mlxllm.cli.build_view import ProgressEvents, ProgressLine
+from mlxllm.cli.sampling import say
+from mlxllm.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # numpy and the tokenizers are loaded by the command
+    from mlxllm.data.clean.recipes import Recipe
+    from mlxllm.data.sources import Source
+
+_CLEANING = "Cleaning"
+_MIXTURE = "Mixture"
+
+
+def build(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new dataset, or a path for it.")],
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source",
+            metavar="SOURCE",
+            help="KIND:SPEC (`mlxllm data sources` lists them), the path of a text or owner/name of the Hub; may be given "
+            "several times. Behind it @0.3, its share of the tokens beside the others' shares, or @2x, how often it is read.",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            metavar="T",
+            help="Name or path of a tokenizer; or char, byte, bpe, bpe:VOCAB to make one from the text.",
+        ),
+    ] = None,
+    val_split: Annotated[
+        float, typer.Option("--val-split", metavar="F", help="Fraction held out for validation.")
+    ] = 0.01,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe",
+            metavar="R",
+            help="web, code, papers or none for all sources, or KIND=R for one kind; else each kind has its own.",
+            rich_help_panel=_CLEANING,
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of the recipes, such as gopher_quality.max_words=50000 or dedup=exact.",
+            rich_help_panel=_CLEANING,
+        ),
+    ] = None,
+    overlap: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--overlap",
+            metavar="FILE",
+            help="An evaluation set: documents that share 13 words in a row with it are left out.",
+            rich_help_panel=_CLEANING,
+        ),
+    ] = None,
+    keep_overlap: Annotated[
+        bool, typer.Option("--keep-overlap", help="Only count them.", rich_help_panel=_CLEANING)
+    ] = False,
+    max_epochs: Annotated[
+        float | None,
+        typer.Option(
+            "--max-epochs",
+            metavar="N",
+            help="A source is repeated so often at most to reach its share. [default: 4]",
+            rich_help_panel=_MIXTURE,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", help="Processes that share the work. [default: one for each core]"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a dataset of the same name.")] = False,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="With --json: before the label a line for each bit of progress.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
+) -> None:
+    """Read sources, clean and mix them, split them into train and validation, and write their tokens as shards.
+
+    Ctrl-C stops it and keeps what is done; the same command goes on from there, and so does its NAME alone.
+    """
+    from mlxllm.data.build import build_dataset
+    from mlxllm.data.draft import can_go_on, interrupted_build
+    from mlxllm.data.label import data_label
+    from mlxllm.data.weights import MAX_EPOCHS, parse_source
+    from mlxllm.tokenizer import choose_tokenizer
+
+    if progress and not json_:
+        raise ConfigError("--progress prints JSON lines; give --json as well (a terminal shows the progress anyway)")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers is {workers}; it should be 1 or more")
+    started = time.monotonic()
+    directory = paths.new("datasets", name)
+    files, drop, most = tuple(overlap or ()), not keep_overlap, MAX_EPOCHS if max_epochs is None else max_epochs
+    if not source and tokenizer is None and (found := interrupted_build(directory)):
+        weighted, made, command = found.sources, found.tokenizer, found.command
+        val_split, recipes, most = command.val_split, list(command.recipes), command.max_epochs
+        files, drop = command.overlap, command.drop_overlap
+    elif source and tokenizer is not None:
+        weighted, made = [parse_source(argument) for argument in source], choose_tokenizer(tokenizer)
+        recipes = choose_recipes([one for one, _ in weighted], recipe or [], set_ or [])
+    else:
+        missing = "a --tokenizer, such as bpe" if source else "a --source, such as stories"
+        raise ConfigError(
+            f"dataset {directory.name!r} needs {missing}; there is no interrupted build of it to continue"
+        )
+    shown = ProgressEvents() if progress else ProgressLine() if sys.stderr.isatty() else None
+
+    def tell(sentence: str) -> None:
+        if shown:
+            shown.clear()
+        say(sentence)
+
+    try:
+        manifest = build_dataset(
+            directory,
+            weighted,
+            made,
+            val_split=val_split,
+            recipes=recipes,
+            overlap=files,
+            drop_overlap=drop,
+            max_epochs=most,
+            workers=workers,
+            replace=force,
+            keep_draft=True,
+            progress=shown,
+            tell=tell,
+        )
+    except (KeyboardInterrupt, SystemExit, DataError):
+        if can_go_on(directory):
+            tell(f"what is done is kept; `mlxllm data build {name}` goes on from there")
+        raise
+    finally:
+        if shown:
+            shown.clear()
+    label = data_label(manifest)
+    if json_:
+        print(json.dumps({"name": directory.name, "path": str(directory), **label}))
+    for warning in manifest.warnings:
+        say(f"warning: {warning}")
+    seconds = time.monotonic() - started
+    say(
+        f"dataset {directory.name!r}: {manifest.train.tokens:,} training and {manifest.val.tokens:,} "
+        f"validation tokens, {manifest.train.documents + manifest.val.documents:,} documents, "
+        f"{seconds:.1f} s; in {directory}"
+    )
+
+
+def choose_recipes(sources: "list[Source]", named: list[str], settings: list[str]) -> "list[Recipe]":
+    """The recipe of each source: the one named for its kind, else the one for all, else that of its kind.
+
+    Raises:
+        ConfigError: there is no such recipe, kind or setting.
+    """
+    from mlxllm.data.clean.recipes import recipe, with_settings
+    from mlxllm.data.sources import kind_of, list_sources
+
+    kinds = {kind.kind: kind.recipe for kind in list_sources()}
+    for argument in named:
+        kind, equals, chosen = argument.rpartition("=")
+        if equals and kind not in kinds:
+            raise ConfigError(f"--recipe {argument}: {kind!r} is no kind of source; known kinds: {', '.join(kinds)}")
+        for each in [kind] if equals else list(kinds):
+            kinds[each] = chosen
+    return [with_settings(recipe(kinds[kind_of(source)]), settings) for source in sources]

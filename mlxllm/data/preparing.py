@@ -1,0 +1,225 @@
+"""What is done with each record by itself, in whatever process: its text, cleaned, hashed, in tokens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlxllm.data.clean.cleaner import Cleaner
+from mlxllm.data.clean.exact import exact_hashes
+from mlxllm.data.clean.near_duplicates import BANDS, band_keys
+from mlxllm.data.clean.overlap import EvaluationOverlap
+from mlxllm.data.sources.base import Document, Dropped, Record, RecordSource
+from mlxllm.data.split import Split, cut_text, val_threshold
+from mlxllm.errors import DataError
+from mlxllm.tokenizer import Tokenizer
+
+SHOWN_CHARS = 500
+"""Of a text that is left out this much is kept for people to see."""
+OVERLAP = "overlaps an evaluation set"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What stands for one document, or for a piece of one, on its way through a build."""
+
+    record: Record | Document | Dropped
+    continues: bool = False
+    """It is a piece, and not the first, of a document that is handed out in pieces."""
+    split: Split | None = None
+    """Its side, where that is known beforehand: pieces of one long text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A document, or a piece of one, whose ids stand in `Prepared.ids`."""
+
+    where: str
+    bytes: int
+    """UTF-8 bytes of its text."""
+    ends: bool
+    """The document ends here."""
+    continues: bool
+    split: Split | None
+    """As in `Item`; None where `held_out` decides."""
+    held_out: float
+    """The `val_split` above which it is held out."""
+    hashed: bool
+    """It has a row in `Prepared.hashes`: it may yet turn out to be a duplicate."""
+    beginning: str
+    """Of its text, where that is so."""
+    metadata: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A batch in the order of its records, those that are kept apart from those that are not."""
+
+    kept: list[Kept] = field(default_factory=list)
+    dropped: list[tuple[Dropped, int]] = field(default_factory=list)
+    """Each with the UTF-8 bytes of its text, 0 where it never came to one."""
+    overlaps: list[Dropped] = field(default_factory=list)
+    """Kept ones that overlap an evaluation set, where that is to be reported only."""
+    texts: list[str] = field(default_factory=list)
+    """Of the kept ones, where no tokenizer is there yet."""
+    ids: NDArray[np.unsignedinteger[Any]] = field(default_factory=lambda: np.zeros(0, np.uint16))
+    """Token ids of all that is kept, <|endoftext|> behind each document."""
+    ends: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """The place in `ids` behind each kept one."""
+    hashes: NDArray[np.uint64] = field(default_factory=lambda: np.zeros((0, 2), np.uint64))
+    """Of each whole document's text, (documents, 2); empty unless duplicates are looked for."""
+    keys: NDArray[np.uint64] = field(default_factory=lambda: np.zeros((0, BANDS), np.uint64))
+    """MinHash keys of each whole document, (documents, BANDS)."""
+    has_keys: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    """False where near-duplicates are not looked for, or a text is too short for that."""
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Makes batches ready. It can be sent to other processes, and gives the same for the same batch in each.
+
+    A text that comes in pieces is too long to be judged as a whole: it is neither cleaned nor compared with others.
+    """
+
+    source: RecordSource | None = None
+    """Makes the texts of records; None where a source yields documents."""
+    cleaner: Cleaner | None = None
+    """None cleans nothing."""
+    exact: bool = False
+    """Hash texts, to find equal ones."""
+    near: bool = False
+    """Hash their 5-grams, to find similar ones."""
+    overlap: EvaluationOverlap | None = None
+    """Evaluation sets that no training text should hold."""
+    drop_overlap: bool = True
+    """Leave out what overlaps them; otherwise it is only told."""
+    tokenizer: Tokenizer | None = None
+    """None hands out texts."""
+
+    def with_tokenizer(self, tokenizer: Tokenizer | None) -> "Preparer":
+        """The same with this tokenizer."""
+        return replace(self, tokenizer=tokenizer)
+
+    def prepare(self, items: Sequence[Item]) -> Prepared:
+        """One batch.
+
+        Raises:
+            DataError: the tokenizer is not sound.
+        """
+        made = Prepared()
+        texts: list[str] = []
+        hashed: list[str] = []
+        for item in items:
+            whole = not item.continues and item.split is None and not getattr(item.record, "more", False)
+            document, size = self._document(item.record, whole)
+            if document is None:
+                continue
+            if isinstance(document, Dropped):
+                made.dropped.append((document, size))
+                continue
+            if whole and self.overlap is not None and (found := self.overlap.find(document.text)):
+                overlapping = Dropped(OVERLAP, document.id, found, document.text[:SHOWN_CHARS])
+                if self.drop_overlap:
+                    made.dropped.append((overlapping, size))
+                    continue
+                made.overlaps.append(overlapping)
+            if whole and self.exact:
+                hashed.append(document.text)
+            texts.append(document.text)
+            made.kept.append(
+                Kept(
+                    where=document.id,
+                    bytes=num_bytes(document.text),
+                    ends=not document.more,
+                    continues=item.continues,
+                    split=item.split,
+                    held_out=val_threshold(document.text) if item.split is None and not item.continues else 0.0,
+                    hashed=whole and self.exact,
+                    beginning=document.text[:SHOWN_CHARS] if whole and self.exact else "",
+                    metadata=document.metadata,
+                )
+            )
+        if hashed:
+            self._hash(hashed, made)
+        if self.tokenizer is None:
+            made.texts = texts
+        else:
+            made.ids, made.ends = tokenize(texts, [kept.ends for kept in made.kept], self.tokenizer)
+        return made
+
+    def _document(self, record: Record | Document | Dropped, whole: bool) -> tuple[Document | Dropped | None, int]:
+        """What became of a record, and the UTF-8 bytes that its text had before cleaning."""
+        if isinstance(record, Record):
+            assert self.source is not None
+            record = self.source.extract(record)
+        if isinstance(record, Dropped):
+            return record, num_bytes(record.text)
+        if not whole:
+            return record, num_bytes(record.text)
+        size = num_bytes(record.text)
+        if not record.text.strip():
+            return Dropped("empty", record.id), size
+        return (self.cleaner.clean(record) if self.cleaner else record), size
+
+    def _hash(self, texts: Sequence[str], made: Prepared) -> None:
+        made.hashes = exact_hashes(texts)
+        made.keys = np.zeros((len(texts), BANDS), np.uint64)
+        made.has_keys = np.zeros(len(texts), np.bool_)
+        if not self.near:
+            return
+        for number, text in enumerate(texts):
+            keys = band_keys(text)
+            if keys is not None:
+                made.keys[number], made.has_keys[number] = keys, True
+
+
+def tokenize(
+    texts: Sequence[str], ends: Sequence[bool], tokenizer: Tokenizer
+) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
+    """Texts one behind the other in as few bytes an id as will do, and the place behind each.
+
+    Args:
+        texts: each is tokenized by itself, long ones in stretches.
+        ends: behind which of them a document ends, and <|endoftext|> stands.
+        tokenizer: makes the ids.
+
+    Raises:
+        DataError: an id is not in the tokenizer's vocabulary.
+    """
+    stretches: list[str] = []
+    last: list[int] = []
+    for number, text in enumerate(texts):
+        stretches += cut_text(text) if text else []
+        last += [number] * (len(stretches) - len(last))
+    end_of_text = np.array([tokenizer.eot_id], np.uint32)
+    parts: list[NDArray[np.uint32]] = []
+    lengths = np.zeros(len(texts), np.int64)
+    at = 0
+    encoded = tokenizer.encode_to_array(stretches)
+    for number, closes in enumerate(ends):
+        while at < len(last) and last[at] == number:
+            parts.append(encoded[at])
+            lengths[number] += len(encoded[at])
+            at += 1
+        if closes:
+            parts.append(end_of_text)
+            lengths[number] += 1
+    ids = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+    if len(ids) and int(ids.max()) >= tokenizer.vocab_size:
+        raise DataError(
+            f"tokenizer of kind {tokenizer.kind!r} gave id {int(ids.max()):,} but has only "
+            f"{tokenizer.vocab_size:,} ids; train it again"
+        )
+    return ids.astype(token_dtype(tokenizer)), np.cumsum(lengths)
+
+
+def token_dtype(tokenizer: Tokenizer) -> "np.dtype[Any]":
+    """What an id is stored as."""
+    return np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+
+
+def num_bytes(text: str) -> int:
+    """UTF-8 bytes of a text; half a surrogate pair counts as if it could be written."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
