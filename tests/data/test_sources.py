@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxllm.data import download
 from mlxllm.data.sources import list_sources, open_source, shakespeare
 from mlxllm.data.sources.pydocs import PydocsSource, docstrings
 from mlxllm.data.sources.stories import SIMPLEST_PLOTS, story, tell
@@ -171,6 +172,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
         thread.start()
         monkeypatch.setattr(shakespeare, "URL", f"http://127.0.0.1:{real.server_port}/input.txt")
         monkeypatch.setattr(shakespeare, "SHA256", hashlib.sha256(PLAY.encode()).hexdigest())
+        monkeypatch.setattr(shakespeare, "BYTES", len(PLAY))
+        monkeypatch.setattr(download, "PATIENCE", download.Patience(waits=(0.01, 0.01)))
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield answer
         real.shutdown()
@@ -189,10 +192,10 @@ def test_shakespeare_is_downloaded_once(server: dict[str, object], mlxllm_home: 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ({"status": 404}, "could not be downloaded (Not Found)"),
-        ({"status": 429}, "could not be downloaded (Too Many Requests)"),
-        ({"body": b"<html>log in</html>"}, "is not tiny Shakespeare"),
-        ({"body": PLAY.encode()[:-9], "length": len(PLAY)}, "is not tiny Shakespeare"),
+        ({"status": 404}, "/input.txt is not there any more (404)"),
+        ({"status": 429}, "the server answered 429 Too Many Requests; or download"),
+        ({"body": b"<html>log in</html>"}, f"has 19 bytes where {len(PLAY):,} are expected"),
+        ({"body": PLAY.encode().swapcase()}, "is not the file it should be"),
     ],
 )
 def test_a_download_that_fails_says_where_to_put_the_file(
@@ -212,7 +215,7 @@ def test_shakespeare_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     # Port 9 of loopback: nobody listens there.
     monkeypatch.setattr(shakespeare, "URL", "http://127.0.0.1:9/input.txt")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(DataError, match=r"could not be downloaded \(.*refused.*download http://.* and put it at"):
+    with pytest.raises(DataError, match=r"could not be downloaded: .*refused.*download http://.* and put it at"):
         list(open_source("shakespeare").documents())
 
 

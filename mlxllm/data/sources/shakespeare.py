@@ -1,14 +1,11 @@
 """Tiny Shakespeare: 1.1 MB of plays in one text, downloaded once into <home>/cache and checked."""
 
 import hashlib
-import os
-import secrets
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 from mlxllm import paths
+from mlxllm.data.download import DownloadError, fetch
 from mlxllm.data.sources.base import Document, Extent, Problems, SourceKind, without_options
 from mlxllm.errors import DataError
 
@@ -23,9 +20,7 @@ KIND = SourceKind(
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 FILE_NAME = "tinyshakespeare.txt"
-_BYTES = 1_115_394
-_MOST_BYTES = 8 << 20
-_TIMEOUT_SECONDS = 30
+BYTES = 1_115_394
 
 
 def parse(spec: str) -> "ShakespeareSource":
@@ -62,7 +57,7 @@ class ShakespeareSource:
 
     def extent(self) -> Extent:
         """One text, whose size is known."""
-        return Extent(1, _BYTES)
+        return Extent(1, BYTES)
 
     def documents(self) -> Iterator[Document]:
         """The whole text as one document.
@@ -87,22 +82,10 @@ def shakespeare_file() -> Path:
                 f"delete it to have it downloaded anew"
             )
         return path
-    remedy = f"download {URL} yourself and put it at {path}, or use a text of your own"
     try:
-        with urllib.request.urlopen(URL, timeout=_TIMEOUT_SECONDS) as response:
-            content = response.read(_MOST_BYTES)
-    except (OSError, ValueError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-        raise DataError(f"tiny Shakespeare could not be downloaded ({reason}); {remedy}") from None
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise DataError(f"what {URL} sent is not tiny Shakespeare (its sha256 differs from {SHA256[:12]}...); {remedy}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{FILE_NAME}.{os.getpid()}.{secrets.token_hex(4)}")
-        draft.write_bytes(content)
-        draft.rename(path)
-    except OSError as error:
-        raise DataError(f"tiny Shakespeare could not be kept at {path}: {error.strerror or error}") from None
-    return path
+        return fetch(URL, path, sha256=SHA256, size=BYTES)
+    except DownloadError as error:
+        raise DataError(
+            f"tiny Shakespeare could not be downloaded: {error}; or download {URL} yourself and put it at {path}, or use "
+            f"a text of your own"
+        ) from None
