@@ -12,6 +12,7 @@ import typer
 
 from mlxllm.cli import (
     application,
+    cache,
     chat,
     compare,
     data,
@@ -33,7 +34,7 @@ from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs".split(),
+    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs cache".split(),
     *"sample chat compare taste prefs eval".split(),
 )
 
@@ -71,6 +72,7 @@ app.command("dpo", rich_help_panel=_MAKE)(finetune.dpo)
 app.command("fuse", rich_help_panel=_MAKE)(fuse.fuse)
 app.command("resume", rich_help_panel=_MAKE)(train.resume)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
+app.add_typer(cache.app, name="cache", rich_help_panel=_MAKE)
 app.command("sample", rich_help_panel=_USE)(sample.sample)
 app.command("chat", rich_help_panel=_USE)(chat.chat)
 app.command("compare", rich_help_panel=_USE)(compare.compare)

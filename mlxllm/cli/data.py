@@ -11,6 +11,7 @@ import typer
 from mlxllm import paths
 from mlxllm.cli import data_view as view
 from mlxllm.cli.data_build import build
+from mlxllm.cli.data_get import get, remove_ready_set
 from mlxllm.cli.deleting import confirm, delete, folder_size, is_active, require_dataset, runs_with
 from mlxllm.cli.dropped import inspect_dropped
 from mlxllm.cli.help import setting
@@ -41,6 +42,9 @@ def sources(json_: Json = False) -> None:
         print(json.dumps({"sources": [asdict(kind) for kind in kinds]}))
         return
     view.print_kinds(kinds)
+
+
+app.command()(get)
 
 
 @app.command()
@@ -232,9 +236,10 @@ def rm(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a dataset. Runs that were trained on it can no longer be resumed; while one trains, it is refused.
+    """Delete a dataset, or a ready set that `data get` has downloaded.
 
-    Where there is only what an interrupted build has left, that is deleted.
+    Runs that were trained on a dataset can no longer be resumed; while one trains, it is refused. Where there is only
+    what an interrupted build has left, that is deleted.
     """
     from mlxllm.data.draft import draft_folder, remove_draft
 
@@ -242,6 +247,8 @@ def rm(
         confirm(f"delete the unfinished dataset {new.name!r} in {new.parent}", yes)
         remove_draft(new)
         say(f"deleted what was done of dataset {new.name!r}")
+        return
+    if not new.exists() and remove_ready_set(name, yes):
         return
     directory = Path(os.path.abspath(paths.existing("datasets", name)))
     require_dataset(directory)

@@ -10,7 +10,7 @@ import http.client
 import shutil
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -56,6 +56,10 @@ class DownloadError(DataError):
         self.status = status
 
 
+class ReplacedError(DownloadError):
+    """What is there is another file than the one that was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a server is waited for, in seconds."""
@@ -78,6 +82,7 @@ def fetch(
     *,
     sha256: str | None = None,
     size: int | None = None,
+    headers: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
     patience: Patience | None = None,
@@ -91,6 +96,7 @@ def fetch(
         target: its folder is made.
         sha256: in hex, of the whole file.
         size: bytes of the whole file.
+        headers: sent along, such as a login; not to another host that the server leads to.
         progress: told after each piece.
         tell: told in a sentence when it has to be tried again, and after how long.
         patience: `PATIENCE` by default.
@@ -105,7 +111,7 @@ def fetch(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with Partial.held(target) as partial:
-            _Job(url, shown, partial, sha256, size, progress, tell, patience or PATIENCE).run()
+            _Job(url, shown, partial, sha256, size, headers, progress, tell, patience or PATIENCE).run()
             partial.finish(target)
     except HeldError as error:
         raise DownloadError(
@@ -136,6 +142,7 @@ class _Job:
     partial: Partial
     sha256: str | None
     size: int | None
+    headers: Mapping[str, str] | None
     progress: Progress | None
     tell: Callable[[str], None] | None
     patience: Patience
@@ -164,7 +171,7 @@ class _Job:
                 return
         found = self.partial.sha256()
         self.partial.remove()
-        raise DownloadError(
+        raise ReplacedError(
             f"what {self.shown} sent is not the file it should be (its sha256 is {found[:12]}..., not "
             f"{str(self.sha256)[:12]}...), so it is not kept: it was replaced there, or something on the way changed it"
         )
@@ -216,7 +223,7 @@ class _Job:
             if self.partial.url == self.url and self.partial.validator:
                 headers["If-Range"] = self.partial.validator
         with self._network():
-            answer = open_url(self.url, headers, self.patience.stall)
+            answer = open_url(self.url, headers, self.patience.stall, secret=self.headers)
         self.met = True
         if answer.status not in (200, 206, 416):
             with contextlib.closing(answer):
@@ -239,11 +246,11 @@ class _Job:
                 f"{self.shown} leads elsewhere and never to a file ({error.code})", error.code
             ) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            if isinstance(reason, TimeoutError):
+            cause = error.reason if isinstance(error, urllib.error.URLError) else error
+            if isinstance(cause, TimeoutError):
                 raise _AgainError(f"nothing has come for {self.patience.stall:g} s") from None
-            why = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-            if not (self.met or isinstance(reason, _PASSING_ERRORS)):
+            why = _reason(error)
+            if not (self.met or isinstance(cause, _PASSING_ERRORS)):
                 raise DownloadError(f"{self.shown} cannot be reached ({why}); look whether you are online") from None
             raise _AgainError(f"the connection broke ({why})") from None
 
@@ -274,7 +281,7 @@ class _Job:
             raise _AgainError("the server sent another part than it was asked for")
         if self.size is not None and total is not None and total != self.size:
             self.partial.remove()
-            raise DownloadError(
+            raise ReplacedError(
                 f"{self.shown} has {total:,} bytes where {self.size:,} are expected: it was replaced there; look for "
                 f"another copy"
             )
@@ -317,6 +324,31 @@ class _Job:
         if not self.partial.size or not self._may_go_on():
             return ""
         return f"; {amount(self.partial.size)} that have come are kept, and the same command goes on from there"
+
+
+def remote_size(url: str, patience: Patience | None = None) -> int | None:
+    """Bytes of a file on a server; None where it does not tell.
+
+    Raises:
+        DownloadError: nobody answers there, or it is not given out.
+    """
+    parts = url_parts(url)
+    if parts is None:
+        raise DownloadError(f"{url!r} is not an address to download from; it should begin with http:// or https://")
+    try:
+        answer = open_url(url, {}, (patience or PATIENCE).stall, method="HEAD")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = _reason(error)
+        raise DownloadError(f"{shown_url(parts)} cannot be reached ({why}); look whether you are online") from None
+    answer.close()
+    if answer.status in _REFUSALS:
+        raise DownloadError(f"{shown_url(parts)} {_REFUSALS[answer.status]}", answer.status)
+    return content_length(answer) if answer.status == 200 else None
+
+
+def _reason(error: Exception) -> str:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 
 def amount(size: int) -> str:

@@ -104,13 +104,6 @@ def partial_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
-def drop_partial(target: Path) -> None:
-    """Delete the draft of `target`, if there is one."""
-    path = partial_path(target)
-    path.unlink(missing_ok=True)
-    _facts(path).unlink(missing_ok=True)
-
-
 def _facts(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 

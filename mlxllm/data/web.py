@@ -8,7 +8,7 @@ import re
 import time
 import urllib.request
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import mlxllm
@@ -40,8 +40,40 @@ class _AnyAnswer(urllib.request.HTTPErrorProcessor):
     https_response = http_response
 
 
-def open_url(url: str, headers: Mapping[str, str], timeout: float, method: str = "GET") -> Answer:
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """What is secret goes no further than to the host that it is for."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: Any,
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        led = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if led is not None and (led.type, led.host) == (req.type, req.host):
+            led.unredirected_hdrs.update(req.unredirected_hdrs)
+        return led
+
+
+def open_url(
+    url: str,
+    headers: Mapping[str, str],
+    timeout: float,
+    *,
+    secret: Mapping[str, str] | None = None,
+    method: str = "GET",
+) -> Answer:
     """The answer, whatever its status, after redirects; through the proxies of the environment.
+
+    Args:
+        url: http or https.
+        headers: sent wherever the server leads.
+        timeout: in seconds, of each wait for the network.
+        secret: headers that are sent to the host of `url` alone.
+        method: GET or HEAD.
 
     Raises:
         OSError, ValueError, http.client.HTTPException: there is none (urllib.error.HTTPError: it leads elsewhere
@@ -54,13 +86,15 @@ def open_url(url: str, headers: Mapping[str, str], timeout: float, method: str =
         urllib.request.UnknownHandler,
         urllib.request.HTTPHandler,
         urllib.request.HTTPSHandler,
-        urllib.request.HTTPRedirectHandler,
+        _Redirects,
         urllib.request.HTTPDefaultErrorHandler,
         _AnyAnswer,
     ):
         opener.add_handler(handler())
     ours = {"User-Agent": f"mlxllm/{mlxllm.__version__}", "Accept-Encoding": "identity"}
     request = urllib.request.Request(url, headers={**ours, **headers}, method=method)
+    for name, value in (secret or {}).items():
+        request.add_unredirected_header(name, value)
     answer: Answer = opener.open(request, timeout=timeout)
     return answer
 

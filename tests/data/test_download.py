@@ -242,6 +242,19 @@ def test_redirects_are_followed_to_http_only(site: Site, target: Path) -> None:
         refused(site, target)
 
 
+def test_a_login_goes_to_its_own_host_only(site: Site, target: Path) -> None:
+    login = {"Authorization": "Bearer secret"}
+    site.answers = [Answer(302, {"Location": "/a.bin"})]
+    fetch(f"{site.address}/moved", target, headers=login)
+    assert [headers["authorization"] for _, _, headers in site.requests] == ["Bearer secret"] * 2
+    with serve_site() as other:
+        other.pages["/a.bin"] = Page(BODY)
+        site.answers = [Answer(302, {"Location": f"{other.address}/a.bin"})]
+        fetch(f"{site.address}/moved", target, headers=login)
+        assert len(other.requests) == 1
+        assert "authorization" not in other.requests[0][2]
+
+
 def test_addresses_that_are_none(site: Site, target: Path) -> None:
     for url in ("file:///etc/hosts", "a.bin", "http://", "ftp://x/y", "http://[x"):
         with pytest.raises(DownloadError, match="not an address to download from"):

@@ -49,18 +49,22 @@ def list_sources() -> list[SourceKind]:
 
 
 def open_source(spec: str) -> Source:
-    """The source that `KIND:SPEC`, a bare kind, or the path of a text stands for; nothing large is read yet.
+    """The source that `KIND:SPEC`, a bare kind, the path of a text or the name of a ready set stands for.
+
+    Nothing large is read yet.
 
     Raises:
         ConfigError: the kind or its options are not known.
-        DataError: a path does not exist or holds nothing to read.
+        DataError: a path does not exist or holds nothing to read, or a ready set is not downloaded.
     """
     kind, _, rest = spec.partition(":")
     if kind not in _MODULES:
         if Path(spec).expanduser().exists() or "/" in spec or any(c in spec for c in "*?["):
             kind, rest = "text", spec
+        elif (ready := _ready_source(spec)) is not None:
+            return ready
         else:
-            near = difflib.get_close_matches(kind, _MODULES, n=1)
+            near = difflib.get_close_matches(kind, (*_MODULES, *_ready_names()), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known kinds: {', '.join(_MODULES)}"
             raise ConfigError(f"source {spec!r} is neither a kind of source nor a path that exists; {hint}")
     source: Source = _module(kind).parse(rest)
@@ -70,6 +74,18 @@ def open_source(spec: str) -> Source:
 def kind_of(source: Source) -> str:
     """The name of its kind."""
     return source.spec.partition(":")[0]
+
+
+def _ready_names() -> list[str]:
+    from mlxllm.data.catalogue import READY_SETS  # which names the text of a source
+
+    return [each.name for each in READY_SETS]
+
+
+def _ready_source(name: str) -> Source | None:
+    from mlxllm.data.ready_sets import ready_source  # which opens sources itself
+
+    return ready_source(name, open_source)
 
 
 def _module(kind: str) -> Any:

@@ -75,6 +75,10 @@ def shakespeare_file() -> Path:
         DataError: no network, or the file there has another hash.
     """
     path = paths.folder("cache") / FILE_NAME
+    # Where `mlxllm data get tinyshakespeare` puts it.
+    ready = paths.folder("cache") / "sets" / "tinyshakespeare" / FILE_NAME
+    if ready.is_file() and not path.is_file():
+        path = ready
     if path.is_file():
         if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
             raise DataError(
