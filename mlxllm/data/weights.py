@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlxllm.data.sources import Source, open_source
+from mlxllm.data.sources import Source, kinds, open_source
 from mlxllm.errors import ConfigError
 
 MAX_EPOCHS = 4.0
@@ -51,7 +51,8 @@ def parse_source(argument: str) -> tuple[Source, Weight | None]:
     """
     spec, at, weight = argument.rpartition("@")
     # A path may hold an @ of its own.
-    path = argument.partition(":")[2] or argument
+    kind, _, rest = argument.partition(":")
+    path = rest if kind in kinds() and rest else argument
     if not at or not spec or "/" in weight or Path(path).expanduser().exists():
         return open_source(argument), None
     try:

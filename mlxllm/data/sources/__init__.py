@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from pathlib import Path
+import re
 from typing import Any
 
 from mlxllm.data.sources.base import (
@@ -16,6 +16,8 @@ from mlxllm.data.sources.base import (
     SourceKind,
     extent_of,
 )
+from mlxllm.data.sources.files import RECORD_SUFFIXES, TEXT_SUFFIXES
+from mlxllm.data.sources.options import is_local
 from mlxllm.errors import ConfigError
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "SourceKind",
     "extent_of",
     "kind_of",
+    "kinds",
     "list_sources",
     "open_source",
 ]
@@ -38,9 +41,20 @@ _MODULES = {
     "pydocs": "pydocs",
     "text": "text",
     "shakespeare": "shakespeare",
+    "hub": "hub",
+    "refinedweb": "refinedweb",
+    "fineweb": "fineweb",
+    "fineweb-edu": "fineweb_edu",
+    "parquet": "parquet",
 }
 """The module of each kind, in the order in which they are shown. It has `KIND`, a SourceKind, and `parse`, which makes
 a Source of what stands behind the colon."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(?:[/,]|\Z)")
+
+
+def kinds() -> tuple[str, ...]:
+    """The names of all kinds."""
+    return tuple(_MODULES)
 
 
 def list_sources() -> list[SourceKind]:
@@ -49,9 +63,9 @@ def list_sources() -> list[SourceKind]:
 
 
 def open_source(spec: str) -> Source:
-    """The source that `KIND:SPEC`, a bare kind, the path of a text or the name of a ready set stands for.
+    """The source that `KIND:SPEC`, a bare kind, the path of a text, `owner/name` on the Hub or a ready set stands for.
 
-    Nothing large is read yet.
+    Nothing large is read yet, and nobody is asked for anything.
 
     Raises:
         ConfigError: the kind or its options are not known.
@@ -59,7 +73,9 @@ def open_source(spec: str) -> Source:
     """
     kind, _, rest = spec.partition(":")
     if kind not in _MODULES:
-        if Path(spec).expanduser().exists() or "/" in spec or any(c in spec for c in "*?["):
+        if _HUB_NAME.match(spec) and not is_local(spec, TEXT_SUFFIXES + RECORD_SUFFIXES + (".json", ".parquet")):
+            kind, rest = "hub", spec
+        elif "/" in spec or is_local(spec):
             kind, rest = "text", spec
         elif (ready := _ready_source(spec)) is not None:
             return ready

@@ -3,6 +3,7 @@
 import codecs
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from mlxllm.data.sources.base import Problems
 from mlxllm.data.sources.files import DamagedFileError, read_chunks
@@ -93,11 +94,15 @@ def line_blocks(texts: Iterator[str]) -> Iterator[str]:
         yield carry
 
 
-def byte_lines(path: Path, problems: Problems, most_bytes: int | None = None) -> Iterator[tuple[int, bytes]]:
+def byte_lines(
+    path: Path | BinaryIO, problems: Problems, most_bytes: int | None = None, where: str | None = None
+) -> Iterator[tuple[int, bytes]]:
     """Numbered lines; of a line of `MOST_LINE_BYTES` or more only the beginning is kept.
 
-    With `most_bytes` the whole lines of about so many bytes, and one at least.
+    With `most_bytes` the whole lines of about so many bytes, and one at least. `where` is what the file is called in
+    `problems` if that is not its path.
     """
+    where = where or str(path)
     line = bytearray()
     number = 1
     position = 0
@@ -118,9 +123,9 @@ def byte_lines(path: Path, problems: Problems, most_bytes: int | None = None) ->
             if most_bytes is not None and position >= most_bytes and number > 1:
                 return
     except DamagedFileError as error:
-        problems.mend(DAMAGED, str(path), f"{error}; used up to line {number - 1:,}")
+        problems.mend(DAMAGED, where, f"{error}; used up to line {number - 1:,}")
         if line:
-            problems.drop("cut-off line", f"{path}:{number}")
+            problems.drop("cut-off line", f"{where}:{number}")
         return
     if line:
         yield number, bytes(line)

@@ -1,11 +1,13 @@
 """Finding text files and reading their bytes: folders, globs, gzip and Zstandard told by content."""
 
+import contextlib
 import glob
 import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from mlxllm.data.sources.base import Problems
 from mlxllm.errors import DataError
@@ -26,10 +28,12 @@ class DamagedFileError(Exception):
     """Compressed data ends early or is corrupt; everything before that place has been handed out already."""
 
 
-def find_files(pattern: str, problems: Problems) -> list[Path]:
+def find_files(
+    pattern: str, problems: Problems, suffixes: tuple[str, ...] = TEXT_SUFFIXES + RECORD_SUFFIXES
+) -> list[Path]:
     """The files that a path, a folder or a glob stands for, sorted, each once.
 
-    Folders are searched to any depth for .txt, .md, .py and .jsonl files, also with .gz or .zst behind;
+    Folders are searched to any depth for files of these suffixes, also with .gz or .zst behind;
     hidden files and folders are passed over, and other files are counted in `problems`. A file that is named
     itself is taken whatever its suffix.
 
@@ -55,14 +59,14 @@ def find_files(pattern: str, problems: Problems) -> list[Path]:
         # What a glob names file by file is meant, so its suffix is not asked.
         candidates = _walk(start) if os.path.isdir(start) else [start]
         for path in candidates:
-            if path == start or _is_text_name(path):
+            if path == start or _is_called(path, suffixes):
                 found.setdefault(os.path.realpath(path), Path(path))
             else:
                 others["".join(Path(path).suffixes[-1:]) or "no suffix"] += 1
     if not found:
         seen = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5)) or "no files at all"
         raise DataError(
-            f"{pattern!r} holds nothing to read: found {seen}; wanted .txt, .md, .py or .jsonl files (also .gz, .zst)"
+            f"{pattern!r} holds nothing to read: found {seen}; wanted {_listed(suffixes)} files (also .gz, .zst)"
         )
     if others:
         problems.mended["other file type"] += others.total()
@@ -75,14 +79,16 @@ def name_without_packing(path: Path) -> str:
     return path.stem if path.suffix.lower() in PACKED_SUFFIXES else path.name
 
 
-def read_chunks(path: Path) -> Iterator[bytes]:
+def read_chunks(path: Path | BinaryIO) -> Iterator[bytes]:
     """The bytes of a file in chunks of bounded size, unpacked if they begin as gzip or Zstandard do.
+
+    A file that is open already has to be able to seek; it stays open.
 
     Raises:
         DamagedFileError: after the last good chunk, when compressed data is cut off or corrupt.
         OSError: the file cannot be read.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb") if isinstance(path, Path) else contextlib.nullcontext(path) as file:
         magic = file.read(4)
         file.seek(0)
         if magic.startswith(_GZIP_MAGIC):
@@ -152,8 +158,13 @@ def _walk(folder: str) -> Iterator[str]:
                 yield path
 
 
-def _is_text_name(path: str) -> bool:
+def _is_called(path: str, suffixes: tuple[str, ...]) -> bool:
     name = path.lower()
     for suffix in PACKED_SUFFIXES:
         name = name.removesuffix(suffix)
-    return name.endswith(TEXT_SUFFIXES + RECORD_SUFFIXES)
+    return name.endswith(suffixes)
+
+
+def _listed(suffixes: tuple[str, ...]) -> str:
+    named = [suffix for suffix in suffixes if suffix != ".ndjson"]  # another name of .jsonl
+    return f"{', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else named[0]

@@ -1,0 +1,92 @@
+"""What the Hub, the network or the disk can refuse, each in one sentence."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from mlxllm.data.hub.transfer import transport_error
+from mlxllm.errors import DataError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_BUSY = 429
+
+
+@contextlib.contextmanager
+def hub_problems(
+    name: str, *, revision: str | None = None, remedy: str = "go online, or give files that are here"
+) -> Iterator[None]:
+    """Turn what huggingface_hub and its HTTP client raise into sentences about the data set `name`.
+
+    Args:
+        name: `owner/name`.
+        revision: what was asked for, where that may be what is missing.
+        remedy: what to do where the network is the reason.
+
+    Raises:
+        DataError: instead of any of theirs.
+    """
+    # Only when used: it is slow to load.
+    from huggingface_hub import errors
+
+    what = f"the data set {name}"
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise DataError(
+            f"{what} on the Hub is only given to who asked for it; accept its terms on its page and log in with "
+            f"`hf auth login`, or set HF_TOKEN"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise DataError(
+            f"there is no data set {name} on the Hub, nor a file of that name here; look at the spelling, or log in "
+            f"with `hf auth login` if it is private"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise DataError(f"{what} on the Hub has no revision {revision!r}; give a branch, a tag or a commit") from None
+    except errors.OfflineModeIsEnabled:
+        raise DataError(
+            f"cannot fetch {what} from the Hub because HF_HUB_OFFLINE is set; unset it, or {remedy}"
+        ) from None
+    except errors.LocalEntryNotFoundError as error:
+        raise DataError(
+            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error.__cause__ or error)}); {remedy}"
+        ) from None
+    except errors.RemoteEntryNotFoundError as error:
+        raise DataError(
+            f"{what} on the Hub lacks a file that it lists ({_first_line(error)}); name another revision"
+        ) from None
+    except errors.HfHubHTTPError as error:
+        raise DataError(f"cannot fetch {what} from the Hub{_answer(error)}") from None
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DataError(
+                f"the disk is full while {what} is fetched; free some of it, or let MLXLLM_HOME name a folder on "
+                f"another disk: it goes on from there"
+            ) from None
+        raise DataError(
+            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {remedy}"
+        ) from None
+    except transport_error() as error:
+        why = "nothing has come for too long" if "Timeout" in type(error).__name__ else _first_line(error)
+        raise DataError(f"cannot fetch {what} from the Hub ({why}); {remedy}; what has come is kept") from None
+    except ValueError as error:
+        raise DataError(
+            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {remedy}"
+        ) from None
+
+
+def _answer(error: OSError) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401:
+        return ": it asks for a login (401); log in with `hf auth login`, or look at HF_TOKEN if that is set"
+    if status == 403:
+        return ": it does not give its files to you (403); accept its terms on its page, and let your token read it"
+    if status == _BUSY:
+        return ": it has had too many requests (429); try again in some minutes, with HF_TOKEN set it lets more through"
+    if isinstance(status, int) and status >= 500:
+        return f" and it is not in the cache: the Hub has a trouble of its own ({status}); try again later"
+    return f" ({_first_line(error)})"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:150].rstrip(".")

@@ -1,0 +1,392 @@
+"""Tables of text: parquet and JSON records with a column of text, from files that are here or from the Hub."""
+
+import contextlib
+import copy
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from mlxllm.data.hub import HubDataset, choose_files, find_dataset, open_shard, read_in_parts
+from mlxllm.data.sources.base import Document, Dropped, Extent, Problems, Record, RecordSource
+from mlxllm.data.sources.decoding import MOST_LINE_BYTES
+from mlxllm.data.sources.files import DamagedFileError, find_files
+from mlxllm.data.sources.json_rows import json_rows, keys_of
+from mlxllm.data.sources.options import count_option, is_local, joined, split_options
+from mlxllm.data.sources.parquet_rows import MAGIC, ParquetTable
+from mlxllm.errors import ConfigError, DataError
+
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json")
+HUB_OPTIONS = ("column", "split", "revision", "shards")
+TEXT_COLUMNS = ("text", "content")
+"""What a column of text is called where none is named."""
+METADATA = {
+    "language": ("language", "lang"),
+    "licence": ("license", "licence"),
+    "url": ("url",),
+    "title": ("title",),
+    "category": ("category",),
+}
+"""Keys of a document's metadata, and the columns that tell them."""
+_TOLD_COLUMNS = 20
+_PATIENCE_ROWS = 1000
+"""Without the text column in the first so many records of the first file, it is not there at all."""
+
+
+@dataclass(slots=True)
+class OpenTable:
+    """A file of rows that can be read now."""
+
+    file: Path | BinaryIO
+    """Where it lies, or itself."""
+    read: bool = False
+    """Set this once all of it has been read."""
+
+
+class Tables(Protocol):
+    """Where the files of rows come from; can be pickled."""
+
+    def parts(self) -> Sequence[str]:
+        """Names of the files, in order."""
+
+    def open(self, part: str) -> AbstractContextManager[OpenTable]:
+        """A file for as long as it is read."""
+
+    def pinned(self) -> "Tables":
+        """The same, but for ever."""
+
+    def beginning(self) -> "Tables":
+        """The same files, opened quickly for a look at their beginning."""
+
+    def extent(self) -> Extent:
+        """How much there is, as far as that is known without asking anybody."""
+
+    def spec(self) -> str:
+        """What stands for them in a specification, with the options that are theirs."""
+
+
+@dataclass(frozen=True)
+class LocalTables:
+    """Files that are here."""
+
+    pattern: str
+    """A file, a folder or a glob."""
+    files: tuple[Path, ...]
+    """What it stands for, sorted."""
+    found: Problems
+    """What else lies there."""
+
+    @classmethod
+    def find(cls, pattern: str) -> "LocalTables":
+        """The files behind a path, a folder or a glob.
+
+        Raises:
+            DataError: there are none.
+        """
+        found = Problems()
+        return cls(pattern, tuple(find_files(pattern, found, SUFFIXES)), found)
+
+    def parts(self) -> Sequence[str]:
+        return [str(path) for path in self.files]
+
+    @contextlib.contextmanager
+    def open(self, part: str) -> Iterator[OpenTable]:
+        yield OpenTable(Path(part))
+
+    def pinned(self) -> "LocalTables":
+        return self
+
+    def beginning(self) -> "LocalTables":
+        return self
+
+    def extent(self) -> Extent:
+        return Extent()
+
+    def spec(self) -> str:
+        return self.pattern
+
+
+@dataclass(frozen=True)
+class HubTables:
+    """Files of a data set on the Hub, fetched one at a time when they are read."""
+
+    name: str
+    """`owner/name`."""
+    config: str | None = None
+    """As its README calls it, or a folder."""
+    split: str = "train"
+    """Which of its splits."""
+    revision: str | None = None
+    """Branch, tag or commit."""
+    shards: int | None = None
+    """Only so many files, the first."""
+    in_parts: bool = False
+    """Do not fetch a file whole, but what is read of it."""
+
+    def parts(self) -> Sequence[str]:
+        dataset = self._dataset()
+        files = choose_files(self.name, dataset.files, dataset.configs, self.config, self.split)
+        return [f"{self._prefix(dataset)}{file}" for file in files[: self.shards]]
+
+    @contextlib.contextmanager
+    def open(self, part: str) -> Iterator[OpenTable]:
+        dataset = self._dataset()
+        file = part.removeprefix(self._prefix(dataset))
+        if self.in_parts:
+            with read_in_parts(dataset, file) as ranges:
+                yield OpenTable(ranges)  # type: ignore[arg-type]  # a raw file that reads all that is asked for
+            return
+        with open_shard(dataset, file) as shard:
+            table = OpenTable(shard.path)
+            yield table
+            shard.read = table.read
+
+    def pinned(self) -> "HubTables":
+        dataset = self._dataset()
+        fixed = replace(self, revision=dataset.commit)
+        object.__setattr__(fixed, "_found", dataset)  # no need to ask for that again
+        return fixed
+
+    def beginning(self) -> "HubTables":
+        return replace(self, in_parts=True)
+
+    def extent(self) -> Extent:
+        return Extent()
+
+    def spec(self) -> str:
+        options = {
+            "split": self.split if self.split != "train" else None,
+            "revision": self.revision,
+            "shards": str(self.shards) if self.shards else None,
+        }
+        return joined(f"{self.name}/{self.config}" if self.config else self.name, options)
+
+    def _dataset(self) -> HubDataset:
+        """Asked for once: what is read belongs together, also when something is uploaded meanwhile."""
+        found: HubDataset | None = self.__dict__.get("_found")
+        if found is None:
+            found = find_dataset(self.name, self.revision)
+            object.__setattr__(self, "_found", found)
+        return found
+
+    def _prefix(self, dataset: HubDataset) -> str:
+        return f"{self.name}@{dataset.commit[:12]}/"
+
+
+class TableSource(RecordSource):
+    """A document a row."""
+
+    def __init__(self, kind: str, name: str, tables: Tables, column: str | None = None) -> None:
+        """Nothing is read or asked for yet.
+
+        Args:
+            kind: of the source, which its specification begins with.
+            name: of the source.
+            tables: the files.
+            column: which one holds the text; None where that is `text` or `content`.
+        """
+        super().__init__(name, "")
+        self.kind, self.tables, self.column = kind, tables, column
+        self.spec = self._spec()
+
+    def parts(self) -> Sequence[str]:
+        """The files; of a data set on the Hub each with its commit.
+
+        Raises:
+            DataError: the Hub cannot be asked.
+            ConfigError: the data set has no such config or split.
+        """
+        return self.tables.parts()
+
+    def extent(self) -> Extent:
+        """What is known without asking anybody."""
+        return self.tables.extent()
+
+    def head(self, most_bytes: int) -> "TableSource":
+        """The same for a preview: of a file on the Hub only the beginning is fetched."""
+        beginning = copy.copy(self)
+        beginning.problems = Problems()
+        beginning.tables = self.tables.beginning()
+        return beginning
+
+    def pinned(self) -> "TableSource":
+        """The same source, whose specification stands for exactly the data that is there now.
+
+        Raises:
+            DataError: the Hub cannot be asked.
+        """
+        fixed = copy.copy(self)
+        fixed.problems = Problems()
+        fixed.tables = self.tables.pinned()
+        fixed.spec = fixed._spec()
+        return fixed
+
+    def records(self, part: str) -> Iterator[Record | Document | Dropped]:
+        """A Document a row.
+
+        Raises:
+            DataError: the first file has no such column, or the Hub does not give the file.
+        """
+        first = part == self.parts()[0]
+        if first and isinstance(self.tables, LocalTables):
+            self.problems.mended.update(self.tables.found.mended)
+            self.problems.examples.update({reason: list(of) for reason, of in self.tables.found.examples.items()})
+        with self.tables.open(part) as table:
+            try:
+                if _begins(table.file) == MAGIC:
+                    with ParquetTable(table.file, part) as rows:
+                        yield from self._of_parquet(rows, part, first)
+                else:
+                    yield from self._of_json(table.file, part, first)
+            except DamagedFileError as error:
+                yield Dropped("damaged file", part, str(error))
+            except OSError as error:
+                if error.errno is None:
+                    raise
+                yield Dropped("unreadable file", part, error.strerror or str(error))
+            table.read = True
+
+    def row(self, where: str, text: str, values: Mapping[str, Any]) -> Record | Document | Dropped:
+        """What becomes of a row whose text is not empty."""
+        return Document(text, where, self.name, metadata=metadata_of(values))
+
+    def other_columns(self, columns: Sequence[str]) -> list[str]:
+        """Which columns are read beside the text."""
+        return [name for names in METADATA.values() for name in names if name in columns]
+
+    def _of_parquet(self, table: ParquetTable, part: str, first: bool) -> Iterator[Record | Document | Dropped]:
+        column = next((name for name in self._wanted() if name in table.columns), None)
+        if column is None or not table.holds_text(column):
+            detail = _lacks(self._wanted(), list(table.columns), None if column is None else str(table.columns[column]))
+            if first:
+                raise DataError(f"{part} {detail}{self._remedy()}")
+            yield Dropped("no text column", part, detail)
+            return
+        columns = [column, *(name for name in self.other_columns(list(table.columns)) if name != column)]
+        for number, values in table.rows(columns, self.problems):
+            yield self._checked(f"{part}#{number}", values[column], values)
+
+    def _of_json(self, file: Path | BinaryIO, part: str, first: bool) -> Iterator[Record | Document | Dropped]:
+        found = False
+        wanted = self._wanted()
+        for number, row in enumerate(json_rows(file, part, self.problems)):
+            if isinstance(row, Dropped):
+                yield row
+                continue
+            where, values = row
+            column = next((name for name in wanted if name in values), None)
+            if column is not None:
+                found = True
+                yield self._checked(where, values[column], values)
+                continue
+            detail = _lacks(wanted, list(values), None)
+            if first and not found and number >= _PATIENCE_ROWS:
+                raise DataError(f"{where} {detail}, as do all records before it{self._remedy()}")
+            yield Dropped("no text column", where, detail, json.dumps(values, ensure_ascii=False)[:500])
+
+    def _checked(self, where: str, text: Any, values: Mapping[str, Any]) -> Record | Document | Dropped:
+        if isinstance(text, bytes):
+            return Dropped("undecodable text", where, "it is not UTF-8", text[:500].decode("utf-8", "replace"))
+        if text is None or (isinstance(text, str) and not text.strip()):
+            return Dropped("empty", where)
+        if not isinstance(text, str):
+            return Dropped("no text column", where, f"found {keys_of(text)} where the text should be")
+        if len(text) > MOST_LINE_BYTES:
+            return Dropped("text too long", where, f"more than {MOST_LINE_BYTES >> 20} Mi characters", text[:500])
+        if not _is_encodable(text):
+            return Dropped("undecodable text", where, "half of a surrogate pair")
+        return self.row(where, text, values)
+
+    def _wanted(self) -> tuple[str, ...]:
+        return (self.column,) if self.column else TEXT_COLUMNS
+
+    def _remedy(self) -> str:
+        return f"; name the column of the text: {self.kind}:...,column=NAME"
+
+    def _spec(self) -> str:
+        return f"{self.kind}:{joined(self.tables.spec(), self._options())}"
+
+    def _options(self) -> dict[str, str | None]:
+        return {"column": self.column}
+
+
+def find_tables(kind: str, place: str, options: Mapping[str, str]) -> Tables:
+    """The files that a path, or `owner/name[/config]`, and the options stand for.
+
+    Raises:
+        ConfigError: it is no such name, or the options are not for a path.
+        DataError: there is no such path.
+    """
+    shards = count_option(kind, options, "shards")
+    if is_local(place, SUFFIXES):
+        if wrong := sorted(options.keys() & {"split", "revision", "shards"}):
+            raise ConfigError(f"source {kind!r}: {wrong[0]}=... is for data sets on the Hub, and {place!r} is a path")
+        return LocalTables.find(place)
+    parts = place.strip("/").split("/", 2)
+    if len(parts) < 2 or not all(parts):
+        raise ConfigError(
+            f"source {kind!r} needs a data set of the Hub as owner/name or owner/name/config; found {place!r}"
+        )
+    config = parts[2] if len(parts) > 2 else None
+    return HubTables("/".join(parts[:2]), config, options.get("split", "train"), options.get("revision"), shards)
+
+
+def open_published(kind: str, spec: str, home: str, config: str | None = None) -> TableSource:
+    """The source of a well-known data set: its files where they are named, else the data set on the Hub.
+
+    Args:
+        kind: of the source, and its name.
+        spec: nothing, a path, a config or `owner/name[/config]`, and options.
+        home: where it is on the Hub.
+        config: which of its configs where none is named; a data set without one has none to be named.
+
+    Raises:
+        ConfigError: an option is not understood.
+        DataError: there is no such path.
+    """
+    place, options = split_options(kind, spec, HUB_OPTIONS)
+    if not place:
+        place = f"{home}/{config}" if config else home
+    elif config and "/" not in place and not is_local(place, SUFFIXES):
+        place = f"{home}/{place}"
+    elif "/" not in place and not is_local(place, SUFFIXES):
+        raise DataError(f"there is no file or folder {place!r}; give parquet files, or nothing for the Hub's {home}")
+    return TableSource(kind, kind, find_tables(kind, place, options), options.get("column"))
+
+
+def metadata_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """What the columns of a row tell of its text."""
+    told = {}
+    for key, names in METADATA.items():
+        value = next((values[name] for name in names if isinstance(values.get(name), str) and values[name]), None)
+        if value is not None:
+            told[key] = value
+    return told
+
+
+def _begins(file: Path | BinaryIO) -> bytes:
+    if isinstance(file, Path):
+        with open(file, "rb") as opened:
+            return opened.read(len(MAGIC))
+    begins = file.read(len(MAGIC))
+    file.seek(0)
+    return begins
+
+
+def _lacks(wanted: Sequence[str], columns: Sequence[str], kind: str | None) -> str:
+    if kind is not None:
+        return f"has in column {wanted[0]!r} {kind} and no text"
+    names = ", ".join(columns[:_TOLD_COLUMNS]) or "none at all"
+    return f"has no column {' or '.join(map(repr, wanted))}; its columns are {names}"
+
+
+def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
