@@ -295,7 +295,7 @@ def test_sources_on_a_terminal_are_folded_between_words(monkeypatch: pytest.Monk
     out = Terminal()
     with contextlib.redirect_stdout(out):
         sources()
-    assert max(map(len, out.getvalue().splitlines())) < 60
+    assert max(map(len, out.getvalue().splitlines())) <= 60
     assert "count=N,seed=S,start=I,plots=P,questions=1" in out.getvalue(), "what is typed stands in one piece"
     for kind in list_sources():
         assert kind.formats in " ".join(out.getvalue().split())

@@ -25,7 +25,8 @@ from mlxllm.conversation import Report, find_record_files, read_conversations
 from mlxllm.data import catalogue, download
 from mlxllm.data.catalogue import ReadySet, WebFile, WebListing
 from mlxllm.data.ready_sets import LIST_NAME, is_here, set_folder
-from mlxllm.data.sources import open_source, parse_source, shakespeare
+from mlxllm.data.sources import open_source, shakespeare
+from mlxllm.data.weights import Weight, parse_source
 from mlxllm.errors import ConfigError, DataError, UserError
 from mlxllm.tokenizer import train_tokenizer
 from tests.web_site import Answer, Page, Site, serve_site
@@ -131,7 +132,7 @@ def test_a_set_is_shown_downloaded_and_used(site: Site) -> None:
     assert told["source"] == f"text:{set_folder('foxes')}/stories.txt"
     # The commands that it ends with work.
     source, weight = parse_source("foxes@0.5")
-    assert (source.spec, weight) == (told["source"], 0.5)
+    assert (source.spec, weight) == (told["source"], Weight(0.5))
     assert len(list(source.documents())) == 4000
     assert run_json("build", "foxes", "--source", "foxes", "--tokenizer", "byte")["train"]["documents"] > 3900
 

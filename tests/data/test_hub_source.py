@@ -351,7 +351,7 @@ def test_a_build_goes_on_after_kill(hub: Hub, mlxllm_home: Path, tmp_path: Path)
     hub.stall_after.clear()
     subprocess.run(command, env=environment, check=True, capture_output=True)
     source = open_source("owner/web")
-    whole = build_dataset(tmp_path / "whole", [(source, 1.0)], train_tokenizer("byte", []), val_split=0.01)
+    whole = build_dataset(tmp_path / "whole", [(source, None)], train_tokenizer("byte", []), val_split=0.01)
     made = json.loads((paths.folder("datasets") / "it" / "manifest.json").read_text())
     assert made["train"] == whole.model_dump(mode="json")["train"]
     assert not kept(mlxllm_home)
