@@ -53,12 +53,12 @@ def evaluation_records(path: Path) -> Iterator[tuple[int, Texts]]:
         beginning = _beginning(path)
         if beginning.startswith(_PARQUET_MAGIC):
             yield from _parquet(path)
-        elif _is_object(first := beginning.split(b"\n", 1)[0]) or (first.strip() and _is_long_object(beginning)):
-            yield from _lines(path)
-        elif beginning.lstrip()[:1] in (b"{", b"["):
-            yield from _whole_json(path)
-        else:
+        elif beginning.lstrip()[:1] not in (b"{", b"["):
             yield from _table_or_text(path)
+        elif _is_of_lines(beginning):
+            yield from _lines(path)
+        else:
+            yield from _whole_json(path)
     except (OSError, DamagedFileError) as error:
         raise DataError(f"evaluation file {path} cannot be read: {error}") from None
 
@@ -67,16 +67,17 @@ def _beginning(path: Path) -> bytes:
     return next(iter(read_chunks(path)), b"").removeprefix(b"\xef\xbb\xbf")
 
 
-def _is_object(line: bytes) -> bool:
+def _is_of_lines(beginning: bytes) -> bool:
+    """Whether the first line is a record, as far as it can be seen, and not all there is."""
+    line, _, more = beginning.lstrip().partition(b"\n")
+    if not more.strip() and len(beginning) < 1 << 16:
+        return False
+    if not more:  # a line too long to be seen whole
+        return line.startswith(b"{")
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _is_long_object(beginning: bytes) -> bool:
-    """Whether the first line is an object too long to be seen whole."""
-    return b"\n" not in beginning and beginning.startswith(b"{") and len(beginning) > 1 << 16
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Texts]]:
@@ -91,7 +92,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Texts]]:
 def _whole_json(path: Path) -> Iterator[tuple[int, Texts]]:
     value = _parsed(_whole(path), str(path))
     if isinstance(value, dict):
-        # {"data": [records], "version": ...}, or {"question": {"0": ..., "1": ...}, ...}; else one record.
+        # {"version": ..., "data": [records]}; anything else is one record.
         lists = [v for v in value.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
         value = max(lists, key=len) if lists else [value]
     for number, record in enumerate(value, 1):

@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from mlxllm.data.clean.words import BLOCK_CHARS, Hashes, mixed, word_hashes, word_hashes_of
+from mlxllm.data.clean.words import Hashes, grouped, mixed, word_hashes, word_hashes_of
 
 NGRAM = 5
 """Words that are compared together."""
@@ -65,7 +65,7 @@ def band_keys_of(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.bool_]]:
     """
     keys = np.zeros((len(texts), BANDS), np.uint64)
     has_keys = np.zeros(len(texts), np.bool_)
-    for group in _groups(texts):
+    for group in grouped(texts):
         if len(group) == 1:
             minima, has = _minima(partial(_ngrams, texts[group[0]]), 1)
         else:
@@ -75,22 +75,6 @@ def band_keys_of(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.bool_]]:
         keys[group] = np.where(has[:, None], found, np.uint64(0))
         has_keys[group] = has
     return keys, has_keys
-
-
-def _groups(texts: Sequence[str]) -> Iterator[list[int]]:
-    """Texts that are dealt with at once; ASCII by itself, because it needs less work."""
-    for kind in (True, False):
-        group: list[int] = []
-        room = BLOCK_CHARS
-        for number, text in enumerate(texts):
-            if text.isascii() is kind:
-                if group and len(text) >= room:
-                    yield group
-                    group, room = [], BLOCK_CHARS
-                group.append(number)
-                room -= len(text) + 1
-        if group:
-            yield group
 
 
 def _ngrams(text: str) -> Iterator[Owned]:

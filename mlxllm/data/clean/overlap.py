@@ -220,7 +220,7 @@ def _ngrams(block: list[tuple[Place, Texts]]) -> tuple[Hashes, Hashes, NDArray[n
                 sums = sums[: len(at)] + words[length - 1 :] * _WORD_FACTORS[length - 1]
             wanted = (unit[at] == unit[at + length - 1]) & (plain[at + length] - plain[at] >= LEAST_WORDS)
             if length < MOST_WORDS:
-                wanted &= first[at] & last[at + length - 1]
+                wanted &= first[at] & last[at + length - 1] & ~has_long[record[at]]
             chosen = np.flatnonzero(wanted)
             keys.append(_keys(sums[chosen], length))
             heads.append(head[chosen])
