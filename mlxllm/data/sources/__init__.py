@@ -46,6 +46,7 @@ _MODULES = {
     "fineweb": "fineweb",
     "fineweb-edu": "fineweb_edu",
     "parquet": "parquet",
+    "pubmed": "pubmed",
 }
 """The module of each kind, in the order in which they are shown. It has `KIND`, a SourceKind, and `parse`, which makes
 a Source of what stands behind the colon."""
