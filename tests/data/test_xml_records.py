@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
@@ -115,6 +116,7 @@ def test_bytes_that_are_not_of_the_encoding_cost_one_record() -> None:
         (b"", NoXmlError, "an empty file"),
         (b"  \n ", NoXmlError, "an empty file"),
         (b"{}", NoXmlError, "no XML: it begins with '{}'"),
+        (b"\x89PNG\r\n", NoXmlError, "no XML: it begins with the bytes 89 50 4e 47 0d 0a"),
         (b"<html><article>x</article></html>", OtherContentError, "XML with the root element <html>"),
         (
             b'<?xml version="1.0" encoding="rot13"?><set/>',
@@ -140,3 +142,31 @@ def test_files_one_behind_the_other_are_read_to_the_last() -> None:
         "1",
         "2",
     ]
+
+
+def test_spaces_may_stand_before_everything() -> None:
+    data = b" \n" * 500 + b"<set><article>late</article></set>"
+    for size in (3, 100, len(data)):
+        assert texts(data, size) == ["late"]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"<!-- ",
+        b"<a ",
+        b'<a "',
+        b"<!DOCTYPE [",
+        b"<![CDATA[",
+        b"</article",
+        b"<article ",
+        b'<article "',
+        b"[" * 9,
+        b"<!x",
+    ],
+)
+def test_crafted_bytes_take_no_longer_than_others(piece: bytes) -> None:
+    began = time.process_time()
+    for begin in (b"<set>", b"<set><article>"):
+        read(begin + piece * (2_000_000 // len(piece)), 1 << 18)
+    assert time.process_time() - began < 10  # a second or so; hours, were each piece looked at from each other one

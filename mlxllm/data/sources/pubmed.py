@@ -27,7 +27,7 @@ from mlxllm.errors import ConfigError
 KIND = SourceKind(
     "pubmed",
     "PubMed's baseline and update files, PubMed Central's articles (JATS .xml, .nxml, .tar.gz): a file, folder or glob",
-    "abstracts: NLM's terms, many are their publishers'; articles: their own, shown by `data label`",
+    "abstracts: NLM's terms, many are their publishers'; articles: each its own, CC BY most of all",
     "pubmed:pubmed25n0001.xml.gz",
     "biomedical English: abstracts (30,000 to a baseline file) and whole papers",
     recipe="papers",
@@ -199,7 +199,7 @@ class PubmedSource(RecordSource):
             problems.mend(UNREADABLE, part, error.strerror or str(error))
             return
         if damage and not opened.cut:
-            problems.mend(DAMAGED, part, f"{damage}; the {count:,} records before that were found")
+            problems.mend(DAMAGED, part, f"{damage}; {f'{count:,} records' if count else 'nothing'} found before that")
         elif not count and not opened.cut:
             problems.mend(NO_RECORDS, part)
 

@@ -13,6 +13,8 @@ from mlxllm.data.sources.biomedical.xml_text import clean, inline_text
 NO_ABSTRACT = "no abstract"
 _UNTITLED = {"not available", "in process citation"}
 _UNLABELLED = {"", "UNLABELLED", "UNASSIGNED"}
+_ENDING_CHARS = 240
+"""In which notes behind an abstract are looked for."""
 _SHORTENED = re.compile(r"\s*\(ABSTRACT TRUNCATED[^)]*\)\s*$")
 _COPYRIGHT = re.compile(
     r"(?:^|(?<=[.!?\])]))\s*(?:(?:Crown )?Copyright|\([cC]\)|©)\s*(?:\([cC]\)|©)?\s*(?:19|20)\d\d\b.{0,150}$"
@@ -90,8 +92,11 @@ def _title(article: Any) -> tuple[str, bool]:
 def _abstract(element: Any) -> list[str]:
     paragraphs = []
     for part in element.iterfind("AbstractText"):
-        text = _SHORTENED.sub("", clean(inline_text(part)))
-        text = _COPYRIGHT.sub("", text).rstrip()
+        text = clean(inline_text(part))
+        text, end = text[:-_ENDING_CHARS], text[-_ENDING_CHARS:]
+        for note in (_SHORTENED, _COPYRIGHT):
+            end = note.sub("", end)
+        text = (text + end).rstrip()
         label = clean(part.get("Label", ""))
         if text:
             paragraphs.append(f"{label}: {text}" if label.upper() not in _UNLABELLED else text)

@@ -189,13 +189,14 @@ class _Tags:
                     return None
                 continue
             opened = match[0]
-            rest = (_DOCTYPE_OPENS if opened == b"<!DOCTYPE" else _TAG_END).match(self._buffer, match.end())
+            pattern = _DOCTYPE_OPENS if opened == b"<!DOCTYPE" else _TAG_END
+            rest = pattern.match(self._buffer, match.end(), match.end() + _LONGEST_TAG)
             if opened in _SKIPPED_TO:
                 self._at, self._skip_to = match.end(), _SKIPPED_TO[opened]
             elif rest is None:
                 # The rest of the tag has not been read yet, or it is none.
                 self._at = match.start()
-                if len(self._buffer) - self._at > _LONGEST_TAG or not self._fill():
+                if len(self._buffer) - match.end() >= _LONGEST_TAG or not self._fill():
                     self._at += 1
             elif opened == b"<!DOCTYPE":
                 self._at = rest.end()
@@ -218,12 +219,12 @@ class _Tags:
         return bool(chunk)
 
     def _begin(self) -> None:
-        while not (start := bytes(self._buffer[:_SHOWN]).lstrip()):
+        while not (start := bytes(self._buffer.lstrip()[:_SHOWN])):
             self._at = len(self._buffer)
             if not self._fill():
                 raise NoXmlError("an empty file")
         if not start.startswith(b"<"):
-            raise NoXmlError(f"no XML: it begins with {_shown(start)!r}")
+            raise NoXmlError(f"no XML: it begins with {_beginning(start)}")
 
 
 def _as_utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -259,3 +260,8 @@ def _local(name: bytes) -> str:
 
 def _shown(found: bytes) -> str:
     return found[:_SHOWN].decode(errors="replace")
+
+
+def _beginning(found: bytes) -> str:
+    text = _shown(found)
+    return repr(text) if text.isprintable() and "\ufffd" not in text else f"the bytes {found[:8].hex(' ')}"

@@ -17,7 +17,7 @@ _ENTITY = re.compile(
     rb"<!\[CDATA\[.*?\]\]>|&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});)([A-Za-z][A-Za-z0-9]{0,31};)?",
     re.DOTALL,
 )
-_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
+_INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
 _NO_TEXT = {"graphic", "inline-graphic", "private-char", "index-term", "target", "milestone-start", "milestone-end"}
 
 Handler = Callable[[Any, str], str | None]
@@ -72,7 +72,7 @@ def local(element: Any) -> str:
 def clean(text: str) -> str:
     """Spaces and line breaks of all kinds as single spaces, none at the ends; characters that are not seen left out."""
     if not text.isascii():
-        text = text.translate(_INVISIBLE)
+        text = _INVISIBLE.sub("", text)
     return " ".join(text.split())
 
 
