@@ -1,27 +1,19 @@
 """The `pubmed` source: real formats written here, versions and deletions across files, archives, damage."""
 
 import gzip
-import io
 import pickle
-import re
-import tarfile
-import unicodedata
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from mlxllm.data.sources import open_source
-from mlxllm.data.sources.archives import tar_members
 from mlxllm.data.sources.base import Document, Record, Source
-from mlxllm.data.sources.biomedical.medline import citation_document
 from mlxllm.data.sources.biomedical.revisions import MOST_NUMBER, Numbers, newest_first
-from mlxllm.data.sources.biomedical.xml_text import parse_xml
-from mlxllm.data.sources.files import DamagedFileError
 from mlxllm.data.sources.pubmed import PubmedSource
 from mlxllm.errors import ConfigError, DataError
+from tests.data.tar_files import packed
 
 HEAD = (
     '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE PubmedArticleSet PUBLIC "-//NLM//DTD PubMedArticle, 1st January '
@@ -53,16 +45,6 @@ def full_article(number: int, text: str = "A paragraph.") -> bytes:
         '<article xmlns:xlink="http://www.w3.org/1999/xlink"><front><article-meta><article-id pub-id-type="pmc">'
         f"{number}</article-id></article-meta></front><body><p>{text}</p></body></article>"
     ).encode()
-
-
-def packed(*members: tuple[str, bytes], format: int = tarfile.PAX_FORMAT) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=format) as archive:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return file.getvalue()
 
 
 def bodies(source: Source) -> list[str]:
@@ -167,67 +149,6 @@ def test_a_set_of_numbers_is_a_set_of_numbers() -> None:
         0,
         MOST_NUMBER - 1,
     ]
-
-
-def of(xml: str, *, any_abstract: bool = False) -> Document | None:
-    made = citation_document(parse_xml(xml.encode()), "here", "pubmed", any_abstract=any_abstract)
-    return made if isinstance(made, Document) else None
-
-
-def abstract(*texts: str, title: str = "<ArticleTitle>T.</ArticleTitle>", more: str = "", language: str = "eng") -> str:
-    return (
-        f"<PubmedArticle><MedlineCitation><PMID>5</PMID><Article>{title}<Abstract>{''.join(texts)}<CopyrightInformation>"
-        f"LEFT OUT</CopyrightInformation></Abstract><Language>{language}</Language><PublicationTypeList><PublicationType>"
-        f"Journal Article</PublicationType><PublicationType>Review</PublicationType></PublicationTypeList></Article>{more}"
-        f"</MedlineCitation></PubmedArticle>"
-    )
-
-
-@pytest.mark.parametrize(
-    ("xml", "read"),
-    [
-        (abstract('<AbstractText Label="AIM" NlmCategory="OBJECTIVE">To see.</AbstractText>',
-                  '<AbstractText Label="UNLABELLED">We saw.</AbstractText>', "<AbstractText/>"),
-         "T.\n\nAIM: To see.\n\nWe saw."),
-        (abstract("<AbstractText>CO<sub>2</sub> at\n  10<sup>-3</sup> <i>M</i> &lt; &alpha;.</AbstractText>"),
-         "T.\n\nCO₂ at 10⁻³ M < α."),
-        (abstract("<AbstractText>Short. (ABSTRACT TRUNCATED AT 250 WORDS)</AbstractText>"), "T.\n\nShort."),
-        (abstract("<AbstractText>It is so. Copyright 2003 Wiley-Liss, Inc.</AbstractText>"), "T.\n\nIt is so."),
-        (abstract("<AbstractText>It is so. © 2011 The Authors. Journal © 2011 Society.</AbstractText>"), "T.\n\nIt is so."),
-        (abstract("<AbstractText>Copyright law changed in 1976. We ask why (see 1998).</AbstractText>"),
-         "T.\n\nCopyright law changed in 1976. We ask why (see 1998)."),
-        (abstract("<AbstractText>A.</AbstractText>", title="<ArticleTitle>[On <i>this</i>].</ArticleTitle>"
-                  "<VernacularTitle>Davon.</VernacularTitle>", language="ger"), "On this\n\nA."),
-        (abstract("<AbstractText>A.</AbstractText>", title="<ArticleTitle>[Not Available].</ArticleTitle>"
-                  "<VernacularTitle>Davon.</VernacularTitle>", language="ger"), "Davon.\n\nA."),
-        (abstract("<AbstractText>A.</AbstractText>", more='<OtherAbstract Type="Publisher" Language="spa"><AbstractText>'
-                  "Uno.</AbstractText></OtherAbstract>"), "T.\n\nA."),
-        (abstract(more='<OtherAbstract Type="Publisher" Language="spa"><AbstractText>Uno.</AbstractText></OtherAbstract>'),
-         "T.\n\nUno."),
-        ("<PubmedBookArticle><BookDocument><PMID>3</PMID><Book><BookTitle>Book</BookTitle></Book><ArticleTitle>Gene"
-         "</ArticleTitle><Abstract><AbstractText>A.</AbstractText></Abstract></BookDocument></PubmedBookArticle>",
-         "Gene\n\nA."),
-        ("<MedlineCitation><PMID>3</PMID><Article><ArticleTitle>Old.</ArticleTitle><Abstract><AbstractText>A.</AbstractText>"
-         "</Abstract></Article></MedlineCitation>", "Old.\n\nA."),
-    ],
-)  # fmt: skip
-def test_citations_read_like_their_abstracts(xml: str, read: str) -> None:
-    made = of(xml)
-    assert made is not None
-    assert made.text == read
-
-
-def test_metadata_tells_language_and_kinds() -> None:
-    made = of(abstract("<AbstractText>A.</AbstractText>", language="ger"))
-    assert made is not None
-    assert made.metadata == {
-        "title": "T.", "language": "en", "article_language": "de", "category": "Journal Article; Review", "pmid": "5",
-    }  # fmt: skip
-    spanish = of(
-        abstract(more='<OtherAbstract Language="spa"><AbstractText>Uno.</AbstractText></OtherAbstract>', language="spa")
-    )
-    assert spanish is not None
-    assert spanish.metadata["language"] == "es"
 
 
 def test_a_title_alone_is_a_document_only_if_asked_for(write: Write) -> None:
@@ -359,121 +280,3 @@ def test_records_can_be_made_text_in_another_process(write: Write) -> None:
     made = [worker.extract(record) for record in records]
     assert [document for document in made if isinstance(document, Document)] == list(source.documents())
     assert [document.id for document in made if isinstance(document, Document)][-1].endswith("a.xml#PMID3")
-
-
-def test_archives_are_streams_of_members() -> None:
-    long = "d" * 120 + "/" + "n" * 120 + ".xml"
-    rng = Random(2)
-    members = [(long, b"<a/>"), ("empty.xml", b""), ("big.bin", rng.randbytes(700_001)), ("last.xml", b"x" * 512)]
-    for format in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
-        data = packed(*members, format=format)
-        for size in (1000, len(data)):
-            chunks = [data[at : at + size] for at in range(0, len(data), size)]
-            assert [(name, b"".join(member)) for name, member in tar_members(iter(chunks))] == members
-            # A member that nobody reads is passed over.
-            assert [name for name, _ in tar_members(iter(chunks))] == [name for name, _ in members]
-        for cut in (100, 700, 5000, 600_000):
-            with pytest.raises(DamagedFileError, match="ends early"):
-                [b"".join(member) for _, member in tar_members(iter([data[:cut]]))]
-        broken = data.replace(b"big.bin", b"bug.bin")
-        with pytest.raises(DamagedFileError, match="wrong checksum"):
-            list(tar_members(iter([broken])))
-
-
-# What follows reads real files. ElementTree is the independent reader.
-
-
-@pytest.mark.data
-@pytest.mark.parametrize(("name", "pmids"), [
-    ("pubmed1.xml", ["9997"]), ("pubmed2.xml", ["11748933", "11700088"]), ("pubmed5.xml", ["28775130"]),
-    ("pubmed6.xml", ["30108519"]),
-])  # fmt: skip
-def test_real_citations(test_data: Path, name: str, pmids: Sequence[str]) -> None:
-    path = test_data / "pubmed" / name
-    articles = ElementTree.parse(path).getroot().findall("PubmedArticle")
-    wanted = [article for article in articles if article.find(".//Abstract/AbstractText") is not None]
-    source = open_source(f"pubmed:{path}")
-    documents = list(source.documents())
-    assert [document.metadata["pmid"] for document in documents] == pmids
-    assert source.problems.dropped.total() == len(articles) - len(wanted) == (name == "pubmed1.xml")
-    for article, document in zip(wanted, documents, strict=True):
-        paragraphs = [letters("".join(p.itertext())) for p in article.iterfind(".//Abstract/AbstractText")]
-        title, *read = document.text.split("\n\n")
-        labels = [p.get("Label", "") for p in article.iterfind(".//Abstract/AbstractText")]
-        assert [letters(text) for text in read] == [letters(a) + b for a, b in zip(labels, paragraphs, strict=True)]
-        assert letters(title) == letters("".join(article.find(".//ArticleTitle").itertext()))  # type: ignore[union-attr]
-
-
-# Read beside their XML: the licence that each names, and what a citation takes along besides its number.
-ARTICLES = {
-    "1471-2180-11-174.nxml": (
-        "PMC3166277", "CC BY 2.0", {"[[], their figure five]": "", "[[], pp. 57-59.]": "", "Box 7.1 of []": "Box 7.1 of [56]"}
-    ),
-    "ehp-116-1694.nxml": ("PMC2599765", "public domain", {}),
-    "pntd.0002065.nxml": ("PMC3585041", "CC BY", {}),
-    "pone.0046493.nxml": ("PMC3460867", "CC BY", {}),
-}  # fmt: skip
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("name", ARTICLES)
-def test_real_articles_are_whole(test_data: Path, name: str) -> None:
-    path = test_data / "pubmed" / "pmc" / name
-    [document] = open_source(f"pubmed:{path}").documents()
-    number, licence, other = ARTICLES[name]
-    assert (document.metadata["pmc"], document.metadata["licence"]) == (number, licence)
-    root = ElementTree.parse(path).getroot()
-    title = "".join(root.find(".//title-group/article-title").itertext())  # type: ignore[union-attr]
-    parts = document.text.split("\n\n")
-    paragraphs, headings = [], [title]
-    for kind, text in walk(root):
-        if kind == "p":
-            for before, after in other.items():
-                text = text.replace(before, after)
-            paragraphs.append(text)
-        else:
-            headings.append(text)
-    assert [words(part) for part in parts if not part.startswith("#")] == [words(text) for text in paragraphs]
-    made = ("Abstract", "Main text")  # headings that the XML does not have
-    read = [part.lstrip("# ") for part in parts if part.startswith("#")]
-    assert [words(part) for part in read if part not in made] == [words(text) for text in headings if text not in made]
-    assert not re.search(r"\[[\s,;–-]*\]|\([\s,;–-]*\)| [,.;]|[^\S\n]{2}", document.text)
-
-
-LEFT_OUT = {"fig", "table-wrap", "supplementary-material", "label", "fn"}
-
-
-def walk(root: ElementTree.Element) -> Iterator[tuple[str, str]]:
-    """Paragraphs and titles of abstracts and body in order, without citations by number."""
-
-    def text(element: ElementTree.Element) -> str:
-        inner = element.text or ""
-        for child in element:
-            cited = "".join(child.itertext()).strip("[]")
-            if child.tag not in LEFT_OUT and not (
-                child.get("ref-type") == "bibr" and cited.isdigit() and int(cited) < 1000
-            ):
-                inner += text(child)
-            inner += child.tail or ""
-        return inner
-
-    def below(element: ElementTree.Element) -> Iterator[tuple[str, str]]:
-        for child in element:
-            if child.tag in ("p", "title"):
-                yield child.tag, text(child)
-            elif child.tag not in LEFT_OUT and child.get("sec-type") != "supplementary-material":
-                yield from below(child)
-
-    for path in ("front/article-meta/abstract", "body"):
-        for element in root.iterfind(path):
-            yield from below(element)
-
-
-def words(text: str) -> list[str]:
-    """Words and numbers, superscripts and subscripts like other digits, the signs between them left out."""
-    return re.findall(r"\w+", unicodedata.normalize("NFKD", text))
-
-
-def letters(text: str) -> str:
-    """The words without what is between them, which is where the XML may break its lines."""
-    return "".join(words(text))
