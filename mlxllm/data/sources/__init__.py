@@ -47,6 +47,7 @@ _MODULES = {
     "fineweb-edu": "fineweb_edu",
     "parquet": "parquet",
     "pubmed": "pubmed",
+    "arxiv": "arxiv",
 }
 """The module of each kind, in the order in which they are shown. It has `KIND`, a SourceKind, and `parse`, which makes
 a Source of what stands behind the colon."""
