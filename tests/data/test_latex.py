@@ -131,7 +131,7 @@ def test_lists_theorems_proofs() -> None:
 
 def test_floats_leave_their_captions_behind_the_paragraph() -> None:
     paper = text(
-        r"""Before \begin{figure}[h]\includegraphics[width=1in]{a}\caption[s]{What $x$ is.}\label{f}\end{figure} after \ref{f}.
+        r"""Before \begin{figure}\includegraphics[scale=2]{a}\caption[s]{What $x$ is.}\label{f}\end{figure} after \ref{f}.
         \begin{table}\begin{tabular}{l}cell \footnote{no}\end{tabular}\caption{T\footnote{yes}}\end{table}
         \begin{tikzpicture}\node{no};\end{tikzpicture}
         \begin{lstlisting}[language=C]
@@ -157,7 +157,8 @@ J. Doe. \newblock \emph{T}.
         (
             r"\usepackage{natbib}",
             r"\citet{doe} say \citep[see][p.~3]{doe,roe}, \citeauthor{roe} \citeyear{roe}, \cite{roe}",
-            "Doe and Müller (2019a) say (see Doe and Müller, 2019a; Roe et al., 2020, p. 3), Roe et al. 2020, Roe et al. (2020)",
+            "Doe and Müller (2019a) say (see Doe and Müller, 2019a; Roe et al., 2020, p. 3), "
+            "Roe et al. 2020, Roe et al. (2020)",
         ),
         (r"\usepackage[numbers]{natbib}", r"\citet{roe} in \cite{doe,roe}", "Roe et al. [2] in [1, 2]"),
         (r"\usepackage{acl}", r"\cite{doe}", "(Doe and Müller, 2019a)"),

@@ -24,6 +24,7 @@ def test_every_listed_source_opens_by_its_example(tmp_path: Path, monkeypatch: p
     (tmp_path / "notes" / "a.txt").write_text("a")
     (tmp_path / "web.parquet").write_bytes(b"PAR1")
     (tmp_path / "pubmed25n0001.xml.gz").touch()
+    (tmp_path / "arxiv-metadata-oai-snapshot.json").write_text("{}")
     for kind in list_sources():
         source = open_source(kind.example)
         assert source.spec.partition(":")[0] == kind.kind
