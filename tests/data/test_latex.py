@@ -55,6 +55,7 @@ def test_a_paper_from_title_to_appendix() -> None:
         (r"\verb|a_b%c| and \texttt{x\_y}", "`a_b%c` and x_y"),
         (r"\unknown[opt]{kept} \foo text", "kept text"),
         (r"a\\b \\[2pt] c", "a\nb\nc"),
+        (r"\enquote{x}, 10\textsuperscript{th}, \sout{gone}H\textsubscript{2}O", "“x”, 10$^{th}$, H$_{2}$O"),
         ("no%\nbreak and %x\n\n% y\nnext", "nobreak and\n\nnext"),
         (r"\fbox{a}\mbox{b} \raisebox{1ex}[2pt]{c} \multicolumn{2}{c}{d}", "ab c d"),
     ],
@@ -188,6 +189,11 @@ def test_inputs_are_followed_inside_the_paper_only() -> None:
 def test_latex_209_and_plain_tex() -> None:
     old = r"\documentstyle[12pt,own]{article} \begin{document} \title{Old} {\bf Bold} \section{One} $\x$ \end{document}"
     assert rendered({"a.tex": old, "own.sty": r"\def\x{X}"}, "a.tex")[1] == "# Old\n\nBold\n\n## 1 One\n\n$X$"
+    begun_elsewhere = {
+        "a.tex": r"\documentclass{x} \title{No} words \input{b} B \end{document}",
+        "b.tex": r"\begin{document}A",
+    }
+    assert rendered(begun_elsewhere, "a.tex")[1] == "# No\n\nA B"
     plain = r"\magnification=1200 \hsize=6in \centerline{\bf Title} \def\x#1{<#1>} One \x{2}.\par Two. \bye tail"
     assert rendered({"a.tex": plain}, "a.tex")[1] == "Title One <2>.\n\nTwo."
 

@@ -20,7 +20,10 @@ ARGUMENTS = {
     **_each(
         "altaffiliation altaffilmark altaffiltext altaffil affiliations authorsaddresses correspondingauthor", "om"
     ),
-    **_each("shorttitle shortauthors slugcomment subjclass pacs PACS MSC preprint reportnumber ccsdesc received", "om"),
+    **_each(
+        "collaboration shorttitle shortauthors slugcomment subjclass pacs PACS MSC preprint reportnumber ccsdesc received",
+        "om",
+    ),
     **_each(
         "accepted revised published copyrightyear setcopyright acmConference acmDOI acmISBN acmYear acmPrice", "*om"
     ),
@@ -41,7 +44,8 @@ ARGUMENTS = {
         "cfoot rfoot DeclareGraphicsExtensions AtBeginDocument AtEndDocument makeindex linespread mathversion", "m"
     ),
     **_each(
-        "enlargethispage noalign cline sisetup endnotetext bstctlcite pdfinfo special message typeout write", "*om"
+        "sout marginpar marginnote lstdefinestyle lstdefinelanguage enlargethispage noalign cline sisetup endnotetext bstctlcite pdfinfo special message typeout write",
+        "*om",
     ),
     **_each("vspace addvspace newsavebox savebox sbox usebox setstretch DeclareOption PassOptionsToClass", "*om"),
     **_each("setlength addtolength setcounter addtocounter newcolumntype settowidth settoheight settodepth", "mm"),

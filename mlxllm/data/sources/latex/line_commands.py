@@ -38,6 +38,9 @@ class LineCommands:
             "\\hspace": partial(self._space, "*m"),
             "\\hskip": partial(self._space, "d"),
             "\\ensuremath": self._ensure_math,
+            "\\textsuperscript": partial(self._script, "^"),
+            "\\textsubscript": partial(self._script, "_"),
+            "\\enquote": self._quote,
             "\\texorpdfstring": self._first_of_two,
         }
         known |= {f"\\{cite}": partial(self._cite, f"\\{cite}") for cite in _CITES}
@@ -114,6 +117,12 @@ class LineCommands:
     def _ensure_math(self) -> None:
         self._page.gullet.push([*self._page.gullet.argument(), "$"])
         self._page.formula("$")
+
+    def _script(self, sign: str) -> None:
+        self._page.blocks.parts.append(f"${sign}{{{self._page.inline(self._page.gullet.argument())}}}$")
+
+    def _quote(self) -> None:
+        self._page.gullet.push(["``", *self._page.gullet.argument(), "''"])
 
     def _first_of_two(self) -> None:
         first = self._page.gullet.argument()

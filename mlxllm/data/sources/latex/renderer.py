@@ -38,12 +38,9 @@ def rendered(files: Mapping[str, str], main: str) -> tuple[str, str]:
     Raises:
         LatexError: it cannot be read.
     """
-    page = _page(files)
-    # Plain TeX has no preamble. Only what follows the preamble is text.
-    page.begun = "\\begin{document}" not in files[main].replace(" ", "")
-    page.blocks.muted = 0 if page.begun else 1
-    page.inputs.read(main, whole=True)
-    page.run()
+    page = _read(files, main, begun=False)
+    if not page.begun:  # plain TeX has no preamble
+        page = _read(files, main, begun=True)
     if page.frames and page.blocks.muted:
         raise LatexError("environment without end", page.frames[-1].name)
     page.blocks.close("")
@@ -53,6 +50,14 @@ def rendered(files: Mapping[str, str], main: str) -> tuple[str, str]:
     if page.abstract and "## Abstract" not in body:
         front.append(f"## Abstract\n\n{page.abstract}")
     return page.title, page.numbers.resolved("\n\n".join([*front, *([body] if body else [])]))
+
+
+def _read(files: Mapping[str, str], main: str, *, begun: bool) -> Page:
+    page = _page(files)
+    page.begun, page.blocks.muted = begun, 0 if begun else 1
+    page.inputs.read(main, whole=True)
+    page.run()
+    return page
 
 
 def _page(files: Mapping[str, str]) -> Page:
