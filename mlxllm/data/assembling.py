@@ -157,6 +157,11 @@ def _warnings(manifest: Manifest) -> Iterator[str]:
         if not split.tokens:
             yield f"the {name} split is empty, so `mlxllm train` will refuse this dataset; {remedy}"
     for name, source in manifest.sources.items():
+        if manifest.val.tokens and source.documents_kept and not source.val.documents:
+            yield (
+                f"source {name!r}: none of its {source.documents_kept:,} documents is held out, so validation tells nothing "
+                f"of it; a larger --val-split would"
+            )
         if lost := sum(source.dropped.values()):
             of = f"{lost:,} of {source.documents_read:,} records"
             yield f"source {name!r}: {of} left out ({_reasons(source)})"

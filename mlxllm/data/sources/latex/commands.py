@@ -44,7 +44,8 @@ ARGUMENTS = {
         "cfoot rfoot DeclareGraphicsExtensions AtBeginDocument AtEndDocument makeindex linespread mathversion", "m"
     ),
     **_each(
-        "sout marginpar marginnote lstdefinestyle lstdefinelanguage enlargethispage noalign cline sisetup endnotetext bstctlcite pdfinfo special message typeout write",
+        "sout marginpar marginnote lstdefinestyle lstdefinelanguage enlargethispage noalign cline sisetup endnotetext "
+        "bstctlcite pdfinfo special message typeout write",
         "*om",
     ),
     **_each("vspace addvspace newsavebox savebox sbox usebox setstretch DeclareOption PassOptionsToClass", "*om"),
