@@ -15,6 +15,8 @@ from mlxllm.conversation.records import Text
 from mlxllm.data.manifest import FILE_NAME, read_manifest
 from mlxllm.data.sources.base import Problems
 from mlxllm.data.sources.files import DamagedFileError, read_chunks
+from mlxllm.data.sources.options import joined
+from mlxllm.data.sources.tables import find_tables, first_row
 from mlxllm.data.sources.text import TEXT_FIELDS, TextSource
 from mlxllm.errors import DataError
 
@@ -32,7 +34,7 @@ class Recognised:
     """What stands at a path."""
 
     path: str
-    """Absolute, or with `~` written out."""
+    """Absolute; on the Hub `owner/name[:split]`, of text its specification as a source."""
     kind: Literal["text", "conversations", "preferences", "dataset"]
     """What it is good for: pre-training, sft, dpo; a dataset is built already."""
     what: str
@@ -40,7 +42,7 @@ class Recognised:
 
 
 def recognise(name: str) -> Recognised:
-    """What the file, folder or glob `name` holds, by its content.
+    """What the file, folder, glob or data set on the Hub `name` holds, by its content.
 
     Raises:
         DataError: it does not exist, cannot be read, or is nothing that we know; the message says what to do.
@@ -52,8 +54,8 @@ def recognise(name: str) -> Recognised:
     if glob.has_magic(path) and not os.path.exists(path):
         return Recognised(path, "text", _text_of(path))
     if not os.path.exists(path):
-        if _HUB_NAME.fullmatch(name):
-            raise DataError(_on_the_hub(name))
+        if is_hub_name(name):
+            return _on_the_hub(name)
         near = next((p for p in Path(path).parents if p.exists()), None)
         raise DataError(f"there is no file or folder {path}" + (f"; {near} is there" if near else ""))
     if not os.access(path, os.R_OK):
@@ -61,13 +63,19 @@ def recognise(name: str) -> Recognised:
     return _folder(path) if os.path.isdir(path) else _file(path)
 
 
-def _on_the_hub(name: str) -> str:
-    name = name.partition(":")[0]
-    folder = f"~/{name.rpartition('/')[2]}"
-    return (
-        f"{name} looks like a data set of the Hugging Face Hub, which cannot be added here; fetch it with "
-        f"`hf download {name} --repo-type dataset --local-dir {folder}` and add the folder {folder}"
-    )
+def is_hub_name(name: str) -> bool:
+    """Whether `owner/name[:split]` is meant, and no path."""
+    return bool(_HUB_NAME.fullmatch(name)) and not _ends(name, _RECORD_SUFFIXES + _PLAIN_SUFFIXES)
+
+
+def _on_the_hub(name: str) -> Recognised:
+    """What the first record of a data set on the Hub is; that one is fetched."""
+    place, _, split = name.partition(":")
+    options = {"split": split} if split else {}
+    where, row = first_row(find_tables("hub", place, options))
+    found = _records(name, where, row, lines=True)
+    what = f"a data set on the Hub: {found.what}"
+    return Recognised(joined(f"hub:{place}", {**options}) if found.kind == "text" else name, found.kind, what)
 
 
 def _folder(path: str) -> Recognised:

@@ -100,6 +100,7 @@ def build_dataset(
     """
     directory = Path(directory)
     check_build(directory, sources, val_split, max_epochs, replace=replace)
+    sources = [(_pinned(source), weight) for source, weight in sources]
     command = BuildCommand(
         sources=tuple((source.spec, weight and str(weight)) for source, weight in sources),
         tokenizer=str(tokenizer) if isinstance(tokenizer, TokenizerRecipe) else tokenizer.kind,
@@ -161,6 +162,12 @@ def check_build(
         raise DataError(f"{directory} exists and is not a dataset; choose another name")
     if not replace:
         raise DataError(f"dataset '{directory.name}' exists already in {directory.parent}; --force replaces it")
+
+
+def _pinned(source: Source) -> Source:
+    """One that is fetched stays the same data while the build goes on, be it tomorrow."""
+    pinned = getattr(source, "pinned", None)
+    return pinned() if pinned is not None else source
 
 
 def _earlier(draft: Draft, command: BuildCommand, tell: Tell) -> BuildState | None:

@@ -104,7 +104,7 @@ def test_what_is_added_is_remembered(tmp_path: Path, mlxllm_home: Path) -> None:
     again = Library(Remembered())
     assert again.sources == [f"text:{tmp_path / 'a.txt'}", "stories:count=7,seed=0,start=0"]
     assert again.records == [(str(talk), "conversations"), (str(pairs), "preferences")]
-    with pytest.raises(UserError, match="hf download"):
+    with pytest.raises(UserError, match="cannot fetch the data set owner/name from the Hub"):
         find("owner/name")
     with pytest.raises(UserError, match="no 99 simplest plots"):
         find("stories:plots=99")

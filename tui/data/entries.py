@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlxllm import paths
+from mlxllm.conversation.recognising import is_hub_name
 from mlxllm.data.draft import BuildState, unfinished
 from mlxllm.data.manifest import Manifest, read_manifest
 from mlxllm.data.sources import SourceKind, list_sources, open_source
@@ -131,6 +132,8 @@ def _own(spec: str) -> Entry:
 
 def _records(path: str, kind: str) -> Entry:
     title = os.path.basename(path.rstrip("/")) or path
+    if not os.path.exists(path) and is_hub_name(path):
+        return Entry("records", path, path, f"{kind}, on the Hub", pairs=kind == "preferences")
     if not os.path.exists(path):
         problem = f"{path} is not there any more; put it back, or take it off this list with D"
         return Entry("records", path, title, "gone", problem, pairs=kind == "preferences")

@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from mlxllm.conversation.recognising import recognise
+from mlxllm.conversation.recognising import is_hub_name, recognise
 from mlxllm.data.sources import extent_of, list_sources, open_source
+from mlxllm.data.sources.options import is_local
 from mlxllm.data.split import val_threshold
 from mlxllm.errors import DataError, UserError
 from tui.data.entries import Entry, Group
@@ -33,7 +34,7 @@ class Found:
 
 
 def find(text: str) -> Found:
-    """What the user means by a path, or by KIND:SPEC; reads files, so call it off the event loop.
+    """What the user means by a path, KIND:SPEC or owner/name; reads files and asks the Hub, so off the event loop.
 
     Raises:
         UserError: it cannot be read, or is nothing that we know; the message says what to do.
@@ -50,7 +51,8 @@ def find(text: str) -> Found:
             f"{found.path} is built already ({found.what}); a new run takes it by its path, and a text can be added here"
         )
     if found.kind == "text":
-        return Found("yours", f"text:{found.path}", found.what)
+        spec = found.path if found.path.startswith("hub:") else f"text:{found.path}"
+        return Found("yours", spec, found.what)
     return Found("records", found.path, found.what, found.kind)
 
 
@@ -135,14 +137,19 @@ class Library:
                 with suppress(UserError):
                     self.sizes[spec] = self.measure(spec, looker)
 
-    def may_read(self, spec: str) -> bool:
-        """Whether a source can be read without a download that nobody has asked for."""
-        kind = next((known for known in list_sources() if known.kind == spec.partition(":")[0]), None)
-        return kind is None or not kind.download or spec in self._remembered.get(_FETCHED, [])
+    def may_read(self, key: str) -> bool:
+        """Whether a source, or a file of records, can be read without a download that nobody has asked for."""
+        if key in self._remembered.get(_FETCHED, []):
+            return True
+        name, _, place = key.partition(":")
+        kind = next((known for known in list_sources() if known.kind == name), None)
+        if kind is None:
+            return os.path.exists(key) or not is_hub_name(key)
+        return not kind.download or bool(place and is_local(place.partition(",")[0]))
 
-    def allow(self, spec: str) -> None:
+    def allow(self, key: str) -> None:
         """It may be downloaded from now on."""
-        self._remembered.add(_FETCHED, spec)
+        self._remembered.add(_FETCHED, key)
 
     def _set(self, mixture: dict[str, float]) -> None:
         self._remembered.set(_MIXTURE, mixture)

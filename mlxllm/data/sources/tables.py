@@ -312,6 +312,26 @@ class TableSource(RecordSource):
         return {"column": self.column}
 
 
+def first_row(tables: Tables) -> tuple[str, dict[str, Any]]:
+    """Where the first row of the first file stands, and all its columns; of a file on the Hub little is fetched.
+
+    Raises:
+        DataError: there is none, or the Hub cannot be asked.
+        ConfigError: the data set has no such config or split.
+    """
+    beginning, problems = tables.beginning(), Problems()
+    part = beginning.parts()[0]
+    with beginning.open(part) as table:
+        try:
+            if _begins(table.file) == MAGIC:
+                with ParquetTable(table.file, part) as rows:
+                    number, values = next(rows.rows(list(rows.columns), problems))
+                return f"{part}#{number}", values
+            return next(row for row in json_rows(table.file, part, problems) if not isinstance(row, Dropped))
+        except (DamagedFileError, StopIteration) as error:
+            raise DataError(f"{part} holds no record that can be read ({str(error) or 'it is empty'})") from None
+
+
 def find_tables(kind: str, place: str, options: Mapping[str, str]) -> Tables:
     """The files that a path, or `owner/name[/config]`, and the options stand for.
 

@@ -30,8 +30,8 @@ from tui.screens.data.tree import SourceTree
 from tui.words import file_size
 
 _ADD = (
-    "A file or folder of text, or a file of conversations or preferences (JSON, JSON lines, parquet). "
-    "KIND:SPEC, such as stories:2000, adds a source of the catalogue with options."
+    "A file or folder of text, or a file of conversations or preferences (JSON, JSON lines, parquet); owner/name of a data "
+    "set on the Hugging Face Hub; or KIND:SPEC, such as stories:2000, a source of the catalogue with options."
 )
 
 

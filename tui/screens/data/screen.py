@@ -150,10 +150,14 @@ class DataScreen(MakesDatasets):
         entry, preview = self._entry, self.query_one(Preview)
         if entry is None:
             preview.tell(self.query_one(SourceTree).group)
-        elif entry.spec and not self._library.may_read(entry.key):
-            preview.tell(entry.group, entry, f"Enter downloads {entry.key} once and shows it.")
+        elif self._is_remote(entry):
+            preview.tell(entry.group, entry, f"Enter downloads {entry.key}, or its beginning, and shows it.")
         else:
             preview.look(entry, self._tokenizer)
+
+    def _is_remote(self, entry: Entry) -> bool:
+        """It has to be downloaded first, and nobody has asked for that yet."""
+        return bool(entry.spec or entry.group == "records") and not self._library.may_read(entry.key)
 
     def _show_twin(self) -> None:
         tree = self.query_one(SourceTree)
@@ -180,7 +184,7 @@ class DataScreen(MakesDatasets):
             if tree.cursor_node is not None and tree.cursor_node.allow_expand:
                 tree.cursor_node.toggle()
             return
-        if entry.spec and not self._library.may_read(entry.key):
+        if self._is_remote(entry):
             self._library.allow(entry.key)
             self._look()
             return
