@@ -134,7 +134,6 @@ READY_SETS = (
         None,
         HubFiles("bigcode/the-stack-smol", ("data/python/data.json",)),
         "data/python/data.json",
-        source="thestack",
         gated=True,
     ),
     ReadySet(
