@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlxllm.data.catalogue import HubFiles, ReadySet, WebListing
-from mlxllm.data.download import DownloadError, Progress, ReplacedError, amount, fetch, remote_size
+from mlxllm.data.download import Progress, ReplacedError, amount, fetch, remote_size
 from mlxllm.data.ready_sets import (
     SetFile,
     SetList,
@@ -134,30 +134,18 @@ def _bring(
     progress: Progress | None,
     tell: Callable[[str], None] | None,
 ) -> None:
-    url, headers = file.url or "", None
-    if isinstance(entry.where, HubFiles):
-        url, headers = _hub_address(entry.where.dataset, wanted.revision, file.path)
     try:
-        fetch(url, target, sha256=file.sha256, size=file.size, headers=headers, progress=progress, tell=tell)
+        if isinstance(entry.where, HubFiles):
+            from mlxllm.data.hub.shards import fetch_file  # loads huggingface_hub, which is slow
+
+            place = entry.where.dataset, wanted.revision, file.path
+            fetch_file(*place, target, file.size, file.sha256, progress=progress, tell=tell)
+        elif file.url is not None:
+            fetch(file.url, target, sha256=file.sha256, size=file.size, progress=progress, tell=tell)
     except ReplacedError as error:
         raise DataError(f"{error}; `mlxllm data rm {entry.name}` forgets which files were chosen") from None
-    except DownloadError as error:
-        if isinstance(entry.where, HubFiles) and error.status in (401, 403):
-            raise DataError(
-                f"the data set {entry.where.dataset} on the Hub does not give its files to you ({error.status}); accept "
-                f"its terms on its page, and log in with `hf auth login` or set HF_TOKEN"
-            ) from None
-        raise
-    if isinstance(entry.where, WebListing):
-        _check_md5(url, target, entry.where.md5_suffix)
-
-
-def _hub_address(dataset: str, revision: str | None, path: str) -> tuple[str, dict[str, str]]:
-    import huggingface_hub  # only when used: it is slow to load
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not listed
-
-    url = huggingface_hub.hf_hub_url(dataset, path, repo_type="dataset", revision=revision)
-    return url, build_hf_headers(library_name="mlxllm")
+    if isinstance(entry.where, WebListing) and file.url is not None:
+        _check_md5(file.url, target, entry.where.md5_suffix)
 
 
 def _check_md5(url: str, target: Path, suffix: str) -> None:

@@ -7,14 +7,14 @@ huggingface_hub's own cache is read there and stays there.
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mlxllm import paths
+from mlxllm.data.download import DownloadError, Progress, fetch
 from mlxllm.data.hub.dataset import HubDataset, file_facts
-from mlxllm.data.hub.problems import hub_problems
 from mlxllm.data.hub.ranges import RangeFile
-from mlxllm.data.hub.transfer import transfer
+from mlxllm.errors import DataError
 
 
 class Shard:
@@ -57,8 +57,39 @@ def read_in_parts(dataset: HubDataset, file: str) -> RangeFile:
         DataError: it is not there, or the Hub cannot be asked.
     """
     facts = file_facts(dataset, file)
-    url, headers = _address(dataset, file)
+    url, headers = _address(dataset.name, dataset.commit, file)
     return RangeFile(url, headers, facts.size, dataset.name, file)
+
+
+def fetch_file(
+    name: str,
+    commit: str | None,
+    file: str,
+    target: Path,
+    size: int | None,
+    sha256: str | None,
+    *,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> None:
+    """Download one file of the data set `name` at a commit, with the user's login; see `fetch`.
+
+    huggingface_hub resumes a transfer only within one call (since 2.0 its drafts have a name of their own each), and a
+    shard of a gigabyte should outlive the process. So the address and the login are its, and the download is ours.
+
+    Raises:
+        DataError: it cannot be had.
+    """
+    url, headers = _address(name, commit, file)
+    try:
+        fetch(url, target, sha256=sha256, size=size, headers=headers, progress=progress, tell=tell)
+    except DownloadError as error:
+        if error.status in (401, 403):
+            raise DataError(
+                f"the data set {name} on the Hub does not give its files to you ({error.status}); accept its terms on its "
+                f"page, and log in with `hf auth login` or set HF_TOKEN"
+            ) from None
+        raise
 
 
 def shard_folder(dataset: HubDataset) -> Path:
@@ -66,11 +97,11 @@ def shard_folder(dataset: HubDataset) -> Path:
     return paths.folder("cache") / "hub" / dataset.name.replace("/", "--") / dataset.commit
 
 
-def _address(dataset: HubDataset, file: str) -> tuple[str, dict[str, str]]:
+def _address(name: str, commit: str | None, file: str) -> tuple[str, dict[str, str]]:
     import huggingface_hub  # only when used: it is slow to load
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not listed
 
-    url = huggingface_hub.hf_hub_url(dataset.name, file, repo_type="dataset", revision=dataset.commit)
+    url = huggingface_hub.hf_hub_url(name, file, repo_type="dataset", revision=commit)
     return url, build_hf_headers(library_name="mlxllm")
 
 
@@ -93,9 +124,7 @@ def _fetched(dataset: HubDataset, file: str, target: Path) -> int:
             # In between somebody else may have fetched it, or even have read it and removed it with its lock.
             if _is_lock_of(target, lock) and not target.is_file():
                 facts = file_facts(dataset, file)
-                url, headers = _address(dataset, file)
-                with hub_problems(dataset.name, revision=dataset.commit, remedy="start it again later"):
-                    transfer(url, headers, target, facts.size, facts.sha256)
+                fetch_file(dataset.name, dataset.commit, file, target, facts.size, facts.sha256)
         except BaseException:
             os.close(lock)
             raise
