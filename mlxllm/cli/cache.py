@@ -94,10 +94,9 @@ def _entries() -> list[Entry]:
     found: list[Entry] = []
     for path in sorted(folder.iterdir()):
         if path.name == _SETS and path.is_dir():
-            found += [
-                Entry(f"{_SETS}/{each.name}", each, _size(each), _about_set(each.name))
-                for each in sorted(path.iterdir())
-            ]
+            sizes = [(each, _size(each)) for each in sorted(path.iterdir())]
+            # What was given up before a byte came is nothing.
+            found += [Entry(f"{_SETS}/{one.name}", one, size, _about_set(one.name)) for one, size in sizes if size]
         else:
             found.append(Entry(path.name, path, _size(path), _WHAT.get(path.name, "made anew when it is needed")))
     return found

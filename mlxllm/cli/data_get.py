@@ -191,7 +191,7 @@ def _print_sets(entries: "Sequence[ReadySet]", json_: bool) -> None:
         return
     rows = []
     for each in listed:
-        begun = "in part" if ready_sets.read_list(each["name"]) is not None else "-"
+        begun = "in part" if ready_sets.is_begun(each["name"]) else "-"
         rows.append(
             (
                 each["name"],

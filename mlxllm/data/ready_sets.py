@@ -83,6 +83,13 @@ def is_here(name: str) -> bool:
     return found is not None and found.complete and not missing(found)
 
 
+def is_begun(name: str) -> bool:
+    """Whether something of a ready set has come."""
+    found, folder = read_list(name), set_folder(name)
+    targets = [folder / file.path for file in found.files] if found is not None else []
+    return any(target.is_file() or partial_path(target).is_file() for target in targets)
+
+
 def missing(wanted: SetList) -> list[SetFile]:
     """The files that are not there, or not whole."""
     folder = set_folder(wanted.name)
@@ -148,7 +155,7 @@ def ready_source(name: str, opened: Callable[[str], Source]) -> Source | None:
             f"`mlxllm data get {name}` tells the command"
         )
     if not is_here(name):
-        begun = "only in part" if read_list(name) is not None else "not"
+        begun = "only in part" if is_begun(name) else "not"
         raise DataError(f"the ready set {name} is {begun} downloaded; `mlxllm data get {name}` brings it")
     return opened(source_spec(entry))
 

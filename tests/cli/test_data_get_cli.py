@@ -25,7 +25,7 @@ from mlxllm.conversation import Report, find_record_files, read_conversations
 from mlxllm.data import catalogue, download
 from mlxllm.data.catalogue import ReadySet, WebFile, WebListing
 from mlxllm.data.ready_sets import LIST_NAME, is_here, set_folder
-from mlxllm.data.sources import open_source, shakespeare
+from mlxllm.data.sources import list_sources, open_source, shakespeare
 from mlxllm.data.weights import Weight, parse_source
 from mlxllm.errors import ConfigError, DataError, UserError
 from mlxllm.tokenizer import train_tokenizer
@@ -243,6 +243,7 @@ def test_a_server_that_has_it_no_more(site: Site, status: int) -> None:
     site.forever = Answer(status=status)
     with pytest.raises(DataError, match=rf"/stories.txt .*\({status}\)"):
         run("get", "foxes")
+    assert "in part" not in run("get")[0]
 
 
 def test_the_last_files_of_a_listing(site: Site) -> None:
@@ -389,6 +390,6 @@ def test_the_real_catalogue() -> None:
     assert {"tinyshakespeare", "tinystories", "refinedweb", "the-stack-smol", "smol-smoltalk"} <= set(names)
     assert {each["kind"] for each in listed} == {"text", "conversations", "preferences"}
     assert all(each["licence"] and each["good_for"] and each["origin"] for each in listed)
-    for width in (80, 120):
-        table = run("get")[0]
-        assert all(name in table for name in names), width
+    assert all(name in run("get")[0] for name in names)
+    kinds = {kind.kind for kind in list_sources()}
+    assert all(entry.source in kinds for entry in catalogue.READY_SETS if entry.kind == "text")
