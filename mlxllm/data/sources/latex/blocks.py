@@ -31,16 +31,25 @@ class Blocks:
 
     def end_paragraph(self) -> None:
         """What has been collected is a paragraph; nothing happens if that is nothing."""
-        text = tidy("".join(self.parts)) if self.parts else ""
-        self.parts.clear()
-        if self.muted:
-            return
-        if text:
-            self._write(text)
-        if text or not self._opening:
+        if not self.muted and (self._write_parts() or not self._opening):
             for waiting in self.waiting:
                 self._write(waiting)
             self.waiting.clear()
+        self.parts.clear()
+
+    def display(self, formula: str) -> None:
+        """A formula of its own, behind which the paragraph goes on: what waits for its end keeps waiting."""
+        if not self.muted:
+            self._write_parts()
+            if formula:
+                self._write(formula)
+        self.parts.clear()
+
+    def take_back(self, pattern: re.Pattern[str]) -> None:
+        """The last block is gone if that is what it is."""
+        self.end_paragraph()
+        if not self.muted and self._done and pattern.fullmatch(self._done[-1].strip()):
+            self._done.pop()
 
     def block(self, text: str) -> None:
         """A block that is no paragraph, as it stands."""
@@ -74,6 +83,13 @@ class Blocks:
     def text(self) -> str:
         """All of it."""
         return "".join(self._done).strip("\n")
+
+    def _write_parts(self) -> bool:
+        text = tidy("".join(self.parts)) if self.parts else ""
+        self.parts.clear()
+        if text:
+            self._write(text)
+        return bool(text)
 
     def _write(self, text: str) -> None:
         opening, is_item = self._opening, self._is_item

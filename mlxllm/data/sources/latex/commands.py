@@ -21,7 +21,7 @@ ARGUMENTS = {
         "altaffiliation altaffilmark altaffiltext altaffil affiliations authorsaddresses correspondingauthor", "om"
     ),
     **_each(
-        "collaboration shorttitle shortauthors slugcomment subjclass pacs PACS MSC preprint reportnumber ccsdesc received",
+        "shorttitle shortauthors slugcomment subjclass pacs PACS MSC preprint reportnumber ccsdesc received",
         "om",
     ),
     **_each(
@@ -43,11 +43,8 @@ ARGUMENTS = {
     **_each(
         "cfoot rfoot DeclareGraphicsExtensions AtBeginDocument AtEndDocument makeindex linespread mathversion", "m"
     ),
-    **_each(
-        "sout marginpar marginnote lstdefinestyle lstdefinelanguage enlargethispage noalign cline sisetup endnotetext "
-        "bstctlcite pdfinfo special message typeout write",
-        "*om",
-    ),
+    **_each("sout marginpar marginnote lstdefinestyle lstdefinelanguage enlargethispage noalign cline sisetup", "*om"),
+    **_each("endnotetext bstctlcite pdfinfo special message typeout write", "*om"),
     **_each("vspace addvspace newsavebox savebox sbox usebox setstretch DeclareOption PassOptionsToClass", "*om"),
     **_each("setlength addtolength setcounter addtocounter newcolumntype settowidth settoheight settodepth", "mm"),
     **_each(

@@ -1,5 +1,6 @@
 r"""`\begin` and `\end`: what each environment does to the text in it."""
 
+import re
 from collections.abc import Callable
 
 from mlxllm.data.sources.latex import commands
@@ -7,6 +8,7 @@ from mlxllm.data.sources.latex.page import Frame, Page
 from mlxllm.data.sources.latex.tokens import words
 
 _KNOWN = "abstract proof quote quotation verse center acknowledgments acknowledgements acks".split()
+_BIBLIOGRAPHY_HEADING = re.compile(r"#+ (?:[\w.]+ )?(?:references|bibliography|literature(?: cited)?)", re.IGNORECASE)
 _ARGUMENTS = {"minipage": "ooom", "multicols": "m", "adjustbox": "m", "adjustwidth": "mm"}
 """Of environments whose text is read on; of all others one in brackets is passed over."""
 
@@ -37,6 +39,9 @@ class Environments:
             self._page.display(self._page.math.environment(name))
         elif name == "math":
             self._page.blocks.parts.append(self._page.math.environment(name))
+        elif name == "thebibliography":
+            self._page.blocks.take_back(_BIBLIOGRAPHY_HEADING)
+            self._mute(name)
         elif plain in {*commands.FLOATS, *commands.DROPPED} or name in definitions.dropped_environments:
             self._mute(name)
         elif name in definitions.theorems:

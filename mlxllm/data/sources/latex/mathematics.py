@@ -47,7 +47,8 @@ class Mathematics:
 
     def display(self, close: str) -> str:
         r"""A formula of its own, up to `$$` or `\]`."""
-        return _displayed(untokenize(self._formula(close)))
+        formula, _, number = untokenize(self._formula(close)).partition("\\eqno")  # plain TeX's own tag
+        return _displayed(f"{formula.strip()} \\tag{{{number.strip(' ()$')}}}" if number else formula)
 
     def environment(self, name: str) -> str:
         r"""What stands between `\begin{name}` and its end, as display math with the numbers of labelled lines.
@@ -61,7 +62,7 @@ class Mathematics:
         rows = self._rows(name)
         numbered = plain not in ("displaymath",) and not name.endswith("*")
         if plain in _ONE_NUMBER:
-            rows = [[token for row in rows for token in row]]
+            rows = [[token for row in rows for token in (*row, BLANK)]]
         shown = [self._row(row, numbered) for row in rows]
         if plain in ("equation", "displaymath", "dmath"):
             return _displayed("\n".join(shown))

@@ -121,7 +121,7 @@ class Page:
         if self.in_line:
             self.blocks.parts.append(f" {' '.join(formula.split())} ")
         else:
-            self.blocks.block(formula)
+            self.blocks.display(formula)
 
     def _verbatim(self, token: str) -> None:
         _, name, content = token.split("\0", 2)
