@@ -166,5 +166,7 @@ def _is_called(path: str, suffixes: tuple[str, ...]) -> bool:
 
 
 def _listed(suffixes: tuple[str, ...]) -> str:
+    if "" in suffixes:
+        return "any"
     named = [suffix for suffix in suffixes if suffix != ".ndjson"]  # another name of .jsonl
     return f"{', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else named[0]
