@@ -77,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(self.hub.refuse_questions.pop(0), "")
         if api and rest[:1] == ["paths-info"]:
             return self._json([_facts(file, files[file]) for file in parse_qs(form).get("paths", []) if file in files])
+        if api and rest[:1] == ["tree"]:
+            return self._json([_facts(file, content) for file, content in files.items()])
         if api:
             about = {"id": name, "sha": commit, "siblings": [{"rfilename": f} for f in files], "tags": []}
             return self._json({**about, "private": False, "cardData": self.hub.cards.get(name, {})})
@@ -100,9 +102,13 @@ class _Handler(BaseHTTPRequestHandler):
             body = bytes([body[0] ^ 1]) + body[1:]
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
         if status == 206:
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
         self.end_headers()
+        if self.command == "HEAD":
+            return None
         stall = hub.stall_after.pop(0) if hub.stall_after else None
         cut = hub.cut_after.pop(0) if hub.cut_after else stall
         try:

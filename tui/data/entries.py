@@ -117,7 +117,8 @@ def _of_kind(kind: SourceKind) -> Entry:
         open_source(kind.kind)
     except UserError as error:
         return Entry("catalogue", kind.kind, kind.kind, "add your own with a", f"{error}; a adds one", kind)
-    note = f"downloads {kind.download}" if kind.download else ""
+    # What fetches more the longer it is read tells how much only where there is room.
+    note = "" if not kind.download else "downloads" if "," in kind.download else f"downloads {kind.download}"
     return Entry("catalogue", kind.kind, kind.kind, note, kind=kind)
 
 
