@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow
@@ -20,12 +19,12 @@ import zstandard
 from mlxllm import paths
 from mlxllm.data import download
 from mlxllm.data.build import build_dataset
-from mlxllm.data.hub import choose_files, transfer
+from mlxllm.data.hub import choose_files
 from mlxllm.data.preview import preview_source
 from mlxllm.data.sources import Document, open_source
 from mlxllm.errors import ConfigError, DataError, UserError
 from mlxllm.tokenizer import train_tokenizer
-from tests.data.hub_server import COMMIT, Hub, serve_hub
+from tests.data.hub_server import COMMIT, Hub
 
 
 def table(texts: list[str], column: str = "text", row_group_size: int = 100, **columns: list[object]) -> bytes:
@@ -37,24 +36,6 @@ def table(texts: list[str], column: str = "text", row_group_size: int = 100, **c
 
 def lines(texts: list[str]) -> bytes:
     return "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    from huggingface_hub import constants
-
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "users-cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(transfer, "WAITS", (0.01, 0.01))
-    monkeypatch.setattr(download, "PATIENCE", download.Patience(waits=(0.01, 0.01)))
-    monkeypatch.chdir(tmp_path)
-    with serve_hub() as served:
-        monkeypatch.setattr(constants, "ENDPOINT", served.address)
-        template = served.address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        yield served
 
 
 def texts_of(spec: str) -> list[str]:

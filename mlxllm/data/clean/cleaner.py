@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlxllm.data.clean.c4 import c4
+from mlxllm.data.clean.code import code
 from mlxllm.data.clean.fineweb import fineweb
 from mlxllm.data.clean.gopher import gopher_quality, gopher_repetition
 from mlxllm.data.clean.language import language
@@ -23,6 +24,7 @@ _FUNCTIONS: dict[str, Callable[[Prepared, Any], Outcome]] = {
     "mojibake": mojibake,
     "language": language,
     "papers": papers,
+    "code": code,
     "gopher_repetition": gopher_repetition,
     "gopher_quality": gopher_quality,
     "fineweb": fineweb,

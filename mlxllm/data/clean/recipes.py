@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from mlxllm.config import Section
 from mlxllm.data.clean.c4 import C4
+from mlxllm.data.clean.code import Code
 from mlxllm.data.clean.fineweb import FineWeb
 from mlxllm.data.clean.gopher import GopherQuality, GopherRepetition
 from mlxllm.data.clean.language import Language
@@ -35,6 +36,8 @@ class Recipe(Section):
     """Only some languages."""
     papers: Papers | None = None
     """Whole texts that are no tables."""
+    code: Code | None = None
+    """Code that somebody wrote."""
     gopher_repetition: GopherRepetition | None = None
     """Not the same again and again."""
     gopher_quality: GopherQuality | None = None
@@ -61,7 +64,7 @@ def _recipes() -> dict[str, Recipe]:
             personal_data=PersonalData(),
             dedup="near",
         ),
-        "code": Recipe(personal_data=PersonalData(), dedup="near"),
+        "code": Recipe(code=Code(), personal_data=PersonalData(), dedup="near"),
         # Authors publish their addresses in their papers: neither peS2o nor RedPajama replaces them.
         "papers": Recipe(language=Language(), papers=Papers(), gopher_repetition=GopherRepetition(), dedup="near"),
         "none": Recipe(),

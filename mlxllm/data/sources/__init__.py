@@ -48,6 +48,7 @@ _MODULES = {
     "parquet": "parquet",
     "pubmed": "pubmed",
     "arxiv": "arxiv",
+    "thestack": "thestack",
 }
 """The module of each kind, in the order in which they are shown. It has `KIND`, a SourceKind, and `parse`, which makes
 a Source of what stands behind the colon."""

@@ -74,6 +74,12 @@ def find_files(
     return sorted(found.values(), key=str)
 
 
+def shown_name(pattern: str) -> str:
+    """What a source of the files behind a path or a glob is called."""
+    parts = Path(os.path.abspath(os.path.expanduser(pattern))).parts
+    return "/".join(parts[-2:]) if glob.has_magic(pattern) else parts[-1]
+
+
 def name_without_packing(path: Path) -> str:
     """The file name without .gz or .zst."""
     return path.stem if path.suffix.lower() in PACKED_SUFFIXES else path.name

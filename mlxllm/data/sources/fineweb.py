@@ -10,7 +10,7 @@ KIND = SourceKind(
     "ODC-By 1.0, and the terms of Common Crawl",
     "fineweb:sample-10BT,shards=1",
     "English web pages that are clean already: a base model of general English",
-    download="files of some 2 GB, one at a time, and keeps none",
+    download="each file as it is read (some 2 GB)",
 )
 PLACE = "HuggingFaceFW/fineweb"
 CONFIG = "sample-10BT"

@@ -12,7 +12,7 @@ KIND = SourceKind(
     "as the page of the data set says",
     "hub:roneneldan/TinyStories",
     "whatever it was made for; shards=1 reads only the first file of a large one",
-    download="each of its files when that is read, and keeps none",
+    download="each file as it is read",
 )
 
 

@@ -1,9 +1,7 @@
 """Parquet files of anybody's making, with a column of text."""
 
-import os
-from pathlib import Path
-
 from mlxllm.data.sources.base import SourceKind
+from mlxllm.data.sources.files import shown_name
 from mlxllm.data.sources.options import split_options
 from mlxllm.data.sources.tables import LocalTables, TableSource
 from mlxllm.errors import ConfigError
@@ -27,5 +25,4 @@ def parse(spec: str) -> TableSource:
     place, options = split_options(KIND.kind, spec, ("column",))
     if not place:
         raise ConfigError("source 'parquet' needs a file, a folder or a glob: parquet:PATH")
-    name = Path(os.path.abspath(os.path.expanduser(place))).name
-    return TableSource(KIND.kind, name, LocalTables.find(place), options.get("column"))
+    return TableSource(KIND.kind, shown_name(place), LocalTables.find(place), options.get("column"))

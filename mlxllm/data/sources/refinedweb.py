@@ -10,7 +10,7 @@ KIND = SourceKind(
     "ODC-By 1.0, and the terms of Common Crawl",
     "refinedweb:shards=1",
     "English web pages that are clean already: a base model of general English",
-    download="files of some 300 MB, one at a time, and keeps none",
+    download="each file as it is read (some 300 MB)",
 )
 PLACE = "tiiuae/falcon-refinedweb"
 

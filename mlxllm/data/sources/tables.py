@@ -122,13 +122,16 @@ class HubTables:
     """Branch, tag or commit."""
     shards: int | None = None
     """Only so many files, the first."""
+    folders: frozenset[str] = frozenset()
+    """Only files in folders that are called so, where there are any."""
     in_parts: bool = False
     """Do not fetch a file whole, but what is read of it."""
 
     def parts(self) -> Sequence[str]:
         dataset = self._dataset()
         files = choose_files(self.name, dataset.files, dataset.configs, self.config, self.split)
-        return [f"{self._prefix(dataset)}{file}" for file in files[: self.shards]]
+        inside = [file for file in files if self.folders & {part.lower() for part in file.split("/")[:-1]}]
+        return [f"{self._prefix(dataset)}{file}" for file in (inside or files)[: self.shards]]
 
     @contextlib.contextmanager
     def open(self, part: str) -> Iterator[OpenTable]:
@@ -256,7 +259,13 @@ class TableSource(RecordSource):
         """Which columns are read beside the text."""
         return [name for names in METADATA.values() for name in names if name in columns]
 
+    def refusal(self, columns: Sequence[str]) -> str | None:
+        """Why a table with these columns cannot be read, as the end of a sentence about it; None where it can."""
+        return None
+
     def _of_parquet(self, table: ParquetTable, part: str, first: bool) -> Iterator[Record | Document | Dropped]:
+        if refusal := self.refusal(list(table.columns)):
+            raise DataError(f"{part} {refusal}")
         column = next((name for name in self._wanted() if name in table.columns), None)
         if column is None or not table.holds_text(column):
             detail = _lacks(self._wanted(), list(table.columns), None if column is None else str(table.columns[column]))
@@ -276,6 +285,8 @@ class TableSource(RecordSource):
                 yield row
                 continue
             where, values = row
+            if number == 0 and (refusal := self.refusal(list(values))):
+                raise DataError(f"{part} {refusal}")
             column = next((name for name in wanted if name in values), None)
             if column is not None:
                 found = True

@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlxllm.data.sources.base import Document, Extent, Problems, SourceKind, first_reasons
+from mlxllm.data.sources import parquet
+from mlxllm.data.sources.base import Document, Extent, Problems, Source, SourceKind, first_reasons
 from mlxllm.data.sources.decoding import (
     BLOCK_CHARS,
     MOST_LINE_BYTES,
@@ -30,7 +31,9 @@ from mlxllm.data.sources.files import (
     find_files,
     name_without_packing,
     read_chunks,
+    shown_name,
 )
+from mlxllm.data.sources.parquet_rows import MAGIC as PARQUET_MAGIC
 from mlxllm.errors import ConfigError, DataError
 
 KIND = SourceKind(
@@ -48,8 +51,8 @@ _KINDS = {bool: "true or false", int: "a number", float: "a number", type(None):
 _SEPARATOR_LINE = re.compile(r"^[ \t]*<\|endoftext\|>[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 
 
-def parse(spec: str) -> "TextSource":
-    """The source that `text:SPEC` stands for.
+def parse(spec: str) -> Source:
+    """The source that `text:SPEC` stands for; parquet files are opened as what they are.
 
     Raises:
         ConfigError: no path is named.
@@ -57,7 +60,14 @@ def parse(spec: str) -> "TextSource":
     """
     if not spec:
         raise ConfigError("source 'text' needs a file, a folder or a glob: text:PATH")
-    return TextSource(spec)
+    if _begins_as_parquet(spec):
+        return parquet.parse(spec)
+    try:
+        return TextSource(spec)
+    except DataError:
+        with contextlib.suppress(DataError):
+            return parquet.parse(spec)  # a folder that holds nothing else
+        raise
 
 
 class TextSource:
@@ -76,8 +86,7 @@ class TextSource:
         self._found = self.problems.mended.copy(), {k: list(v) for k, v in self.problems.examples.items()}
         self._single: bool | None = None
         self._most_bytes: int | None = None
-        parts = Path(os.path.abspath(os.path.expanduser(pattern))).parts
-        self.name = "/".join(parts[-2:]) if glob.has_magic(pattern) else parts[-1]
+        self.name = shown_name(pattern)
 
     @property
     def spec(self) -> str:
@@ -266,6 +275,17 @@ def _is_encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _begins_as_parquet(pattern: str) -> bool:
+    expanded = os.path.expanduser(pattern)
+    if glob.has_magic(expanded) and not os.path.exists(expanded):
+        expanded = min(glob.iglob(expanded, recursive=True), default=expanded)
+    try:
+        with open(expanded, "rb") as file:
+            return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    except OSError:  # a folder, or whatever TextSource will say of it
+        return False
 
 
 def _is_records(path: Path) -> bool:
