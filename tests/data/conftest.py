@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mlxllm.data import download
 from mlxllm.data.build import build_dataset
-from mlxllm.data.hub import transfer
+from mlxllm.data.hub import requests
 from mlxllm.data.shards import TokenDataset
 from mlxllm.data.sources.base import Document, Problems, Source
 from mlxllm.tokenizer import train_tokenizer
@@ -63,7 +64,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "users-cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(transfer, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(requests, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(download, "PATIENCE", download.Patience(stall=0.5, waits=(0.01, 0.01)))
     monkeypatch.chdir(tmp_path)
     with serve_hub() as served:
         monkeypatch.setattr(constants, "ENDPOINT", served.address)

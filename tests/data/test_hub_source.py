@@ -111,7 +111,9 @@ def test_a_transfer_goes_on_in_another_process(hub: Hub, mlxllm_home: Path) -> N
     content = table([str(n) * 1000 for n in range(3000)])
     hub.datasets["owner/web"] = {"a.parquet": content}
     hub.cut_after = [1_000_000, 0, 0, 0]
-    with pytest.raises(DataError, match=r"/a\.parquet cannot be downloaded: the connection broke .* are kept"):
+    with pytest.raises(
+        DataError, match=r"the connection broke after 1,000,000 of .* bytes; 1\.0 MB that have come are kept"
+    ):
         texts_of("owner/web")
     assert kept(mlxllm_home) == [".a.parquet.part", ".a.parquet.part.json"]
     hub.cut_after.clear()
@@ -133,7 +135,7 @@ def test_a_damaged_part_is_not_gone_on_with(hub: Hub, mlxllm_home: Path) -> None
     part.parent.mkdir(parents=True)
     part.write_bytes(b"\0" * 200_000)  # longer than the file
     assert texts_of("owner/web") == ["x" * 5000]
-    hub.spoil = [True]
+    hub.spoil = [True, True]
     with pytest.raises(DataError, match=r"is not the file it should be \(its sha256 is"):
         texts_of("owner/web")
     assert not kept(mlxllm_home)
@@ -148,11 +150,15 @@ def test_a_busy_or_silent_hub_is_asked_again(hub: Hub, monkeypatch: pytest.Monke
     assert texts_of("owner/web") == ["x" * 5000]
     assert [r for _, p, r in hub.asked if p.endswith("a.parquet")] == ["", "", "", "bytes=100-"]
     hub.refuse_files = [429] * 9
-    with pytest.raises(DataError, match=r"/a\.parquet cannot be downloaded: the server answered 429"):
+    with pytest.raises(DataError, match=r"a\.parquet cannot be downloaded: the server answered 429 Too Many Requests"):
         texts_of("owner/web")
     hub.refuse_files.clear()
     hub.stall_after = [0, 0, 0]
     with pytest.raises(DataError, match=r"nothing has come for 0\.3 s"):
+        texts_of("owner/web")
+    hub.stall_after.clear()
+    hub.refuse_questions = [503] * 9
+    with pytest.raises(DataError, match=r"the Hub has a trouble of its own \(503\)"):
         texts_of("owner/web")
 
 
@@ -202,7 +208,9 @@ def test_no_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.datasets["owner/web"] = {"a.parquet": table(["x"])}
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
-    with pytest.raises(DataError, match=r"a\.parquet needs 380 bytes more, and .* has 10 bytes free; .*MLXLLM_HOME"):
+    with pytest.raises(
+        DataError, match=r"a\.parquet needs .* bytes more, and .* has 10 bytes free; make room, or let MLXLLM_HOME"
+    ):
         texts_of("owner/web")
 
 

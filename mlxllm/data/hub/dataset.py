@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlxllm.data.hub.problems import hub_problems
-from mlxllm.data.hub.transfer import patiently
+from mlxllm.data.hub.requests import patiently
 from mlxllm.errors import DataError
 
 _PATIENCE = 30.0

@@ -4,23 +4,21 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-from mlxllm.data.hub.transfer import transport_error
+from mlxllm.data.hub.requests import transport_error
 from mlxllm.errors import DataError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _BUSY = 429
+_REMEDY = "go online, or give files that are here"
 
 
 @contextlib.contextmanager
-def hub_problems(
-    name: str, *, revision: str | None = None, remedy: str = "go online, or give files that are here"
-) -> Iterator[None]:
+def hub_problems(name: str, *, revision: str | None = None) -> Iterator[None]:
     """Turn what huggingface_hub and its HTTP client raise into sentences about the data set `name`.
 
     Args:
         name: `owner/name`.
         revision: what was asked for, where that may be what is missing.
-        remedy: what to do where the network is the reason.
 
     Raises:
         DataError: instead of any of theirs.
@@ -45,12 +43,11 @@ def hub_problems(
         raise DataError(f"{what} on the Hub has no revision {revision!r}; give a branch, a tag or a commit") from None
     except errors.OfflineModeIsEnabled:
         raise DataError(
-            f"cannot fetch {what} from the Hub because HF_HUB_OFFLINE is set; unset it, or {remedy}"
+            f"cannot fetch {what} from the Hub because HF_HUB_OFFLINE is set; unset it, or {_REMEDY}"
         ) from None
     except errors.LocalEntryNotFoundError as error:
-        raise DataError(
-            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error.__cause__ or error)}); {remedy}"
-        ) from None
+        why = _first_line(error.__cause__ or error)
+        raise DataError(f"cannot fetch {what} from the Hub and it is not in the cache ({why}); {_REMEDY}") from None
     except errors.RemoteEntryNotFoundError as error:
         raise DataError(
             f"{what} on the Hub lacks a file that it lists ({_first_line(error)}); name another revision"
@@ -64,14 +61,14 @@ def hub_problems(
                 f"another disk: it goes on from there"
             ) from None
         raise DataError(
-            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {remedy}"
+            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {_REMEDY}"
         ) from None
     except transport_error() as error:
         why = "nothing has come for too long" if "Timeout" in type(error).__name__ else _first_line(error)
-        raise DataError(f"cannot fetch {what} from the Hub ({why}); {remedy}; what has come is kept") from None
+        raise DataError(f"cannot fetch {what} from the Hub ({why}); {_REMEDY}") from None
     except ValueError as error:
         raise DataError(
-            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {remedy}"
+            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {_REMEDY}"
         ) from None
 
 

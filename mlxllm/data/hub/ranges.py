@@ -5,7 +5,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from mlxllm.data.hub.problems import hub_problems
-from mlxllm.data.hub.transfer import answer
+from mlxllm.data.hub.requests import answer
 from mlxllm.errors import DataError
 
 if TYPE_CHECKING:

@@ -1,5 +1,8 @@
 """The files of a data set one at a time: fetched when they are read, removed when they have been, or read in parts.
 
+huggingface_hub asks, and knows addresses and logins; the transfer is `download.fetch`, since that of huggingface_hub
+begins anew in each process (from its release 2 on), and shards are gigabytes.
+
 They lie in <home>/cache/hub/<owner>--<name>/<commit>/, beside a lock each, which its readers share. What is in
 huggingface_hub's own cache is read there and stays there.
 """

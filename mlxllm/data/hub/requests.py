@@ -1,4 +1,4 @@
-"""Asking the Hub with the HTTP client of huggingface_hub: again where it is too busy, and for parts of a file."""
+"""Requests by huggingface_hub's own client, which knows its login, its proxies and whether it may go online."""
 
 import contextlib
 import time
@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
-WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds before each new attempt."""
-_PASSING = {408, 429, 500, 502, 503, 504}
+
+WAITS = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before a question that the Hub was too busy to answer is asked again."""
+_BUSY = {408, 429, 500, 502, 503, 504}
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:
@@ -21,7 +22,7 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
         try:
             return ask()
         except transport_error() as error:
-            if not _may_pass(error) or getattr(error, "response", None) is None:
+            if getattr(getattr(error, "response", None), "status_code", None) not in _BUSY:
                 raise
         time.sleep(wait)
     return ask()
@@ -33,12 +34,6 @@ def transport_error() -> type[Exception]:
 
     found: type[Exception] = vars(errors)["HTTPError"]
     return found
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether it may be otherwise in a moment: the connection broke, or the server is busy."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status is None or status in _PASSING
 
 
 @contextlib.contextmanager
