@@ -41,6 +41,7 @@ _MODULES = {
     "pydocs": "pydocs",
     "text": "text",
     "shakespeare": "shakespeare",
+    "commoncrawl": "commoncrawl",
     "hub": "hub",
     "refinedweb": "refinedweb",
     "fineweb": "fineweb",
