@@ -2,6 +2,7 @@ import gzip
 import io
 import random
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -227,4 +228,15 @@ def test_the_real_files_have_the_records_that_warcio_finds(test_data: Path) -> N
         for cut in random.sample(range(len(data)), 5):
             whole = [item.block for item in read(data[:cut]) if isinstance(item, WarcRecord)]
             assert whole == [block for _, _, block in peers[: len(whole)]]
+        # Damage to a member costs that one. They begin where the one before ends.
+        starts = [0]
+        while starts[-1] < len(data):
+            inflate = zlib.decompressobj(wbits=31)
+            inflate.decompress(data[starts[-1] :])
+            starts.append(len(data) - len(inflate.unused_data))
+        for number in random.sample(range(len(peers)), min(6, len(peers))):
+            hurt = bytearray(data)
+            hurt[starts[number] + 40 : starts[number + 1] - 8] = bytes(starts[number + 1] - 8 - starts[number] - 40)
+            whole = [item.block for item in read(bytes(hurt)) if isinstance(item, WarcRecord)]
+            assert whole == [block for at, (_, _, block) in enumerate(peers) if at != number]
     assert counts == [4, 2, 2, 48], "gzip -l of each member, and by hand"

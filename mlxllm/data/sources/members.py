@@ -115,8 +115,9 @@ class _ZstdFrame:
                 return
 
 
-# ID1, ID2, deflate, no reserved flag; then time, XFL as compressors set it, and the system (RFC 1952, section 2.3).
-_GZIP = _Packing("gzip", _GzipMember, re.compile(rb"\x1f\x8b\x08[\0-\x1f].{4}[\0\2\4][\0-\x0d\xff]", re.DOTALL))
+# ID1, ID2, deflate, no reserved flag; then time, and XFL as compressors set it (RFC 1952, section 2.3). The system behind
+# it is anything: wget writes 19.
+_GZIP = _Packing("gzip", _GzipMember, re.compile(rb"\x1f\x8b\x08[\0-\x1f].{4}[\0\2\4].", re.DOTALL))
 
 
 def unpacked(file: BinaryIO, starts: bytes) -> Iterator[bytes | Gap]:
