@@ -22,7 +22,7 @@ KIND = SourceKind(
     "of each page its own; Common Crawl's terms of use",
     "commoncrawl:CC-MAIN-2024-22,files=1",
     "a base model: the web as it is, so clean it well",
-    download="by id about 1 GB a WARC file and 0.1 GB a WET file (about 30,000 pages); by path nothing",
+    download="by id about 1 GB a WARC file or 0.1 GB a WET file, of some 30,000 pages each",
     recipe="web",
 )
 DEFAULT_FILES = 1
