@@ -18,6 +18,8 @@ import mlxllm.runtime  # noqa: F401  (OpenBLAS has to be there before anything i
 
 import mlx.core as mx  # isort: skip
 
+from tests.data.hub_server import Hub, serve_hub  # isort: skip
+
 hypothesis.settings.register_profile("default", deadline=None)
 # The same examples on each run: a change that is red in CI is red for the reason that it names.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
@@ -79,3 +81,26 @@ def compile_mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     mx.enable_compile()
     yield
     mx.disable_compile()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub on this machine, which everything that this process asks of the Hub goes to."""
+    # Here and not above: most tests need none of them.
+    from huggingface_hub import constants
+
+    from mlxllm.data import download
+    from mlxllm.data.hub import requests
+
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "users-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr(requests, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(download, "PATIENCE", download.Patience(stall=0.5, waits=(0.01, 0.01)))
+    monkeypatch.chdir(tmp_path)
+    with serve_hub() as served:
+        monkeypatch.setattr(constants, "ENDPOINT", served.address)
+        template = served.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield served

@@ -5,13 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mlxllm.data import download
 from mlxllm.data.build import build_dataset
-from mlxllm.data.hub import requests
 from mlxllm.data.shards import TokenDataset
 from mlxllm.data.sources.base import Document, Problems, Source
 from mlxllm.tokenizer import train_tokenizer
-from tests.data.hub_server import Hub, serve_hub
 
 
 class ListSource:
@@ -53,22 +50,3 @@ def build(tmp_path: Path) -> Build:
         return TokenDataset.open(directory, verify=True)
 
     return _build
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A Hub on this machine, which everything that this process asks of the Hub goes to."""
-    from huggingface_hub import constants
-
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "users-cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(requests, "WAITS", (0.01, 0.01))
-    monkeypatch.setattr(download, "PATIENCE", download.Patience(stall=0.5, waits=(0.01, 0.01)))
-    monkeypatch.chdir(tmp_path)
-    with serve_hub() as served:
-        monkeypatch.setattr(constants, "ENDPOINT", served.address)
-        template = served.address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        yield served

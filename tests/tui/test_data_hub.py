@@ -1,37 +1,23 @@
 """Data sets of the Hub on the data screen: added by their id, looked into, and built from."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mlxllm.data.hub import transfer
 from mlxllm.data.manifest import read_manifest
-from tests.data.hub_server import Hub, serve_hub
+from tests.data.hub_server import Hub
 from tests.tui.harness import screen_text, wait_for, wait_for_text
 from tests.tui.test_data import add, data_screen, go_to, type_into, wait_for_seen
 from tui.screens.data.asking import BuildDialog
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A Hub for this process and for those that it starts."""
-    from huggingface_hub import constants
-
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+@pytest.fixture(autouse=True)
+def for_others(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same Hub for the processes that are started."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(transfer, "WAITS", (0.01, 0.01))
-    with serve_hub() as served:
-        monkeypatch.setenv("HF_ENDPOINT", served.address)
-        monkeypatch.setattr(constants, "ENDPOINT", served.address)
-        template = served.address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        yield served
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
 
 
 def lines(records: list[dict[str, str]]) -> bytes:
