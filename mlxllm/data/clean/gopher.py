@@ -5,7 +5,7 @@ and of its table A1.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 _ELLIPSES = ("...", "…")
 _BULLETS = ("•", "-")
-_MIX = 0x9E3779B97F4A7C15
+_BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHORTEST = 5
 """Repeated n-grams are looked for from this n on; every longer one that is repeated lies inside of repeated ones of it."""
 
@@ -147,7 +147,9 @@ def _repetition(prepared: Prepared, settings: GopherRepetition) -> Iterator[Find
         return
     grams = _Grams(prepared)
     for n in (2, 3, 4):
-        yield above(rule, f"top {n}-gram", share(grams.top_chars(n), size), getattr(settings, f"max_top_{n}_gram"))
+        # Occurrences may overlap (a a a), so that their sum may be more than the text.
+        top = min(1.0, share(grams.top_chars(n), size))
+        yield above(rule, f"top {n}-gram", top, getattr(settings, f"max_top_{n}_gram"))
     most_of = {n: getattr(settings, f"max_duplicate_{n}_grams") for n in range(_SHORTEST, 11)}
     least = min(most_of.values())
     for n, most in most_of.items():
@@ -158,59 +160,55 @@ def _repetition(prepared: Prepared, settings: GopherRepetition) -> Iterator[Find
 
 
 class _Grams:
-    """The n-grams of words of a text, each as one number."""
+    """The n-grams of words of a text, each as one number.
+
+    Those of different n-grams are the same once in 2^64. Python's own hash of a word will do, though it differs from
+    process to process, since all that is asked of the numbers is which are equal.
+    """
 
     def __init__(self, prepared: Prepared) -> None:
         words = prepared.words
-        numbers: dict[str, int] = {}
-        number = numbers.setdefault
-        ids = np.array([number(word, len(numbers)) for word in words], np.uint64)
-        self._lengths = np.array([len(word) for word in words], np.int64)
-        # Numbers that are far from each other: a sum of few of them, weighted by place, is then as good as unique.
-        self._words = _mixed(ids + np.uint64(1))
-        self._hashes = {1: self._words}
+        self._lengths = np.fromiter(map(len, words), np.int64, len(words))
+        self._words = np.fromiter(map(hash, words), np.int64, len(words)).view(np.uint64)
+        self._hashes, self._n = self._words, 1
 
-    def hashes(self, n: int) -> NDArray[np.uint64]:
-        """A number for each n-gram, (words - n + 1,); those of different ones are alike once in 2^64."""
-        if n not in self._hashes:
-            shorter = self.hashes(n - 1)
-            self._hashes[n] = _mixed(shorter[:-1] + self._words[n - 1 :] * np.uint64(2 * n + 1))
-        return self._hashes[n]
+    def _hashes_of(self, n: int) -> NDArray[np.uint64]:
+        """A number for each n-gram, (words - n + 1,); n does not go down from call to call."""
+        while self._n < n:
+            self._n += 1
+            self._hashes = self._hashes[:-1] * _BASE + self._words[self._n - 1 :]
+        return self._hashes
 
     def top_chars(self, n: int) -> int:
-        """Characters in all occurrences of the most frequent n-gram, spaces included; 0 if none occurs twice."""
-        hashes = self.hashes(n)
-        if len(hashes) < 2:
+        """Characters in all occurrences of the most frequent n-gram (of equally frequent ones the longest).
+
+        The spaces inside count; it is 0 if none occurs twice.
+        """
+        if len(self._lengths) <= n:
             return 0
-        _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
+        hashes = self._hashes_of(n)
+        order = hashes.argsort()
+        ordered = hashes[order]
+        begins = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+        counts = np.diff(begins, append=len(ordered))
         count = int(counts.max())
         if count < 2:
             return 0
-        begin = int(first[counts == count].min())  # of equally frequent ones the first
-        return count * (int(self._lengths[begin : begin + n].sum()) + n - 1)
+        firsts = order[begins[counts == count]]
+        upto = np.concatenate(([0], self._lengths.cumsum()))
+        return count * (int((upto[firsts + n] - upto[firsts]).max()) + n - 1)
 
     def repeated_chars(self, n: int) -> int:
         """Characters of words that lie in an n-gram which stood there before."""
-        hashes = self.hashes(n)
-        if len(hashes) < 2:
+        if len(self._lengths) <= n:
             return 0
-        order = np.argsort(hashes, kind="stable")
+        hashes = self._hashes_of(n)
+        order = hashes.argsort(kind="stable")
         ordered = hashes[order]
         again = order[1:][ordered[1:] == ordered[:-1]]
         if not len(again):
             return 0
         edges = np.zeros(len(self._lengths) + 1, np.int64)
         edges[again] += 1
-        edges[again + n] -= 1
-        return int(self._lengths[np.cumsum(edges)[:-1] > 0].sum())
-
-
-def _mixed(values: NDArray[Any]) -> NDArray[np.uint64]:
-    """Every bit made to depend on every bit (the finalizer of SplitMix64, Steele et al. 2014)."""
-    values = values * np.uint64(_MIX)
-    values ^= values >> np.uint64(30)
-    values *= np.uint64(0xBF58476D1CE4E5B9)
-    values ^= values >> np.uint64(27)
-    values *= np.uint64(0x94D049BB133111EB)
-    values ^= values >> np.uint64(31)
-    return values
+        edges[again + n] -= 1  # no two n-grams of one n begin at the same word
+        return int(self._lengths[edges.cumsum()[:-1] > 0].sum())

@@ -21,8 +21,9 @@ from mlxllm.data.clean.language_codes import KNOWN, language_code
 from mlxllm.data.clean.prepared import Finding, Prepared
 
 _LOOKED_AT = 2000
-"""Characters from the middle of a long text, where a page has fewer menus than at its ends."""
-_QUICK_CHARS, _QUICK_LOOKED_AT, _QUICK_DISTANCE = 300, 4000, 400
+"""Characters of a long text that the classifier looks at, from several places: a list of names is not the language."""
+_QUICK_CHARS, _QUICK_LOOKED_AT, _QUICK_DISTANCE = 300, 8000, 400
+_PLACES = 8
 _UNKNOWN = "und"
 
 
@@ -82,19 +83,22 @@ def identify(text: str) -> tuple[str, float]:
     from resiliparse.parse.lang import detect_fast
 
     if len(text) >= _QUICK_CHARS:
-        found, distance = detect_fast(_middle(text, _QUICK_LOOKED_AT))
+        found, distance = detect_fast(_sample(text, _QUICK_LOOKED_AT))
         if found == "en" and distance <= _QUICK_DISTANCE:
             return "en", 1.0
-    sample = _middle(text, _LOOKED_AT)
+    sample = _sample(text, _LOOKED_AT)
     if not any(map(str.isalpha, sample)):
         return _UNKNOWN, 0.0
     label, score = _classifier().classify(sample)
     return language_code(label) or _UNKNOWN, float(score)
 
 
-def _middle(text: str, chars: int) -> str:
-    begin = max(0, len(text) - chars) // 2
-    return text[begin : begin + chars]
+def _sample(text: str, chars: int) -> str:
+    if len(text) <= chars:
+        return text
+    size = chars // _PLACES
+    begins = (place * (len(text) - size) // (_PLACES - 1) for place in range(_PLACES))
+    return "\n".join(text[begin : begin + size] for begin in begins)
 
 
 @functools.cache

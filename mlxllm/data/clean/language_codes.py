@@ -23,14 +23,14 @@ _THREE = {  # ISO 639-2, both its kinds, and the macrolanguage for its commonest
     }.items()
     for code in codes.split()
 }  # fmt: skip
-_TWO = {"nb": "no", "iw": "he", "in": "id", "ji": "yi", "jw": "jv"}  # written Norwegian; codes that were withdrawn
+_TWO = {"nb": "no", "wuu": "zh", "iw": "he", "in": "id", "jw": "jv"}  # kinds of one language; codes that were withdrawn
 _NAMES = {
     "arabic": "ar", "chinese": "zh", "czech": "cs", "danish": "da", "dutch": "nl", "english": "en", "finnish": "fi",
     "french": "fr", "german": "de", "greek": "el", "hebrew": "he", "hindi": "hi", "hungarian": "hu", "italian": "it",
     "japanese": "ja", "korean": "ko", "norwegian": "no", "polish": "pl", "portuguese": "pt", "romanian": "ro",
     "russian": "ru", "spanish": "es", "swedish": "sv", "turkish": "tr", "ukrainian": "uk", "vietnamese": "vi",
 }  # fmt: skip
-_ONLY_THREE = "ace ary arz bcl crh ext fuv gcf gcr gom grc gug guw hbo kab kik lij ltg nso pcm sdh uzs vec wuu yue"
+_ONLY_THREE = "ace ary arz bcl crh ext fuv gcf gcr gom grc gug guw hbo kab kik lij ltg nso pcm sdh uzs vec yue"
 _SUBTAG = re.compile(r"[-_]")
 
 KNOWN = frozenset(_THREE.values()) | frozenset(_ONLY_THREE.split())

@@ -9,8 +9,11 @@ import re
 from mlxllm.config import Section
 from mlxllm.data.clean.prepared import Prepared
 
-# ASCII without control characters cannot be mojibake; most English texts are told by that.
-_SUSPICIOUS = re.compile(r"[^\t\n\r\f\x20-\x7e]")
+# A character of UTF-8 that was read as something else has become two or more, none of them ASCII, unless the second was
+# a no-break space and is a space by now. Quotes and dashes that stand alone, which is all that is not ASCII in most
+# English texts, are no sign of it.
+_TWO = re.compile(r"[^\x00-\x7f]{2}")
+_ODD = re.compile(r"[ÃÂ\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufff9-\uffff]")
 _PASSES = 4
 
 
@@ -23,12 +26,12 @@ class Mojibake(Section):
 
 def mojibake(prepared: Prepared, settings: Mojibake) -> Prepared:
     """The text as it was meant."""
-    if not _SUSPICIOUS.search(prepared.text):
+    if not _is_suspicious(prepared.text):
         return prepared
     # ftfy builds large tables when it is imported.
-    import ftfy
+    from ftfy import TextFixerConfig, fix_text
 
-    config = ftfy.TextFixerConfig(
+    config = TextFixerConfig(
         unescape_html=False,
         remove_terminal_escapes=settings.control_characters,
         remove_control_chars=settings.control_characters,
@@ -39,10 +42,17 @@ def mojibake(prepared: Prepared, settings: Mojibake) -> Prepared:
         normalization=None,
         explain=False,
     )
-    text = prepared.text
-    for _ in range(_PASSES):  # what was wrong twice shows the second error when the first is gone
-        mended = ftfy.fix_text(text, config)
-        if mended == text:
-            break
-        text = mended
-    return prepared.with_text(text)
+
+    def mended(line: str) -> str:
+        for _ in range(_PASSES):  # what was wrong twice shows the second error when the first is gone
+            before, line = line, str(fix_text(line, config))
+            if line == before:
+                break
+        return line
+
+    lines = prepared.text.split("\n")
+    return prepared.with_text("\n".join(mended(line) if _is_suspicious(line) else line for line in lines))
+
+
+def _is_suspicious(text: str) -> bool:
+    return bool(_ODD.search(text) or (not text.isascii() and _TWO.search(text)))

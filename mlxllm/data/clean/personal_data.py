@@ -19,17 +19,25 @@ _MOST_LOCAL, _MOST_DOMAIN = 64, 255  # RFC 5321, section 4.5.3.1
 # Read from the @ leftwards and rightwards, so that a long text without one costs nothing and each costs little.
 _LOCAL_BACKWARDS = re.compile(rf"[{_LETTER}0-9_+-][{_LETTER}0-9._%+-]{{0,{_MOST_LOCAL - 1}}}")
 _DOMAIN = re.compile(
-    rf"(?:[{_LETTER}0-9](?:[{_LETTER}0-9-]{{0,61}}[{_LETTER}0-9])?\.){{1,8}}[{_LETTER}]{{2,24}}(?![{_LETTER}0-9@])"
+    rf"(?:[{_LETTER}0-9](?:[{_LETTER}0-9-]{{0,61}}[{_LETTER}0-9])?\.){{1,126}}[{_LETTER}]{{2,24}}(?![{_LETTER}0-9@])"
 )
-_IPV4 = re.compile(r"(?<![\w.:+~^=<>-])(?:\d{1,3}\.){3}\d{1,3}(?![\w+-]|\.\d)", re.ASCII)
+# What stands right before or behind may already show that it is a version: foo-1.2.3.4, Firefox/1.5.0.7, 1.2.3.4-beta.
+_IPV4 = re.compile(
+    r"(?<![\w.+~^])(?<![A-Za-z][/-])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d|[+-][A-Za-z])",
+    re.ASCII,
+)
 # Global unicast begins with 2 or 3 (RFC 4291); that keeps C++ names and times out.
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9a-fA-F]{3}:[0-9a-fA-F:]{2,35}(?![\w:])", re.ASCII)
+# These begin with a fixed character, which makes looking for them in vain several times as fast.
+_PERHAPS_IPV4 = re.compile(r"\.\d{1,3}\.\d{1,3}\.\d", re.ASCII)
+_PERHAPS_IPV6 = re.compile(r":[0-9a-fA-F]{0,4}:")
 _VERSION = re.compile(
-    r"(?:\b(?:v|ver|version|release|rev|revision|build|firmware|driver|update|upgrade|upgraded|patch|section|chapter"
-    r"|clause|paragraph)|§|[=<>~^@])[\s.:=\"'()_-]{0,4}(?:(?:to|from|is|of|number|no)\s)?[\"']?$",
+    r"(?:(?:version|release|firmware|driver|build|update|upgrade|upgraded|patch|section|chapter|clause|§)"
+    r"|(?<![a-z])(?:v|ver|rev|rv)|[=<>~!]=|~>)"
+    r"(?:\s(?:to|from|is|of|number|no))?[\s.:=\"'()\[\]>_-]{0,8}$",
     re.IGNORECASE,
 )
-_LOOK_BACK = 32
+_LOOK_BACK = 40
 
 
 class PersonalData(Section):
@@ -61,8 +69,8 @@ def replace_emails(text: str) -> str:
     done, at = 0, text.find("@")
     while at >= 0:
         local = _LOCAL_BACKWARDS.match(text[max(done, at - _MOST_LOCAL) : at][::-1])
-        domain = _DOMAIN.match(text, at + 1, at + 1 + _MOST_DOMAIN) if local else None
-        if local and domain:
+        domain = _DOMAIN.match(text, at + 1, at + 2 + _MOST_DOMAIN) if local else None
+        if local and domain and len(domain[0]) <= _MOST_DOMAIN:
             begin = at - len(local[0].rstrip("._%+-"))
             if begin < at:
                 parts += (text[done:begin], EMAIL)
@@ -74,13 +82,13 @@ def replace_emails(text: str) -> str:
 def replace_ips(text: str) -> str:
     """`text` with each public IP address replaced.
 
-    Four numbers with points between them are a version, and stay, where a sign of comparison, a hyphen or a word such as
-    v, version, release, build, section stands before them, where one of the four is above 255 or has a leading zero,
-    and where more numbers follow.
+    Four numbers with points between them are taken for a version or a section, and stay, where such a word (v, version,
+    release, build, update, section ...) or a comparison (==, >=, ~>) stands before them, or a name and a hyphen or slash;
+    where a hyphen and a letter, or a fifth number, follows; and where one is above 255 or has a leading zero.
     """
-    if text.count(".") >= 3:
+    if _PERHAPS_IPV4.search(text):
         text = _IPV4.sub(_public_ipv4, text)
-    if text.count(":") >= 2:
+    if _PERHAPS_IPV6.search(text):
         text = _IPV6.sub(_public_ipv6, text)
     return text
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple, Self
 
 # No space stands between the words of these, so that what `words` holds of them are sentences.
-UNSPACED = frozenset({"bo", "dz", "ja", "km", "lo", "my", "th", "wuu", "yue", "zh"})
+UNSPACED = frozenset({"bo", "dz", "ja", "km", "lo", "my", "th", "yue", "zh"})
 """Languages for which no rule counts words."""
 SENTENCE_ENDS = (
     ".",
