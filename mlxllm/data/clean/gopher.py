@@ -1,7 +1,8 @@
 """The quality and repetition rules of MassiveText (Rae et al. 2021, "Scaling Language Models: ... Gopher", appendix A.1).
 
-The paper leaves open what a word is; here it is what stands between white space. The thresholds are those of its text
-and of its table A1.
+The paper leaves open what a word is; here it is what stands between white space, as in Dolma. FineWeb's program splits
+punctuation off and counts it as words, and so drops prose with many commas and numbers for having too few words with a
+letter. The thresholds are those of the paper's text and of its table A1. An n-gram that comes once repeats nothing.
 """
 
 from collections.abc import Iterator

@@ -5,10 +5,10 @@ probability of the language, divided by the root of the text's length in the log
 published thresholds (0.65 in FineWeb and RefinedWeb) are of fastText's softmax, whose model is a download, and say
 nothing about this one. Here 0.5 means: likelier than all other languages together.
 
-It takes about two milliseconds for two thousand characters. So a quick look by resiliparse comes first, which compares
-letter statistics and gives a distance: where that finds English, at a distance at which it was right about every
-text tried, the matter is settled. Its other answers are not used, since it confuses close languages (Galician and
-Spanish, Czech and English in short texts) at any distance.
+It takes a millisecond or two. So a quick look by resiliparse comes first, which compares statistics of letters and gives a
+distance: where English is the closest, and closer than 400, the matter is settled. That is so for nine of ten English texts
+of 300 characters or more, and English was the closest of none of the texts in 66 other languages that were tried. Its other answers are not used, since it takes close languages for each other (Galician and Spanish, Nepali
+and Hindi) at small distances too. Pidgins and dialects of English may pass as English.
 """
 
 import functools

@@ -19,11 +19,11 @@ _MOST_LOCAL, _MOST_DOMAIN = 64, 255  # RFC 5321, section 4.5.3.1
 # Read from the @ leftwards and rightwards, so that a long text without one costs nothing and each costs little.
 _LOCAL_BACKWARDS = re.compile(rf"[{_LETTER}0-9_+-][{_LETTER}0-9._%+-]{{0,{_MOST_LOCAL - 1}}}")
 _DOMAIN = re.compile(
-    rf"(?:[{_LETTER}0-9](?:[{_LETTER}0-9-]{{0,61}}[{_LETTER}0-9])?\.){{1,126}}[{_LETTER}]{{2,24}}(?![{_LETTER}0-9@])"
+    rf"(?:[{_LETTER}0-9](?:[{_LETTER}0-9-]{{0,61}}[{_LETTER}0-9])?\.){{1,126}}[{_LETTER}]{{2,24}}(?!-?[{_LETTER}0-9@])"
 )
 # What stands right before or behind may already show that it is a version: foo-1.2.3.4, Firefox/1.5.0.7, 1.2.3.4-beta.
 _IPV4 = re.compile(
-    r"(?<![\w.+~^])(?<![A-Za-z][/-])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d|[+-][A-Za-z])",
+    r"(?<![\w.+~^])(?<![A-Za-z][/-])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\w|[+-][A-Za-z])",
     re.ASCII,
 )
 # Global unicast begins with 2 or 3 (RFC 4291); that keeps C++ names and times out.
@@ -32,7 +32,7 @@ _IPV6 = re.compile(r"(?<![\w:.])[23][0-9a-fA-F]{3}:[0-9a-fA-F:]{2,35}(?![\w:])",
 _PERHAPS_IPV4 = re.compile(r"\.\d{1,3}\.\d{1,3}\.\d", re.ASCII)
 _PERHAPS_IPV6 = re.compile(r":[0-9a-fA-F]{0,4}:")
 _VERSION = re.compile(
-    r"(?:(?:version|release|firmware|driver|build|update|upgrade|upgraded|patch|section|chapter|clause|§)"
+    r"(?:(?:version|release|firmware|driver|build|update|upgrade|upgraded|patch|sections?|chapter|clause|§)"
     r"|(?<![a-z])(?:v|ver|rev|rv)|[=<>~!]=|~>)"
     r"(?:\s(?:to|from|is|of|number|no))?[\s.:=\"'()\[\]>_-]{0,8}$",
     re.IGNORECASE,
@@ -84,7 +84,7 @@ def replace_ips(text: str) -> str:
 
     Four numbers with points between them are taken for a version or a section, and stay, where such a word (v, version,
     release, build, update, section ...) or a comparison (==, >=, ~>) stands before them, or a name and a hyphen or slash;
-    where a hyphen and a letter, or a fifth number, follows; and where one is above 255 or has a leading zero.
+    where a hyphen and a letter, or a fifth part, follows; and where one is above 255 or has a leading zero.
     """
     if _PERHAPS_IPV4.search(text):
         text = _IPV4.sub(_public_ipv4, text)
@@ -104,6 +104,7 @@ def _public_ipv6(match: re.Match[str]) -> str:
 
 def _is_public(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_global
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
+    return parsed.is_global and not parsed.is_multicast

@@ -1,7 +1,12 @@
 """Which rules run on which kind of text, and with which settings: named recipes, each of which can be changed.
 
 A recipe is a list of rules in the order in which they run, which is the same in all recipes; a rule that does not run
-is None. Where two published rules overlap, what stands here says which came first and why.
+is None.
+
+`web` is the rules of Gopher, C4 and FineWeb with what each of them published. FineWeb itself runs C4's rules before its
+own and without the one about sentence ends, which alone takes out some 30 % of the tokens. Of C4's rules it is
+also the one with the largest gain in FineWeb's comparison, and one machine can train on a small part of a crawl at most:
+here it is on. To do as FineWeb did: `--set c4.sentence_ends=false`.
 """
 
 import hashlib

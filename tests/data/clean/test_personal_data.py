@@ -40,6 +40,7 @@ def test_emails_are_replaced_wherever_they_stand(address: str) -> None:
         "follow @jane.doe on it",
         "at 5 @ 3 dollars",
         "a@b",
+        "sd_IN@devanagari.UTF-8",
         "user@192.168.0.1",
         f"x@{'a.' * 130}com",
     ],
@@ -65,7 +66,9 @@ def test_public_ipv4_addresses_are_replaced(address: str) -> None:
         assert replaced(frame.format(address)) == frame.format(IPV4)
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", "192.168.1.255", "127.0.0.1", "172.16.3.4", "0.0.0.0", "192.0.2.55"])
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1", "192.168.1.255", "127.0.0.1", "172.16.3.4", "0.0.0.0", "192.0.2.55", "224.0.0.0/4"]
+)
 def test_addresses_that_lead_to_nobody_stay(address: str) -> None:
     assert replaced(f"at {address} now") == f"at {address} now"
 
@@ -95,6 +98,7 @@ def test_addresses_that_lead_to_nobody_stay(address: str) -> None:
         "1.2.3",
         "08.8.8.8",
         "1..2.3.4",
+        "1.0.8.8.in-addr.arpa",
     ],
 )
 def test_versions_and_sections_are_no_addresses(text: str) -> None:
