@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mlxllm.data.clean.cleaner import Cleaner
 from mlxllm.data.clean.exact import exact_hashes
-from mlxllm.data.clean.near_duplicates import BANDS, band_keys
+from mlxllm.data.clean.near_duplicates import BANDS, band_keys_of
 from mlxllm.data.clean.overlap import EvaluationOverlap
 from mlxllm.data.sources.base import Document, Dropped, Record, RecordSource
 from mlxllm.data.split import Split, cut_text, val_threshold
@@ -165,14 +165,10 @@ class Preparer:
 
     def _hash(self, texts: Sequence[str], made: Prepared) -> None:
         made.hashes = exact_hashes(texts)
-        made.keys = np.zeros((len(texts), BANDS), np.uint64)
-        made.has_keys = np.zeros(len(texts), np.bool_)
-        if not self.near:
-            return
-        for number, text in enumerate(texts):
-            keys = band_keys(text)
-            if keys is not None:
-                made.keys[number], made.has_keys[number] = keys, True
+        if self.near:
+            made.keys, made.has_keys = band_keys_of(texts)
+        else:
+            made.keys, made.has_keys = np.zeros((len(texts), BANDS), np.uint64), np.zeros(len(texts), np.bool_)
 
 
 def tokenize(
