@@ -53,17 +53,24 @@ def preview(
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", metavar="T", help="Also in tokens: as `data build` takes it.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="R", help="Clean it by web, code, papers or none; else as its kind is."),
+    ] = None,
     documents: Annotated[int, typer.Option("--documents", metavar="N", help="Documents to show.")] = 3,
     tokens: Annotated[bool, typer.Option("--tokens", help="Show every token above its id.")] = False,
     json_: Json = False,
 ) -> None:
     """Look at the first documents of a source before a dataset is built of it; nothing is written."""
+    from mlxllm.data.clean.cleaner import Cleaner
+    from mlxllm.data.clean.recipes import recipe as choose_recipe
     from mlxllm.data.preview import preview_source, preview_tokenizer, tokenize_preview
-    from mlxllm.data.sources import open_source
+    from mlxllm.data.sources import open_source, recipe_of
 
     if tokens and tokenizer is None:
         raise ConfigError("--tokens needs --tokenizer T, to say whose tokens; `byte` always works")
-    seen = preview_source(open_source(source))
+    opened = open_source(source)
+    seen = preview_source(opened, Cleaner(choose_recipe(recipe or recipe_of(opened))))
     made = preview_tokenizer(tokenizer, seen.texts) if tokenizer else None
     shown = tokenize_preview(seen.texts, made) if made else None
     if json_:

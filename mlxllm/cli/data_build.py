@@ -170,13 +170,15 @@ def choose_recipes(sources: "list[Source]", named: list[str], settings: list[str
         ConfigError: there is no such recipe, kind or setting.
     """
     from mlxllm.data.clean.recipes import recipe, with_settings
-    from mlxllm.data.sources import kind_of, list_sources
+    from mlxllm.data.sources import kind_of, kinds, recipe_of
 
-    kinds = {kind.kind: kind.recipe for kind in list_sources()}
+    chosen: dict[str, str] = {}
     for argument in named:
-        kind, equals, chosen = argument.rpartition("=")
-        if equals and kind not in kinds:
-            raise ConfigError(f"--recipe {argument}: {kind!r} is no kind of source; known kinds: {', '.join(kinds)}")
-        for each in [kind] if equals else list(kinds):
-            kinds[each] = chosen
-    return [with_settings(recipe(kinds[kind_of(source)]), settings) for source in sources]
+        kind, equals, name = argument.rpartition("=")
+        if equals and kind not in kinds():
+            raise ConfigError(f"--recipe {argument}: {kind!r} is no kind of source; known kinds: {', '.join(kinds())}")
+        chosen[kind] = name  # without a kind, of all
+    return [
+        with_settings(recipe(chosen.get(kind_of(source), chosen.get("", recipe_of(source)))), settings)
+        for source in sources
+    ]

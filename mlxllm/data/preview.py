@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from mlxllm.data.sources.base import Problems, Source, extent_of
+from mlxllm.data.clean.cleaner import Cleaner
+from mlxllm.data.sources.base import Document, Dropped, Problems, Source, extent_of
 from mlxllm.tokenizer import Tokenizer, TokenizerRecipe, choose_tokenizer
 
 MOST_BYTES = 4 << 20
@@ -102,6 +103,7 @@ class StreamRow:
 
 def preview_source(
     source: Source,
+    cleaner: Cleaner | None = None,
     *,
     most_bytes: int = MOST_BYTES,
     seconds: float = MOST_SECONDS,
@@ -111,6 +113,7 @@ def preview_source(
 
     Args:
         source: it is read from the start; of large files only the beginning, where the source can do that.
+        cleaner: what it leaves out is left out and told; None cleans nothing.
         most_bytes: stop behind so many bytes of text.
         seconds: stop so long after the first document.
         cancelled: nobody waits for it any more: stop at the next document.
@@ -126,7 +129,14 @@ def preview_source(
     texts: list[str] = []
     names: list[str] = []
     size, complete, more = 0, True, False
-    for document in source.documents():
+    for read in source.documents():
+        document: Document | Dropped = read if cleaner is None or more or read.more else cleaner.clean(read)
+        if isinstance(document, Dropped):
+            source.problems.drop(document.reason, document.where, document.detail)
+            if (until is not None and time.monotonic() > until) or cancelled():
+                complete = False
+                break
+            continue
         if more:
             texts[-1] += document.text
         else:

@@ -1,6 +1,7 @@
 """Looking at a source before it is built."""
 
 import gzip
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlxllm.data.clean.cleaner import Cleaner
+from mlxllm.data.clean.recipes import recipe, with_settings
 from mlxllm.data.preview import preview_source, preview_tokenizer, spread, stream_rows, tokenize_preview
 from mlxllm.data.sources import open_source
 from mlxllm.data.sources.base import Document
@@ -114,3 +117,15 @@ def test_every_length_is_in_one_bin(sizes: list[int]) -> None:
 
 def test_no_lengths() -> None:
     assert spread([]) is None
+
+
+def test_a_preview_shows_what_cleaning_leaves_out(tmp_path: Path) -> None:
+    good = "The old fox lived in a house on the hill with all of her friends, and was glad. " * 8
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in (good, "too short", good)))
+    source = open_source(str(tmp_path / "a.jsonl"))
+    assert len(preview_source(source).texts) == 3
+    strict = with_settings(recipe("none"), ["gopher_quality=on"])
+    seen = preview_source(source, Cleaner(strict))
+    assert seen.texts == (good, good)
+    assert seen.problems.dropped == {"gopher: too few words": 1}
+    assert seen.complete

@@ -7,6 +7,8 @@ from threading import Lock
 
 from mlxllm import paths
 from mlxllm.data import statistics
+from mlxllm.data.clean.cleaner import Cleaner
+from mlxllm.data.clean.recipes import recipe
 from mlxllm.data.preview import (
     Shown,
     SourcePreview,
@@ -18,7 +20,7 @@ from mlxllm.data.preview import (
     tokenize_preview,
 )
 from mlxllm.data.shards import TokenDataset, TokenSplit
-from mlxllm.data.sources import open_source
+from mlxllm.data.sources import Source, open_source, recipe_of
 from mlxllm.errors import UserError
 from mlxllm.tokenizer import Tokenizer
 from tui.data.entries import Entry, KnownTokenizer
@@ -77,8 +79,9 @@ class Looker:
         if kept or not entry.spec:
             return None
         with suppress(UserError):
+            source = open_source(entry.spec)
             preview = preview_source(
-                open_source(entry.spec), most_bytes=_GLANCE_BYTES, seconds=_GLANCE_SECONDS, cancelled=cancelled
+                source, _cleaner(source), most_bytes=_GLANCE_BYTES, seconds=_GLANCE_SECONDS, cancelled=cancelled
             )
             seen = _source(preview, tokenizer)
             seen.about, seen.more = about_kind(entry), "reading on ..."
@@ -98,7 +101,8 @@ class Looker:
                 kept = self._kept.get(spec)
             if kept is not None:
                 return kept
-            seen = preview_source(open_source(spec), most_bytes=_PREVIEW_BYTES, cancelled=cancelled)
+            source = open_source(spec)
+            seen = preview_source(source, _cleaner(source), most_bytes=_PREVIEW_BYTES, cancelled=cancelled)
             if not cancelled():
                 with self._lock:
                     self._kept[spec] = seen
@@ -110,6 +114,11 @@ class Looker:
         """Look at everything anew: files may have changed."""
         with self._lock:
             self._kept.clear()
+
+
+def _cleaner(source: Source) -> Cleaner:
+    """As a build would clean it."""
+    return Cleaner(recipe(recipe_of(source)))
 
 
 def about_kind(entry: Entry) -> list[tuple[str, str]]:

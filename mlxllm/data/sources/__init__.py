@@ -34,6 +34,7 @@ __all__ = [
     "kinds",
     "list_sources",
     "open_source",
+    "recipe_of",
 ]
 
 _MODULES = {
@@ -94,6 +95,12 @@ def open_source(spec: str) -> Source:
 def kind_of(source: Source) -> str:
     """The name of its kind."""
     return source.spec.partition(":")[0]
+
+
+def recipe_of(source: Source) -> str:
+    """The name of the recipe by which its documents are cleaned unless another is asked for."""
+    kind = kind_of(source)
+    return str(_module(kind).KIND.recipe) if kind in _MODULES else "none"
 
 
 def _ready_names() -> list[str]:
