@@ -7,8 +7,9 @@ nothing about this one. Here 0.5 means: likelier than all other languages togeth
 
 It takes a millisecond or two. So a quick look by resiliparse comes first, which compares statistics of letters and gives a
 distance: where English is the closest, and closer than 400, the matter is settled. That is so for nine of ten English texts
-of 300 characters or more, and English was the closest of none of the texts in 66 other languages that were tried. Its other answers are not used, since it takes close languages for each other (Galician and Spanish, Nepali
-and Hindi) at small distances too. Pidgins and dialects of English may pass as English.
+of 300 characters or more, and English was the closest of none of the texts in 66 other languages that were tried. Its
+other answers are not used, since it takes close languages for each other (Galician and Spanish, Nepali and Hindi) at
+small distances too. Pidgins and dialects of English may pass as English.
 """
 
 import functools

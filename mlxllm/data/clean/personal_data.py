@@ -4,6 +4,7 @@ As in FineWeb (Penedo et al. 2024) only public IP addresses are; private and res
 them can belong to nobody either: a domain that RFC 2606 sets aside, and the documentation ranges of RFC 5737 and 3849.
 """
 
+import functools
 import ipaddress
 import re
 
@@ -31,13 +32,15 @@ _IPV6 = re.compile(r"(?<![\w:.])[23][0-9a-fA-F]{3}:[0-9a-fA-F:]{2,35}(?![\w:])",
 # These begin with a fixed character, which makes looking for them in vain several times as fast.
 _PERHAPS_IPV4 = re.compile(r"\.\d{1,3}\.\d{1,3}\.\d", re.ASCII)
 _PERHAPS_IPV6 = re.compile(r":[0-9a-fA-F]{0,4}:")
-_VERSION = re.compile(
-    r"(?:(?:version|release|firmware|driver|build|update|upgrade|upgraded|patch|sections?|chapter|clause|§)"
-    r"|(?<![a-z])(?:v|ver|rev|rv)|[=<>~!]=|~>)"
-    r"(?:\s(?:to|from|is|of|number|no))?[\s.:=\"'()\[\]>_-]{0,8}$",
-    re.IGNORECASE,
-)
 _LOOK_BACK = 40
+_BETWEEN = " \t\n.:=\"'()[]>_-"
+_SMALL_WORDS = (" to", " from", " is", " of", " number", " no")
+_VERSION_WORDS = (
+    *("version", "release", "firmware", "driver", "build", "update", "upgrade", "upgraded", "patch"),
+    *("section", "sections", "chapter", "clause", "§"),
+)
+_VERSION_SHORT = re.compile(r"(?<![a-z])(?:v|ver|rev|rv)\Z")
+_COMPARISONS = ("==", ">=", "<=", "~=", "!=", "~>")
 
 
 class PersonalData(Section):
@@ -94,14 +97,24 @@ def replace_ips(text: str) -> str:
 
 
 def _public_ipv4(match: re.Match[str]) -> str:
-    before = match.string[max(0, match.start() - _LOOK_BACK) : match.start()]
-    return IPV4 if _is_public(match[0]) and not _VERSION.search(before) else match[0]
+    before = match.string[max(0, match.start() - _LOOK_BACK) : match.start()].lower()
+    return IPV4 if _is_public(match[0]) and not _tells_a_version(before) else match[0]
+
+
+def _tells_a_version(before: str) -> bool:
+    if before.rstrip(" \"'").endswith(_COMPARISONS):
+        return True
+    words = before.rstrip(_BETWEEN)
+    small = next((small for small in _SMALL_WORDS if words.endswith(small)), "")
+    words = words.removesuffix(small).rstrip(_BETWEEN)
+    return words.endswith(_VERSION_WORDS) or _VERSION_SHORT.search(words[-4:]) is not None
 
 
 def _public_ipv6(match: re.Match[str]) -> str:
     return IPV6 if _is_public(match[0]) else match[0]
 
 
+@functools.lru_cache(maxsize=1024)  # a log has the same few addresses again and again
 def _is_public(address: str) -> bool:
     try:
         parsed = ipaddress.ip_address(address)

@@ -70,8 +70,9 @@ def _recipes() -> dict[str, Recipe]:
             dedup="near",
         ),
         "code": Recipe(code=Code(), personal_data=PersonalData(), dedup="near"),
-        # Authors publish their addresses in their papers: neither peS2o nor RedPajama replaces them.
-        "papers": Recipe(language=Language(), papers=Papers(), gopher_repetition=GopherRepetition(), dedup="near"),
+        # Authors publish their addresses in their papers: neither peS2o nor RedPajama replaces them. Nor does either ask
+        # for Gopher's repetition, which finds the tables and the lines between formulas of good papers.
+        "papers": Recipe(language=Language(), papers=Papers(), dedup="near"),
         "none": Recipe(),
     }
 
