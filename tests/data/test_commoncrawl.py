@@ -67,7 +67,7 @@ def test_text_of_a_wet_file_comes_with_its_language(tmp_path: Path) -> None:
         tmp_path / "a.wet", members(INFO, spanish, latin, picture, warc_record(b" \n", "conversion"))
     )
     assert [document.text for document in documents] == ["El puente viejo.\nMás texto."]
-    assert documents[0].metadata["language"] == "spa"
+    assert documents[0].metadata["language"] == "spa,eng"
     assert source.problems.dropped == {"undecodable page": 1, "not text": 1, "empty": 1}
 
 

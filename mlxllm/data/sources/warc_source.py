@@ -111,8 +111,8 @@ class WarcSource(RecordSource):
             "url": page.url,
             "title": title,
             "date": page.fields.get("warc-date", ""),
-            # Up to three, the most frequent first.
-            "language": page.fields.get("warc-identified-content-language", "").partition(",")[0].strip(),
+            # Up to three of ISO 639-3, the most frequent first.
+            "language": page.fields.get("warc-identified-content-language", ""),
         }
         return Document(
             text, record.where, self.name, metadata={key: value for key, value in metadata.items() if value}
