@@ -21,6 +21,9 @@ from mlxllm.data.writer import SplitWriter, WriterPosition
 from mlxllm.errors import DataError
 from mlxllm.tokenizer import load_tokenizer
 
+TOKENIZER_BYTES = 128 << 20
+"""Of text from the beginning of each source that a tokenizer learns from: more would change few pieces, and a source
+that is fetched would be fetched twice."""
 _TRIM_BATCHES = 16
 
 Writers = Mapping[Split, SplitWriter]
@@ -120,7 +123,7 @@ def training_texts(
     val_split: float,
     told: Callable[[Dealt], None],
 ) -> Iterator[str]:
-    """The texts of the train side alone, cleaned, for a tokenizer to learn from.
+    """The texts of the train side alone, cleaned, for a tokenizer to learn from; the first `TOKENIZER_BYTES` of them.
 
     Args:
         source: read from the beginning.
@@ -129,13 +132,17 @@ def training_texts(
         told: called after each batch.
     """
     split: Split = "train"
+    size = 0
     for batch, made in crew.map((batch, batch.items) for batch in read_batches(source, val_split)):
         for kept, text in zip(made.kept, made.texts, strict=True):
             if kept.split or not kept.continues:
                 split = kept.split or ("val" if kept.held_out < val_split else "train")
             if split == "train" and text:
+                size += kept.bytes
                 yield text
         told(batch.dealt)
+        if size >= TOKENIZER_BYTES:
+            return
 
 
 def since(began: WriterPosition, writer: SplitWriter) -> SourceRange:

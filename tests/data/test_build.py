@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxllm.data import filling
 from mlxllm.data.build import build_dataset
 from mlxllm.data.build_progress import BuildProgress, Dealt, Meter
 from mlxllm.data.label import data_label
@@ -149,6 +150,17 @@ def test_text_for_a_tokenizer_is_the_training_text_alone() -> None:
     texts = list(training_texts([ListSource(TEXTS), ListSource(["x" * 300_000])], 0.0))
     assert "".join(texts) == "".join(TEXTS) + "x" * 300_000
     assert set(training_texts([ListSource(TEXTS)], 0.2)) == {t for t in TEXTS if not is_validation(t, 0.2)}
+
+
+def test_a_tokenizer_learns_from_the_beginning_of_a_large_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "TOKENIZER_BYTES", 2000)
+    texts = ["abc " * 200] * 2000 + ["xyz " * 200] * 2000
+    build_dataset(tmp_path / "d", [(ListSource(texts), None)], TokenizerRecipe("char"), val_split=0.0)
+    tokenizer = TokenDataset.open(tmp_path / "d").tokenizer
+    assert tokenizer.vocab_size == train_tokenizer("char", ["abc "]).vocab_size
+    assert TokenDataset.open(tmp_path / "d").train.num_bytes == sum(map(len, texts))
 
 
 def test_large_vocabularies_take_four_bytes_an_id(tmp_path: Path) -> None:
