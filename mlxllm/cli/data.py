@@ -179,6 +179,10 @@ def label(name: Name, json_: Json = False) -> None:
     view.print_sources(content)
     print()
     view.print_splits({split: content[split] for split in ("train", "val")})
+    overlap = content["evaluation_overlap"]
+    if overlap["files"]:
+        files = ", ".join(overlap["files"])
+        print(f"\nevaluation   {overlap['documents']:,} documents share 13 words in a row with {files}")
     print(f"\ntokenizer    {view.tokenizer_line(content['tokenizer'])}\nfingerprint  {content['fingerprint']}")
 
 

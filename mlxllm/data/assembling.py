@@ -4,7 +4,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mlxllm.data.build_progress import Meter
 from mlxllm.data.clean.recipes import Recipe, recipe_name
@@ -17,10 +21,9 @@ from mlxllm.data.manifest import (
     Manifest,
     SourceEntry,
     SourceRange,
-    SplitEntry,
     TokenizerEntry,
 )
-from mlxllm.data.mixing import write_mixture
+from mlxllm.data.mixing import Copier, lengths_of
 from mlxllm.data.preparing import token_dtype
 from mlxllm.data.shards import TokenSplit
 from mlxllm.data.split import Split
@@ -31,11 +34,17 @@ from mlxllm.tokenizer import Tokenizer
 
 _REASONS_TOLD = 3
 
+Numbers = NDArray[np.int64]
+"""Of documents within a split."""
+
 
 def assemble(
     draft: Draft, state: BuildState, tokenizer: Tokenizer, writers: Mapping[Split, SplitWriter], meter: Meter
 ) -> Manifest:
     """Make the dataset of what stands in `draft.once`; done again from the beginning if it is interrupted.
+
+    Of a source of which nothing was held out, though it has several documents, the one that comes next is held out, so
+    that validation can tell of every source.
 
     Args:
         draft: holds the files.
@@ -57,65 +66,107 @@ def assemble(
     )
     shutil.rmtree(draft.files, ignore_errors=True)
     draft.files.mkdir()
-    entries = state.entries
-    ranges = [entry.train for entry in entries.values()]
-    tokens = [part.end - part.start for part in ranges]
-    weights = [weight for _, weight in state.command.sources]
-    times = epochs(tokens, [Weight.parse(weight) if weight else None for weight in weights], state.command.max_epochs)
-    if all(often == 1.0 for often in times):
-        train, mixed = once.train, ranges
-        _take(draft, "train")
+    entries = list(state.entries.values())
+    train, val = (TokenSplit(draft.once, name, once, {}) for name in ("train", "val"))
+    moved = [_held_out_after_all(entry, state.command.val_split) for entry in entries]
+    learned = [
+        np.setdiff1d(numbers, held_out)
+        for numbers, held_out in zip(_numbers([entry.train for entry in entries]), moved, strict=True)
+    ]
+    held_out = _numbers([entry.val for entry in entries])
+    weights = [Weight.parse(weight) if weight else None for _, weight in state.command.sources]
+    tokens = [int(lengths_of(train, numbers).sum()) for numbers in learned]
+    times = epochs(tokens, weights, state.command.max_epochs)
+
+    output = _Output(draft, tokenizer, state.command.shard_tokens)
+    train_ranges, val_ranges = [entry.train for entry in entries], [entry.val for entry in entries]
+    if any(map(len, moved)):
+        parts = [(train, some) if len(some) else (val, own) for some, own in zip(moved, held_out, strict=True)]
+        once, val_ranges = output.write(once, "val", parts, [1.0] * len(parts), None)
     else:
-        train, mixed = _mix(draft, state, once, times, tokenizer, meter)
-    _take(draft, "val")
+        output.take("val")
+    if any(map(len, moved)) or any(often != 1.0 for often in times):
+        once, train_ranges = output.write(once, "train", [(train, chosen) for chosen in learned], times, meter)
+    else:
+        output.take("train")
     tokenizer.save(draft.files / "tokenizer")
+
     sources = {
-        name: _source_entry(entry, recipe, weight, often, part)
-        for (name, entry), recipe, weight, often, part in zip(
-            entries.items(), state.command.recipes, weights, times, mixed, strict=True
+        name: _source_entry(entry, recipe, weight, often, train_range, val_range)
+        for (name, entry), recipe, (_, weight), often, train_range, val_range in zip(
+            state.entries.items(),
+            state.command.recipes,
+            state.command.sources,
+            times,
+            train_ranges,
+            val_ranges,
+            strict=True,
         )
     }
-    manifest = once.model_copy(update={"train": train, "sources": sources})
+    files = tuple(os.path.basename(path) for path in state.command.overlap)
+    manifest = once.model_copy(update={"sources": sources, "evaluation_files": files})
     warnings = tuple(_warnings(manifest))
     manifest = manifest.model_copy(update={"fingerprint": manifest.content_fingerprint(), "warnings": warnings})
-    _write_dropped(draft.files / DROPPED_FILE, entries)
+    _write_dropped(draft.files / DROPPED_FILE, state.entries)
     write_json_atomic(draft.files / LABEL_FILE, data_label(manifest))
     write_json_atomic(draft.files / FILE_NAME, manifest.model_dump(mode="json"))
     return manifest
 
 
-def _mix(
-    draft: Draft, state: BuildState, once: Manifest, times: Sequence[float], tokenizer: Tokenizer, meter: Meter
-) -> tuple[SplitEntry, list[SourceRange]]:
-    ranges = [entry.train for entry in state.entries.values()]
-    total = sum(often * (part.end - part.start) for often, part in zip(times, ranges, strict=True))
-    writer = SplitWriter(draft.files, "train", token_dtype(tokenizer), state.command.shard_tokens)
-    try:
-        split = TokenSplit(draft.once, "train", once, {})
-        mixed = write_mixture(
-            split,
-            ranges,
-            times,
-            writer,
-            tokenizer.byte_lengths(),
-            lambda written: meter.mixing(min(1.0, written / total), written),
-        )
-        return writer.close(), mixed
-    finally:
-        writer.abandon()
+class _Output:
+    """The files of the dataset."""
 
+    def __init__(self, draft: Draft, tokenizer: Tokenizer, shard_tokens: int) -> None:
+        self._draft, self._tokenizer, self._shard_tokens = draft, tokenizer, shard_tokens
 
-def _take(draft: Draft, split: Split) -> None:
-    """The files of a split as they are: under a second name, so that the first stays for a build that goes on."""
-    for path in draft.once.glob(f"{split}-*.bin"):
+    def take(self, split: Split) -> None:
+        """The files of a split as they are: under a second name, so that the first stays for a build that goes on."""
+        for path in self._draft.once.glob(f"{split}-*.bin"):
+            try:
+                os.link(path, self._draft.files / path.name)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(path, self._draft.files / path.name)
+
+    def write(
+        self,
+        manifest: Manifest,
+        split: Split,
+        parts: Sequence[tuple[TokenSplit, Numbers]],
+        times: Sequence[float],
+        meter: Meter | None,
+    ) -> tuple[Manifest, list[SourceRange]]:
+        """A split of documents of other splits, each part so often; the manifest with it, and where each part stands."""
+        total = sum(often * int(lengths_of(*part).sum()) for part, often in zip(parts, times, strict=True))
+
+        def told(written: int) -> None:
+            if meter is not None:
+                meter.mixing(min(1.0, written / total), written)
+
+        writer = SplitWriter(self._draft.files, split, token_dtype(self._tokenizer), self._shard_tokens)
         try:
-            os.link(path, draft.files / path.name)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(path, draft.files / path.name)
+            lengths = self._tokenizer.byte_lengths()
+            ranges = [
+                Copier(once, writer, lengths, told).copy(numbers, often)
+                for (once, numbers), often in zip(parts, times, strict=True)
+            ]
+            return manifest.model_copy(update={split: writer.close()}), ranges
+        finally:
+            writer.abandon()
+
+
+def _numbers(ranges: Sequence[SourceRange]) -> list[Numbers]:
+    """The documents of each source."""
+    ends = np.cumsum([0, *(part.documents for part in ranges)])
+    return [np.arange(first, last, dtype=np.int64) for first, last in pairwise(ends.tolist())]
+
+
+def _held_out_after_all(entry: OnceEntry, val_split: float) -> Numbers:
+    enough = val_split > 0 and not entry.val.documents and len(entry.nearest) < entry.train.documents
+    return np.array(entry.nearest if enough else (), np.int64)
 
 
 def _source_entry(
-    entry: OnceEntry, recipe: Recipe, weight: str | None, often: float, train: SourceRange
+    entry: OnceEntry, recipe: Recipe, weight: str | None, often: float, train: SourceRange, val: SourceRange
 ) -> SourceEntry:
     tally = entry.tally
     return SourceEntry(
@@ -136,7 +187,7 @@ def _source_entry(
         tokens=sum(part.end - part.start for part in (entry.train, entry.val)),
         bytes=entry.train.bytes + entry.val.bytes,
         train=train,
-        val=entry.val,
+        val=val,
     )
 
 
@@ -158,10 +209,7 @@ def _warnings(manifest: Manifest) -> Iterator[str]:
             yield f"the {name} split is empty, so `mlxllm train` will refuse this dataset; {remedy}"
     for name, source in manifest.sources.items():
         if manifest.val.tokens and source.documents_kept and not source.val.documents:
-            yield (
-                f"source {name!r}: none of its {source.documents_kept:,} documents is held out, so validation tells nothing "
-                f"of it; a larger --val-split would"
-            )
+            yield f"source {name!r}: it has nothing to be held out, so validation tells nothing of it"
         if lost := sum(source.dropped.values()):
             of = f"{lost:,} of {source.documents_read:,} records"
             yield f"source {name!r}: {of} left out ({_reasons(source)})"

@@ -325,8 +325,8 @@ class _Build:
         once = {split: since(began[split], writer) for split, writer in self._writers.items()}
         if source.single_text and once["train"].documents and once["val"].documents:
             tally.kept -= 1  # the document in which the cut lies stands on both sides
-        read = self._state.current.bytes_read
-        entry = OnceEntry(spec=source.spec, tally=tally, bytes_read=read, **once)
+        read, nearest = self._state.current.bytes_read, self._state.current.nearest.documents
+        entry = OnceEntry(spec=source.spec, tally=tally, bytes_read=read, nearest=nearest, **once)
         self._note(entries | {_free_name(source.name, entries): entry}, Filled())
         self._meter.finished(Dealt(tally.read, read))
 

@@ -81,6 +81,8 @@ class OnceEntry(_Frozen):
     """Where its training documents stand."""
     val: SourceRange
     """Where its validation documents stand."""
+    nearest: tuple[int, ...]
+    """Training documents that are held out after all where none was."""
 
 
 class BuildState(_Frozen):

@@ -31,6 +31,24 @@ Work = Callable[[Sequence[Item]], Prepared]
 Group = Crew[Batch, Sequence[Item], Prepared]
 
 
+class Nearest(BaseModel):
+    """The training document that a slightly larger `val_split` would hold out, and all those of the same text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    held_out: float = 2.0
+    """Its `val_threshold`."""
+    documents: tuple[int, ...] = ()
+    """Numbers in the train split."""
+
+    def beside(self, held_out: float, document: int) -> "Nearest":
+        """The nearer one of these and another document."""
+        if held_out > self.held_out:
+            return self
+        earlier = self.documents if held_out == self.held_out else ()
+        return Nearest(held_out=held_out, documents=(*earlier, document))
+
+
 class Filled(BaseModel):
     """How far a source has been read, and what became of it so far."""
 
@@ -44,6 +62,8 @@ class Filled(BaseModel):
     """The side of the document that goes on there, where one does."""
     bytes_read: int = 0
     """Of the records up to there."""
+    nearest: Nearest = Nearest()
+    """What would be held out next."""
 
 
 def fill(
@@ -75,7 +95,7 @@ def fill(
         StartOverError: what is passed over is not what it was then.
         DataError: the source has nothing to read.
     """
-    tally, split = earlier.tally.model_copy(deep=True), earlier.split
+    tally, split, nearest = earlier.tally.model_copy(deep=True), earlier.split, earlier.nearest
     batches = read_batches(source, val_split, earlier.reading, passed)
     for number, (batch, made) in enumerate(crew.map((batch, batch.items) for batch in batches)):
         chosen: list[Split | None] = []
@@ -84,6 +104,7 @@ def fill(
         for overlap in made.overlaps:
             tally.note(overlap)
         found = iter(_duplicates(made, index))
+        document = writers["train"].documents
         for kept in made.kept:
             if kept.hashed and (reason := next(found)):
                 tally.drop(Dropped(reason, kept.where, text=kept.beginning), kept.bytes)
@@ -94,12 +115,22 @@ def fill(
             elif kept.split:
                 split = kept.split
             chosen.append(split)
+            if split == "train":
+                if not (kept.split or kept.continues) and kept.held_out <= nearest.held_out:
+                    nearest = nearest.beside(kept.held_out, document)
+                document += kept.ends
             if kept.ends:
                 tally.keep(kept.metadata)
         _write(made, chosen, writers)
         if number % _TRIM_BATCHES == _TRIM_BATCHES - 1:
             _return_freed_memory()
-        now = Filled(reading=batch.behind, tally=tally.model_copy(deep=True), split=split, bytes_read=batch.dealt.bytes)
+        now = Filled(
+            reading=batch.behind,
+            tally=tally.model_copy(deep=True),
+            split=split,
+            bytes_read=batch.dealt.bytes,
+            nearest=nearest,
+        )
         written(now, batch.dealt)
     whole = tally.with_problems(source.problems)
     if not whole.kept and not whole.dropped_bytes:

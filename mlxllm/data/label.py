@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from mlxllm.data.manifest import Manifest, SplitEntry
+from mlxllm.data.clean.duplicates import EXACT, NEAR
+from mlxllm.data.clean.overlap import OVERLAP
+from mlxllm.data.manifest import Manifest, SourceEntry, SplitEntry
 
 
 def data_label(manifest: Manifest) -> dict[str, Any]:
     """The label as plain JSON values.
 
-    Of each source: records and bytes read, kept, dropped by reason and mended by reason with the first places of each;
+    Of each source: records and bytes read, kept, dropped by reason (tokens about) and mended by reason with the first
+    places of each;
     tokens and UTF-8 bytes of its documents, each counted once; their languages and licences; how often it is read, and
     its share of the train split's tokens, where repetitions count. Then both splits, the tokenizer and the fingerprints.
     """
@@ -24,6 +27,8 @@ def data_label(manifest: Manifest) -> dict[str, Any]:
             "bytes_read": source.bytes_read,
             "dropped": dict(source.dropped),
             "dropped_bytes": dict(source.dropped_bytes),
+            "dropped_tokens": _tokens_about(source),
+            "duplicates": sum(source.dropped.get(kind, 0) for kind in (EXACT, NEAR)),
             "mended": dict(source.mended),
             "examples": {reason: list(places) for reason, places in source.examples.items()},
             "languages": dict(source.languages),
@@ -42,6 +47,12 @@ def data_label(manifest: Manifest) -> dict[str, Any]:
         "train": split_totals(manifest.train),
         "val": split_totals(manifest.val),
         "val_split": manifest.val_split,
+        "evaluation_overlap": {
+            "files": list(manifest.evaluation_files),
+            "documents": sum(
+                counts.get(OVERLAP, 0) for each in manifest.sources.values() for counts in (each.dropped, each.mended)
+            ),
+        },
         "tokenizer": manifest.tokenizer.model_dump(),
         "fingerprint": manifest.fingerprint,
         "warnings": list(manifest.warnings),
@@ -58,6 +69,12 @@ def split_totals(split: SplitEntry) -> dict[str, Any]:
         "bytes": split.bytes,
         "bytes_per_token": _ratio(split.bytes, text_tokens),
     }
+
+
+def _tokens_about(source: SourceEntry) -> dict[str, int]:
+    """What was left out in tokens, by reason, if it had as many a byte as what was kept: most of it was never tokenized."""
+    per_byte = _ratio(source.tokens, source.bytes)
+    return {reason: round(size * per_byte) for reason, size in source.dropped_bytes.items()} if per_byte else {}
 
 
 def _ratio(part: int, whole: int) -> float | None:

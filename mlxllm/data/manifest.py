@@ -144,6 +144,8 @@ class Manifest(_Frozen):
     """The validation side."""
     sources: dict[str, SourceEntry]
     """By source name, in the order of their tokens."""
+    evaluation_files: tuple[str, ...] = ()
+    """Files of evaluation sets that the documents were compared with."""
     warnings: tuple[str, ...] = ()
     """What the build had to say."""
 

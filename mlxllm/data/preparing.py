@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mlxllm.data.clean.cleaner import Cleaner
 from mlxllm.data.clean.exact import exact_hashes
 from mlxllm.data.clean.near_duplicates import BANDS, band_keys_of
-from mlxllm.data.clean.overlap import EvaluationOverlap
+from mlxllm.data.clean.overlap import OVERLAP, EvaluationOverlap
 from mlxllm.data.sources.base import Document, Dropped, Record, RecordSource
 from mlxllm.data.split import Split, cut_text, val_threshold
 from mlxllm.errors import DataError
@@ -18,7 +18,6 @@ from mlxllm.tokenizer import Tokenizer
 
 SHOWN_CHARS = 500
 """Of a text that is left out this much is kept for people to see."""
-OVERLAP = "overlaps an evaluation set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +113,6 @@ class Preparer:
         for item in items:
             whole = not item.continues and item.split is None and not getattr(item.record, "more", False)
             document, size = self._document(item.record, whole)
-            if document is None:
-                continue
             if isinstance(document, Dropped):
                 made.dropped.append((document, size))
                 continue
@@ -149,7 +146,7 @@ class Preparer:
             made.ids, made.ends = tokenize(texts, [kept.ends for kept in made.kept], self.tokenizer)
         return made
 
-    def _document(self, record: Record | Document | Dropped, whole: bool) -> tuple[Document | Dropped | None, int]:
+    def _document(self, record: Record | Document | Dropped, whole: bool) -> tuple[Document | Dropped, int]:
         """What became of a record, and the UTF-8 bytes that its text had before cleaning."""
         if isinstance(record, Record):
             assert self.source is not None

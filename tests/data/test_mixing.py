@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mlxllm.data.label import data_label
 from mlxllm.data.shards import TokenDataset
+from mlxllm.data.split import val_threshold
 from mlxllm.data.weights import MAX_EPOCHS, Weight, epochs, parse_source
 from mlxllm.errors import ConfigError
 from tests.data.conftest import Build, ListSource
@@ -70,6 +71,23 @@ def test_a_share_of_one_text_is_its_beginning(build: Build) -> None:
     assert part.documents == 1
     read = dataset.tokenizer.decode(dataset.train.document(0)).removesuffix("<|endoftext|>")
     assert text.startswith(read)
+
+
+def test_of_every_source_something_is_held_out(build: Build) -> None:
+    few = ["A few words.", "More of them.", "A few words.", "The last."]
+    low = min(few, key=val_threshold)
+    assert val_threshold(low) > 0.001
+    strict = build((ListSource(TEXTS, "a"), None), (ListSource(few, "b"), None), val_split=0.0001)
+    held_out = strict.val.sources["b"]
+    assert held_out.documents == few.count(low)
+    read = strict.tokenizer.decode(strict.val.read(held_out.start, held_out.end - held_out.start))
+    assert read == (low + "<|endoftext|>") * few.count(low)
+    assert low not in train_texts(strict)
+    assert train_texts(strict)[-2:] == [text for text in few if text != low]
+    assert strict.train.num_documents + strict.val.num_documents == len(TEXTS) + len(few)
+    alike = build((ListSource(TEXTS, "a"), None), (ListSource(["x"] * 3, "c"), None), val_split=0.0001)
+    assert alike.val.sources["c"].documents == 0
+    assert any("nothing to be held out" in warning for warning in alike.manifest.warnings)
 
 
 @given(

@@ -17,6 +17,8 @@ from mlxllm.data.clean.evaluation_files import Texts, evaluation_files, evaluati
 from mlxllm.data.clean.words import BLOCK_CHARS, Hashes, grouped, mixed, word_hashes, word_hashes_of
 from mlxllm.errors import DataError
 
+OVERLAP = "overlaps an evaluation set"
+"""The reason for which a document is left out, or noted."""
 MOST_WORDS = 13
 """Words in a row that make an overlap."""
 LEAST_WORDS = 8
