@@ -4,12 +4,12 @@ A document is the set of its 5-grams of words. 112 minima of hashes of them, in 
 have the Jaccard similarity s share a band with probability 1 - (1 - s^8)^14, which rises most steeply around
 (1/14)^(1/8) = 0.72 (Penedo et al. 2024, "The FineWeb Datasets").
 
-The minima are found with 8 hashes of each 5-gram instead of 112, one for each row. A hash parts the 5-grams into 14,
-one part for each band, and the smallest hash of a part is a minimum (one permutation hashing, Li, Owen and Zhang 2012).
-A part that is empty, as in short documents, has the minimum of a hash function of its own over all 5-grams, so that
-each minimum is equal in two documents with probability s (Dahlgaard, Knudsen and Thorup 2017). The 8 minima of a band
-come from 8 hashes, and so agree with probability s^8; the bands, which share these hashes, seldom come from the same
-5-grams.
+The minima are found with 8 hashes of each 5-gram instead of 112, one for each row. Its first bits part the 5-grams
+into 16, one part for each band and two for none, and the smallest hash of a part is a minimum (one permutation hashing,
+Li, Owen and Zhang 2012). A part that is empty, as in short documents, has the minimum of a hash function of its own over
+all 5-grams, so that each minimum is equal in two documents with probability s (Dahlgaard, Knudsen and Thorup 2017). The
+8 minima of a band come from 8 hashes, and so agree with probability s^8; the bands, which share these hashes, seldom
+come from the same 5-grams.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,11 +39,11 @@ def _constants(count: int, stream: int) -> Hashes:
     return mixed(steps * np.uint64(0x9E3779B97F4A7C15)) | np.uint64(1)
 
 
-_HALF = np.uint64(32)
-_WORD_FACTORS = _constants(NGRAM, 0)
-_ROW_FACTORS, _ROW_OFFSETS = _constants(ROWS, 1), _constants(ROWS, 2)
-_OWN_FACTORS, _OWN_OFFSETS = (_constants(BANDS * ROWS, stream).reshape(BANDS, ROWS) for stream in (3, 4))
-_KEY_FACTORS, _KEY_OFFSETS = _constants(ROWS, 5), _constants(BANDS, 6)
+_WORD_FACTORS, _ROW_FACTORS, _KEY_FACTORS = _constants(NGRAM, 0), _constants(ROWS, 1), _constants(ROWS, 2)
+_KEY_OFFSETS = _constants(BANDS, 3)
+_OWN_FACTORS = _constants(BANDS * ROWS, 4).reshape(BANDS, ROWS)
+_PARTS, _PART_SHIFT = 16, np.uint64(60)
+"""The first 4 bits of a hash say which band a 5-gram may be a minimum of."""
 
 
 def band_keys(text: str) -> Hashes | None:
@@ -108,31 +108,31 @@ def _combined(words: Hashes) -> Hashes:
 
 def _minima(blocks: Callable[[], Iterable[Owned]], documents: int) -> tuple[Hashes, NDArray[np.bool_]]:
     """The minima of each document (documents, 14, 8), and which of them have any 5-gram; `blocks` may be called twice."""
-    lowest = np.full((ROWS, documents * BANDS), _NONE)
+    lowest = np.full((ROWS, documents * _PARTS), _NONE)
     has = np.zeros(documents, np.bool_)
     for hashes, owners in blocks():
         has[owners] = True
-        first = owners * BANDS
+        first = owners * _PARTS
         for row in range(ROWS):
-            ordered = hashes * _ROW_FACTORS[row] + _ROW_OFFSETS[row]
-            bands = (ordered >> _HALF) * np.uint64(BANDS) >> _HALF
-            np.minimum.at(lowest[row], first + bands.astype(np.intp), ordered)
-    minima = np.ascontiguousarray(lowest.reshape(ROWS, documents, BANDS).transpose(1, 2, 0))
+            ordered = hashes * _ROW_FACTORS[row]
+            np.minimum.at(lowest[row], (ordered >> _PART_SHIFT).view(np.intp) + first, ordered)
+    parts = lowest.reshape(ROWS, documents, _PARTS)[:, :, :BANDS]
+    minima = np.ascontiguousarray(parts.transpose(1, 2, 0))
     for document in np.flatnonzero((minima == _NONE).any(axis=(1, 2)) & has):
         empty = minima[document] == _NONE
         own = np.full(np.count_nonzero(empty), _NONE)
         for hashes, owners in blocks():
             of_it = hashes[slice(*np.searchsorted(owners, (document, document + 1)))]
-            np.minimum(own, _own_minima(of_it, _OWN_FACTORS[empty], _OWN_OFFSETS[empty]), out=own)
+            np.minimum(own, _own_minima(of_it, _OWN_FACTORS[empty]), out=own)
         minima[document][empty] = own
     return minima, has
 
 
-def _own_minima(hashes: Hashes, factors: Hashes, offsets: Hashes) -> Hashes:
+def _own_minima(hashes: Hashes, factors: Hashes) -> Hashes:
     """The smallest value of each of these hash functions."""
     lowest = np.full(len(factors), _NONE)
     step = max(1, _MOST_PRODUCTS // len(factors))
     for start in range(0, len(hashes), step):
-        values = hashes[start : start + step] * factors[:, None] + offsets[:, None]
+        values = hashes[start : start + step] * factors[:, None]
         np.minimum(lowest, values.min(axis=1), out=lowest)
     return lowest

@@ -31,24 +31,24 @@ def test_the_keys_of_a_text_never_change() -> None:
     keys = band_keys(SENTENCE)
     assert keys is not None
     assert [f"{key:016x}" for key in keys.tolist()] == [
-        "aa2c86f0d3d888e3",
-        "1e3f709c47c84cbe",
-        "59fcd1183d40b46e",
-        "c789894b4a9fdd56",
-        "edfc215f339f9972",
-        "a37f43a343593988",
-        "041ef914122ba667",
-        "ce9e8383a4e4d580",
-        "08becf2d37a7718e",
-        "79b10b59115077bb",
-        "cfb821afdb6fbf18",
-        "6f4dde3897e3d1f7",
-        "92366ec7487b6cc4",
-        "ec73eab95cbf6245",
+        "5799280e62d1d84c",
+        "22f67371b59e5113",
+        "c4dd80642d524864",
+        "6ed96822170540d3",
+        "5e09b86ccc418de2",
+        "a4a888caee5f3538",
+        "76e69c6e72c78890",
+        "2a75769465518941",
+        "e3b93186b6b0bc41",
+        "8a666b4f41e12284",
+        "c7fd8975c4505e27",
+        "37c8c1fbbc3ab681",
+        "f8d34e42af7330a2",
+        "c3fdc2b549a01418",
     ]
     blocks = band_keys("\n".join(" ".join(words(50, seed)) for seed in range(300)))
     assert blocks is not None
-    assert f"{np.bitwise_xor.reduce(blocks):016x}" == "c177ab150d3b57c6"
+    assert f"{np.bitwise_xor.reduce(blocks):016x}" == "cfffec0ec882cece"
 
 
 @pytest.mark.parametrize(
