@@ -1,7 +1,8 @@
-"""Patterns of paths with / between their parts, as .gitignore and data sets of the Hub use them."""
+"""Relative paths with / between their parts: patterns of them as .gitignore and the Hub have, and which stay inside."""
 
 import re
 from functools import lru_cache
+from pathlib import PurePosixPath
 
 
 @lru_cache(maxsize=4096)
@@ -53,3 +54,9 @@ def _set(pattern: str, at: int) -> tuple[str, int]:
     except re.error:  # a range that runs backwards holds nothing
         return "(?!)", end + 1
     return (f"[^/{inside}]" if negated else f"(?!/)[{inside}]"), end + 1
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path stays below the folder that it is relative to, on every system."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not path.startswith("/") and ".." not in parts and "\\" not in path and "\0" not in path

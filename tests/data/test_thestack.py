@@ -8,7 +8,7 @@ import pytest
 
 from mlxllm.data.sources import Document, open_source
 from mlxllm.data.sources.base import Problems
-from mlxllm.data.sources.licences import PERMISSIVE, permitted
+from mlxllm.data.sources.licences import PERMISSIVE, LicenceChoice
 from mlxllm.errors import ConfigError, DataError
 from tests.data.hub_server import Hub
 
@@ -121,11 +121,16 @@ def test_on_the_hub_only_the_folders_of_a_language_are_read(hub: Hub, tmp_path: 
 
 def test_permissive_licences() -> None:
     assert len(PERMISSIVE) == 224
-    assert permitted(["MIT", "Apache-2.0", "bsd-3-clause", "PSF-2.0", "Unlicense"], None)
+    permissive = LicenceChoice("x", {}, "permissive")
+    assert permissive.takes(["MIT", "Apache-2.0", "bsd-3-clause", "PSF-2.0", "Unlicense"])
     for other in ("GPL-3.0-only", "GPL-2.0", "AGPL-3.0", "LGPL-3.0", "MPL-2.0", "EPL-1.0", "CC-BY-SA-4.0", ""):
-        assert not permitted([other], None)
-        assert not permitted(["MIT", other], None)
-    assert not permitted([], None)
+        assert not permissive.takes([other])
+        assert not permissive.takes(["MIT", other])
+    assert not permissive.takes([])
+    assert permissive.takes_expression("GPL-2.0 OR MIT")
+    assert not permissive.takes_expression("GPL-2.0 AND MIT")
+    assert not permissive.takes_expression("")
+    assert LicenceChoice("x", {}, "any").takes([])
 
 
 @pytest.mark.data

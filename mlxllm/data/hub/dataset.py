@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
+from mlxllm.data.globs import is_inside
 from mlxllm.data.hub.problems import hub_problems
 from mlxllm.data.hub.requests import patiently
 from mlxllm.errors import DataError
@@ -77,9 +77,3 @@ def file_facts(dataset: HubDataset, path: str) -> FileFacts:
         if isinstance(each, RepoFile) and each.path == path:
             return FileFacts(each.size, each.lfs.sha256 if each.lfs else None)
     raise DataError(f"the data set {dataset.name} on the Hub has no file {path} at commit {dataset.commit[:12]}")
-
-
-def is_inside(path: str) -> bool:
-    """Whether a path stays below the folder that it is relative to."""
-    parts = PurePosixPath(path).parts
-    return bool(parts) and not path.startswith("/") and ".." not in parts and "\\" not in path and "\0" not in path

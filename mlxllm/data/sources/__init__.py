@@ -51,6 +51,7 @@ _MODULES = {
     "pubmed": "pubmed",
     "arxiv": "arxiv",
     "thestack": "thestack",
+    "code": "code",
 }
 """The module of each kind, in the order in which they are shown. It has `KIND`, a SourceKind, and `parse`, which makes
 a Source of what stands behind the colon."""

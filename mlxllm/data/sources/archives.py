@@ -1,7 +1,7 @@
 """Files inside a tar archive as they come: one pass, nothing unpacked to the disk, little of a file in memory at a time."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mlxllm.data.sources.files import DamagedFileError
 
@@ -10,6 +10,8 @@ _READ_BYTES = 1 << 18
 _MAGIC = slice(257, 262)
 _MOST_NAME_BYTES = 1 << 16
 _PAX_PATH = re.compile(rb"\d+ path=([^\n]+)\n")
+_OTHERS = (b"1", b"2", b"3", b"4", b"6")
+"""Links, devices and pipes."""
 _FILE, _LONG_NAME, _PAX, _PAX_OF_ALL = (b"0", b"\0", b"7"), b"L", b"x", b"g"
 
 
@@ -18,8 +20,12 @@ def is_tar(head: bytes) -> bool:
     return head[_MAGIC] == b"ustar"
 
 
-def tar_members(chunks: Iterator[bytes]) -> Iterator[tuple[str, Iterator[bytes]]]:
+def tar_members(
+    chunks: Iterator[bytes], passed_over: Callable[[str], None] | None = None
+) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Name and bytes of each regular file of a tar archive, in order; links, folders and devices are passed over.
+
+    `passed_over` is told the names of links and devices.
 
     Names are for people, and are no paths to write to. The bytes of a member can be read until the next member is asked
     for; what was not read of it is skipped.
@@ -39,10 +45,12 @@ def tar_members(chunks: Iterator[bytes]) -> Iterator[tuple[str, Iterator[bytes]]
             stream.skip(-size % _BLOCK)
             continue
         member = _Member(stream, size)
+        prefix = header[345:500].split(b"\0")[0] if header[257:263] == b"ustar\0" else b""
+        name = (long_name or b"/".join(filter(None, (prefix, header[:100].split(b"\0")[0])))).decode(errors="replace")
         if kind in _FILE:
-            prefix = header[345:500].split(b"\0")[0] if header[257:263] == b"ustar\0" else b""
-            name = long_name or b"/".join(filter(None, (prefix, header[:100].split(b"\0")[0])))
-            yield name.decode(errors="replace"), member
+            yield name, member
+        elif kind in _OTHERS and passed_over is not None:
+            passed_over(name)
         if kind != _PAX_OF_ALL:
             long_name = b""
         stream.skip(member.left + -size % _BLOCK)

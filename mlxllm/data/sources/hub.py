@@ -2,7 +2,8 @@
 
 from mlxllm.data.sources.base import SourceKind
 from mlxllm.data.sources.options import split_options
-from mlxllm.data.sources.tables import HUB_OPTIONS, TableSource, find_tables
+from mlxllm.data.sources.table_files import HUB_OPTIONS, find_tables
+from mlxllm.data.sources.tables import TableSource
 from mlxllm.errors import ConfigError
 
 KIND = SourceKind(

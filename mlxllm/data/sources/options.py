@@ -10,6 +10,9 @@ from mlxllm.errors import ConfigError
 
 _OPTION = re.compile(r"(?P<key>[a-z][a-z_]*)=(?P<value>.*)", re.DOTALL)
 
+_NAMES = re.compile(r"[^+]+(?:\+\+)?")
+"""Names between plus signs, of which one may end in two of its own."""
+
 
 def split_options(kind: str, spec: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
     """What stands before the options, and the options; a path that exists is a path, whatever it looks like.
@@ -52,6 +55,19 @@ def is_local(place: str, suffixes: tuple[str, ...] = ()) -> bool:
 def joined(before: str, options: dict[str, str | None]) -> str:
     """The specification that `split_options` takes apart; options that are None are left out."""
     return ",".join(([before] if before else []) + [f"{key}={value}" for key, value in options.items() if value])
+
+
+def names_option(kind: str, options: Mapping[str, str], key: str) -> frozenset[str]:
+    """Names with plus signs between them (`python+c++`), in lower case; none where it is not given.
+
+    Raises:
+        ConfigError: it is given and names nothing.
+    """
+    value = options.get(key)
+    names = frozenset(name.strip().lower() for name in _NAMES.findall(value or "") if name.strip())
+    if value is not None and not names:
+        raise ConfigError(f"the option {key!r} of source {kind!r} names nothing (found {value!r})")
+    return names
 
 
 def count_option(kind: str, options: Mapping[str, str], key: str) -> int | None:

@@ -3,7 +3,8 @@
 from mlxllm.data.sources.base import SourceKind
 from mlxllm.data.sources.files import shown_name
 from mlxllm.data.sources.options import split_options
-from mlxllm.data.sources.tables import LocalTables, TableSource
+from mlxllm.data.sources.table_files import LocalTables
+from mlxllm.data.sources.tables import TableSource
 from mlxllm.errors import ConfigError
 
 KIND = SourceKind(

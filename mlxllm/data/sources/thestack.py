@@ -3,17 +3,16 @@
 Its columns are also those of its smaller and deduplicated editions. What is good code is for the recipe `code` to say.
 """
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from mlxllm.data.sources.base import Document, Dropped, Record, SourceKind
-from mlxllm.data.sources.licences import permitted
-from mlxllm.data.sources.options import is_local, split_options
-from mlxllm.data.sources.tables import HUB_OPTIONS, SUFFIXES, HubTables, Tables, TableSource, find_tables
-from mlxllm.errors import ConfigError, DataError
+from mlxllm.data.sources.licences import PERMISSIVE_ONLY, LicenceChoice
+from mlxllm.data.sources.options import is_local, names_option, split_options
+from mlxllm.data.sources.table_files import HUB_OPTIONS, SUFFIXES, HubTables, Tables, find_tables
+from mlxllm.data.sources.tables import TableSource
+from mlxllm.errors import DataError
 
 KIND = SourceKind(
     "thestack",
@@ -32,9 +31,6 @@ _LANGUAGES = ("lang", "language")
 _PATHS = (("max_stars_repo_name", "max_stars_repo_path"), ("repository_name", "path"), ("repo_name", "path"))
 _NUMBERS = ("avg_line_length", "max_line_length", "alphanum_fraction")
 _V2_COLUMNS = {"blob_id", "content_id", "src_encoding"}
-_CHOICES = ("permissive", "any")
-_NAMES = re.compile(r"[^+]+(?:\+\+)?")
-"""Names between plus signs, of which one may end in two of its own."""
 
 
 def parse(spec: str) -> "TheStackSource":
@@ -45,35 +41,29 @@ def parse(spec: str) -> "TheStackSource":
         DataError: there is no such path.
     """
     place, options = split_options(KIND.kind, spec, (*HUB_OPTIONS, "lang", "licence", "license"))
-    if "license" in options:
-        options.setdefault("licence", options.pop("license"))
     if place and "/" not in place and not is_local(place, SUFFIXES):
         raise DataError(f"there is no file or folder {place!r}; give files, or owner/name of a data set on the Hub")
-    licence = options.get("licence", "permissive").lower()
-    if licence not in _CHOICES and (near := difflib.get_close_matches(licence, _CHOICES, n=1, cutoff=0.7)):
-        raise ConfigError(f"source 'thestack' knows no licence={licence}; did you mean {near[0]!r}?")
-    languages = _names("lang", options.get("lang"))
+    languages = names_option(KIND.kind, options, "lang")
     tables = find_tables(KIND.kind, place or PLACE, options)
     if isinstance(tables, HubTables) and languages:
         tables = replace(tables, folders=frozenset(map(_folder, languages)))
-    return TheStackSource(tables, options.get("column"), languages, licence)
+    return TheStackSource(tables, options.get("column"), languages, LicenceChoice(KIND.kind, options, PERMISSIVE_ONLY))
 
 
 class TheStackSource(TableSource):
     """A document a file."""
 
-    def __init__(self, tables: Tables, column: str | None, languages: frozenset[str], licence: str) -> None:
+    def __init__(self, tables: Tables, column: str | None, languages: frozenset[str], licence: LicenceChoice) -> None:
         """Nothing is read yet.
 
         Args:
             tables: files of rows.
             column: of the text, where it is not `content`.
             languages: only these, in lower case; all where there are none.
-            licence: `permissive`, `any`, or SPDX identifiers with plus signs between them.
+            licence: which licences.
         """
         self.languages, self.licence = languages, licence
         super().__init__(KIND.kind, KIND.kind, tables, column)
-        self._wanted_licences = None if licence == "permissive" else _names("licence", licence)
 
     def refusal(self, columns: Sequence[str]) -> str | None:
         """The Stack v2 holds no text; and licences have to be there if they are to be chosen by."""
@@ -83,7 +73,7 @@ class TheStackSource(TableSource):
                 "those who have agreed with it; take version 1 (thestack:bigcode/the-stack-dedup), or fetch the files as "
                 "the page of the data set shows and give parquet with a column 'content'"
             )
-        if self.licence != "any" and not set(columns) & {*LICENCES}:
+        if not self.licence.is_any and not set(columns) & {*LICENCES}:
             return (
                 f"has no column of licences ({', '.join(LICENCES)}), so that it does not tell what may be used; add "
                 f",licence=any if all of it may"
@@ -103,7 +93,7 @@ class TheStackSource(TableSource):
         if self.languages and language.lower() not in self.languages:
             return Dropped("other language", where, language or "none is told", text[:500])
         licences = next((_list(values[name]) for name in LICENCES if name in values), [])
-        if self.licence != "any" and not permitted(licences, self._wanted_licences):
+        if not self.licence.takes(licences):
             told = ", ".join(licences)
             return Dropped("other licence" if told else "no licence", where, told or "none is told", text[:500])
         metadata = {"language": language, "licence": ", ".join(sorted(set(licences))), "path": _path(values)}
@@ -111,22 +101,8 @@ class TheStackSource(TableSource):
         return Document(text, where, self.name, metadata={key: value for key, value in metadata.items() if value})
 
     def _options(self) -> dict[str, str | None]:
-        licence = None if self.licence == "permissive" else self.licence
+        licence = None if self.licence.written == PERMISSIVE_ONLY else self.licence.written
         return {"column": self.column, "lang": "+".join(sorted(self.languages)), "licence": licence}
-
-
-def _names(option: str, value: str | None) -> frozenset[str]:
-    """Names with plus signs between them, in lower case.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    if value is None:
-        return frozenset()
-    names = frozenset(name.strip().lower() for name in _NAMES.findall(value) if name.strip())
-    if not names:
-        raise ConfigError(f"the option {option!r} of source 'thestack' names nothing (found {value!r})")
-    return names
 
 
 def _folder(language: str) -> str:
