@@ -16,7 +16,8 @@ from mlxllm.data.manifest import FILE_NAME, read_manifest
 from mlxllm.data.sources.base import Problems
 from mlxllm.data.sources.files import DamagedFileError, read_chunks
 from mlxllm.data.sources.options import joined
-from mlxllm.data.sources.tables import find_tables, first_row
+from mlxllm.data.sources.table_files import find_tables
+from mlxllm.data.sources.tables import first_row
 from mlxllm.data.sources.text import TEXT_FIELDS, TextSource
 from mlxllm.errors import DataError
 

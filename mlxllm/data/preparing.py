@@ -108,22 +108,20 @@ class Preparer:
             DataError: the tokenizer is not sound.
         """
         made = Prepared()
+        made_of = [(item, *self._document(item)) for item in items]
+        overlaps = self._overlaps([document if _is_whole(item) else None for item, document, _ in made_of])
         texts: list[str] = []
-        hashed: list[str] = []
-        for item in items:
-            whole = not item.continues and item.split is None and not getattr(item.record, "more", False)
-            document, size = self._document(item.record, whole)
+        for (item, document, size), overlap in zip(made_of, overlaps, strict=True):
+            if overlap is not None and isinstance(document, Document):
+                found = Dropped(OVERLAP, document.id, overlap, document.text[:SHOWN_CHARS])
+                if self.drop_overlap:
+                    document = found
+                else:
+                    made.overlaps.append(found)
             if isinstance(document, Dropped):
                 made.dropped.append((document, size))
                 continue
-            if whole and self.overlap is not None and (found := self.overlap.find(document.text)):
-                overlapping = Dropped(OVERLAP, document.id, found, document.text[:SHOWN_CHARS])
-                if self.drop_overlap:
-                    made.dropped.append((overlapping, size))
-                    continue
-                made.overlaps.append(overlapping)
-            if whole and self.exact:
-                hashed.append(document.text)
+            hashed = self.exact and _is_whole(item)
             texts.append(document.text)
             made.kept.append(
                 Kept(
@@ -133,32 +131,43 @@ class Preparer:
                     continues=item.continues,
                     split=item.split,
                     held_out=val_threshold(document.text) if item.split is None and not item.continues else 0.0,
-                    hashed=whole and self.exact,
-                    beginning=document.text[:SHOWN_CHARS] if whole and self.exact else "",
+                    hashed=hashed,
+                    beginning=document.text[:SHOWN_CHARS] if hashed else "",
                     metadata=document.metadata,
                 )
             )
-        if hashed:
-            self._hash(hashed, made)
+        if hashed_texts := [text for text, kept in zip(texts, made.kept, strict=True) if kept.hashed]:
+            self._hash(hashed_texts, made)
         if self.tokenizer is None:
             made.texts = texts
         else:
             made.ids, made.ends = tokenize(texts, [kept.ends for kept in made.kept], self.tokenizer)
         return made
 
-    def _document(self, record: Record | Document | Dropped, whole: bool) -> tuple[Document | Dropped, int]:
-        """What became of a record, and the UTF-8 bytes that its text had before cleaning."""
+    def _document(self, item: Item) -> tuple[Document | Dropped, int]:
+        """What became of a record, and its UTF-8 bytes before cleaning: of its text, or where it came to none, its own."""
+        record, size = item.record, 0
         if isinstance(record, Record):
             assert self.source is not None
+            size = len(record.content) if isinstance(record.content, (bytes, str)) else 0
             record = self.source.extract(record)
         if isinstance(record, Dropped):
-            return record, num_bytes(record.text)
-        if not whole:
-            return record, num_bytes(record.text)
+            return record, size
         size = num_bytes(record.text)
+        if not _is_whole(item):
+            return record, size
         if not record.text.strip():
             return Dropped("empty", record.id), size
         return (self.cleaner.clean(record) if self.cleaner else record), size
+
+    def _overlaps(self, documents: Sequence[Document | Dropped | None]) -> list[str | None]:
+        """The evaluation record that each document overlaps, if any."""
+        found: list[str | None] = [None] * len(documents)
+        if self.overlap is not None:
+            texts = {number: each.text for number, each in enumerate(documents) if isinstance(each, Document)}
+            for number, owner in zip(texts, self.overlap.find_each(list(texts.values())), strict=True):
+                found[number] = owner
+        return found
 
     def _hash(self, texts: Sequence[str], made: Prepared) -> None:
         made.hashes = exact_hashes(texts)
@@ -166,6 +175,11 @@ class Preparer:
             made.keys, made.has_keys = band_keys_of(texts)
         else:
             made.keys, made.has_keys = np.zeros((len(texts), BANDS), np.uint64), np.zeros(len(texts), np.bool_)
+
+
+def _is_whole(item: Item) -> bool:
+    """A document from beginning to end."""
+    return not item.continues and item.split is None and not getattr(item.record, "more", False)
 
 
 def tokenize(

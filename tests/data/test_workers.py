@@ -1,11 +1,13 @@
 """A build by several processes, over sources of several files: the same bits, and whole files passed over."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from mlxllm.data import crew, reading
 from mlxllm.data.build import build_dataset
+from mlxllm.data.clean.recipes import recipe, with_settings
 from mlxllm.data.label import data_label
 from mlxllm.data.manifest import Manifest
 from mlxllm.data.weights import Weight
@@ -105,3 +107,47 @@ def test_nothing_usable_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.lines").write_text("gone\n" * 20)
     with pytest.raises(DataError, match=r"holds no usable text: gone \(.*a.lines:0\)"):
         build_dataset(tmp_path / "d", [(Lines([tmp_path / "a.lines"]), None)], BYTE)
+
+
+def test_what_overlaps_an_evaluation_set_is_left_out_or_told(tmp_path: Path) -> None:
+    asked = "Which of the seven foxes that lived behind the mill had found the silver spoon of the miller's wife?"
+    (tmp_path / "exam.jsonl").write_text(f'{{"question": "{asked}", "answer": "The third."}}\n')
+    lines = [f"A harmless line, number {n}." for n in range(20)] + [f"Somebody copied this: {asked} Nobody knew."]
+    (tmp_path / "a.lines").write_text("\n".join(lines))
+    for drop in (True, False):
+        manifest = build_dataset(
+            tmp_path / f"d{drop}",
+            [(Lines([tmp_path / "a.lines"]), None)],
+            BYTE,
+            workers=2,
+            overlap=[str(tmp_path / "exam.jsonl")],
+            drop_overlap=drop,
+        )
+        label = data_label(manifest)
+        assert label["evaluation_overlap"] == {"files": ["exam.jsonl"], "documents": 1}
+        source = label["sources"]["lines"]
+        assert source["documents_kept"] == 21 - drop
+        counted = source["dropped" if drop else "mended"]
+        assert counted.get("overlaps an evaluation set") == 1
+        assert "exam.jsonl" in source["examples"]["overlaps an evaluation set"][0]
+
+
+def test_duplicates_are_found_across_sources_and_lives(tmp_path: Path) -> None:
+    story = [f"The fox number {n} went over the {n * 7} hills to see what the owl had hidden there." for n in range(40)]
+    (tmp_path / "a.lines").write_text("\n".join([*story, story[0]]))
+    (tmp_path / "b.lines").write_text("\n".join([*story[:10], "Something that is quite new and of some length, too."]))
+    weighted = [(Lines([tmp_path / f"{name}.lines"]), None) for name in "ab"]
+    recipes = [with_settings(recipe("none"), ["dedup=exact"])] * 2
+
+    def go(directory: Path, **options: object) -> Manifest:
+        return build_dataset(directory, weighted, BYTE, recipes=recipes, workers=1, keep_draft=True, **options)  # type: ignore[arg-type]
+
+    first, second = go(tmp_path / "whole").sources.values()
+    assert (first.documents_kept, first.dropped) == (40, {"exact duplicate": 1})
+    assert (second.documents_kept, second.dropped) == (1, {"exact duplicate": 10})
+    for stop in range(8):
+        with contextlib.suppress(KeyboardInterrupt):
+            go(tmp_path / f"d{stop}", progress=Interrupting(stop))
+        if not (tmp_path / f"d{stop}").exists():
+            go(tmp_path / f"d{stop}")
+        assert contents(tmp_path / f"d{stop}") == contents(tmp_path / "whole")
