@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import http.server
 import random
@@ -13,6 +14,7 @@ from mlxllm.data.sources import list_sources, open_source, shakespeare
 from mlxllm.data.sources.pydocs import PydocsSource, docstrings
 from mlxllm.data.sources.stories import SIMPLEST_PLOTS, story, tell
 from mlxllm.data.sources.stories_source import StoriesSource
+from mlxllm.data.sources.telling import kind_of_file
 from mlxllm.data.weights import Weight, parse_source
 from mlxllm.errors import ConfigError, DataError
 from mlxllm.tokenizer import train_tokenizer
@@ -237,3 +239,27 @@ def test_the_real_shakespeare(test_data: Path, mlxllm_home: Path) -> None:
     (document,) = open_source("shakespeare").documents()
     assert document.text.encode() == real
     assert train_tokenizer("char", [document.text]).vocab_size == 261 + 65
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"WARC/1.0\r\nWARC-Type: warcinfo\r\n", "commoncrawl"),
+        (
+            b'<?xml version="1.0"?>\n<!DOCTYPE PubmedArticleSet SYSTEM "x">\n<PubmedArticleSet></PubmedArticleSet>',
+            "pubmed",
+        ),
+        (b'\xef\xbb\xbf<?xml version="1.0"?><article article-type="research-article">', "pubmed"),
+        (b"<html><body>An article about WARC/1.0", "text"),
+        (b"The article begins here.", "text"),
+        (b"", "text"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_path_alone_is_told_by_how_the_file_begins(tmp_path: Path, content: bytes, kind: str, packed: bool) -> None:
+    path = tmp_path / "some.file"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert kind_of_file(str(path)) == kind
+    assert kind_of_file(str(tmp_path)) == "text"
+    if kind != "text":
+        assert open_source(str(path)).spec == f"{kind}:{path}"

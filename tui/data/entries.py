@@ -71,6 +71,7 @@ def tokenizer_of(directory: Path, manifest: Manifest) -> str:
     return {"byte": kind, "char": kind, "bpe": f"bpe:{size}"}.get(kind, str(directory / "tokenizer"))
 
 
+_SHORT = 10
 BYTES = KnownTokenizer("byte", "byte: every byte is a token, 261 in all")
 """It is always there."""
 
@@ -117,8 +118,8 @@ def _of_kind(kind: SourceKind) -> Entry:
         open_source(kind.kind)
     except UserError as error:
         return Entry("catalogue", kind.kind, kind.kind, "add your own with a", f"{error}; a adds one", kind)
-    # What fetches more the longer it is read tells how much only where there is room.
-    note = "" if not kind.download else "downloads" if "," in kind.download else f"downloads {kind.download}"
+    # How much it is that large sources fetch is told beside them, where there is room.
+    note = "" if not kind.download else f"downloads {kind.download}" if len(kind.download) < _SHORT else "downloads"
     return Entry("catalogue", kind.kind, kind.kind, note, kind=kind)
 
 
