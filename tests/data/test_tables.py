@@ -134,10 +134,10 @@ def test_text_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 _WRITE = """
-import sys
+import random, sys
 import pyarrow.parquet
 number = int(sys.argv[2])
-text = "".join(chr(97 + n * n % 26) for n in range(10_000))
+text = random.Random(1).randbytes(5000).hex()
 table = pyarrow.table({"text": [f"{n}{text}" for n in range(number)]})
 pyarrow.parquet.write_table(table, sys.argv[1], row_group_size=number, use_dictionary=False, compression="zstd")
 """
@@ -165,6 +165,41 @@ def test_memory_does_not_grow_with_a_row_group(tmp_path: Path) -> None:
         assert size > number * 10_000
         peaks.append(peak / (1 << 10 if sys.platform == "linux" else 1 << 20))
     assert peaks[1] - peaks[0] < 40, "MiB more for 100 MB in one row group"
+
+
+def test_a_crafted_dictionary_takes_no_memory(tmp_path: Path) -> None:
+    """900 bytes that stand for 100,000 times the same 8 MB."""
+    path = tmp_path / "a.parquet"
+    program = """
+import sys
+import pyarrow.parquet
+numbers, text = pyarrow.array([0] * 100_000, pyarrow.int32()), pyarrow.array(["x" * (8 << 20)])
+table = pyarrow.table({"text": pyarrow.DictionaryArray.from_arrays(numbers, text)})
+pyarrow.parquet.write_table(table, sys.argv[1], compression="zstd", dictionary_pagesize_limit=1 << 30)
+"""
+    run(program, path)
+    assert path.stat().st_size < 2000
+    size, peak = map(int, run(_MEASURE, f"parquet:{path}").split())
+    assert 8 << 20 < size < 4 << 30
+    assert peak / (1 << 10 if sys.platform == "linux" else 1 << 20) < 300
+    documents, problems = read(f"parquet:{path}")
+    assert len(documents) <= 256
+    assert "unpacks to more than 1,000 times its size" in problems.examples["damaged file"][0]
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", {"text": ["x"], "badname": ["y"]}, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"badname", b"bad\xffame"))
+    with pytest.raises(DataError, match=r"holds no usable text: damaged file .*no footer that can be read"):
+        read(f"parquet:{path}")
+
+
+def test_large_dictionaries(tmp_path: Path) -> None:
+    texts = [None if n % 7 == 0 else f"{n * 37 % 5000} text" for n in range(20_000)]
+    path = write(tmp_path / "a.parquet", {"text": texts}, row_group_size=20_000)
+    documents, problems = read(f"parquet:{path}")
+    assert [d.text for d in documents] == [text for text in texts if text is not None]
+    assert problems.dropped["empty"] == texts.count(None)
 
 
 def test_json_records(tmp_path: Path) -> None:
