@@ -19,6 +19,7 @@ import mlxllm.runtime  # noqa: F401  (OpenBLAS has to be there before anything i
 import mlx.core as mx  # isort: skip
 
 from tests.data.hub_server import Hub, serve_hub  # isort: skip
+from tests.quick_compiler import quick_compiler
 
 hypothesis.settings.register_profile("default", deadline=None)
 # The same examples on each run: a change that is red in CI is red for the reason that it names.
@@ -71,6 +72,11 @@ def mlxllm_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     return home
 
 
+@pytest.fixture(scope="session")
+def compiler(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    return quick_compiler(tmp_path_factory.mktemp("compiler"))
+
+
 @pytest.fixture(autouse=True)
 def compile_mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """mx.compile is on in tests marked `compiled` and in the processes that they start, and off elsewhere."""
@@ -78,6 +84,8 @@ def compile_mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         yield
         return
     monkeypatch.delenv("MLX_DISABLE_COMPILE")
+    if (compiler := request.getfixturevalue("compiler")) is not None:
+        monkeypatch.setenv("PATH", str(compiler), prepend=os.pathsep)
     mx.enable_compile()
     yield
     mx.disable_compile()
