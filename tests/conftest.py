@@ -1,4 +1,4 @@
-"""What every test starts from: an empty home, no colours, no network for the Hub, compilation off."""
+"""What every test starts from: an empty home, no colours, no network for the Hub, compilation off, one BLAS thread."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -8,6 +8,9 @@ from pathlib import Path
 os.environ["MLX_DISABLE_COMPILE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["NO_COLOR"] = "1"
+# Test processes share the cores, and matrices are tiny: threads of BLAS and of torch would mostly wait for each other,
+# and do so by spinning.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 for _name in "FORCE_COLOR CLICOLOR_FORCE PY_COLORS GITHUB_ACTIONS TERM_PROGRAM COLUMNS LINES".split():
     os.environ.pop(_name, None)
 

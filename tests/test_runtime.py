@@ -44,10 +44,14 @@ def test_openblas_is_what_mlx_multiplies_with() -> None:
 
 @needs_openblas
 def test_blas_threads_can_be_set_and_put_back() -> None:
-    before = runtime.blas_threads()
-    assert runtime.set_blas_threads(1) == before
-    assert runtime.blas_threads() == 1
-    assert runtime.set_blas_threads(before) == 1
+    before = runtime.blas_threads()  # one, in the tests
+    assert runtime.set_blas_threads(2) == before
+    assert runtime.blas_threads() == 2
+    with runtime.blas_for_lanes(1):
+        assert runtime.blas_threads() == 2
+    with runtime.blas_for_lanes(2):
+        assert runtime.blas_threads() == 1
+    assert runtime.set_blas_threads(before) == 2
     assert runtime.blas_threads() == before
 
 

@@ -27,7 +27,7 @@ from mlxllm.data.filling import Filled, Group, fill, since, start_reading, start
 from mlxllm.data.manifest import FILE_NAME, Manifest, SourceRange
 from mlxllm.data.preparing import Preparer, token_dtype
 from mlxllm.data.reading import StartOverError
-from mlxllm.data.sources.base import RecordSource, Source
+from mlxllm.data.sources import RecordSource, Source, open_source
 from mlxllm.data.split import Split
 from mlxllm.data.weights import MAX_EPOCHS, Weight, check_weights
 from mlxllm.data.writer import SplitWriter, WriterPosition
@@ -100,7 +100,6 @@ def build_dataset(
     """
     directory = Path(directory)
     check_build(directory, sources, val_split, max_epochs, replace=replace)
-    sources = [(_pinned(source), weight) for source, weight in sources]
     command = BuildCommand(
         sources=tuple((source.spec, weight and str(weight)) for source, weight in sources),
         tokenizer=str(tokenizer) if isinstance(tokenizer, TokenizerRecipe) else tokenizer.kind,
@@ -118,17 +117,20 @@ def build_dataset(
     try:
         with Draft(directory, keep=keep_draft) as draft:
 
-            def run(state: BuildState) -> Manifest:
-                return _Build(draft, sources, tokenizer, state, held_out, processes, progress, tell).run()
+            def run(state: BuildState, fixed: Sequence[Source]) -> Manifest:
+                specs = tuple(source.spec for source in fixed)
+                state = state.model_copy(update={"command": state.command.model_copy(update={"pinned": specs})})
+                return _Build(draft, fixed, tokenizer, state, held_out, processes, progress, tell).run()
 
             state = _earlier(draft, command, tell) if keep_draft else None
             if state is not None:
+                fixed = _pinned(sources, state.command.pinned)
                 try:
-                    return run(state)
+                    return run(state, fixed)
                 except StartOverError as error:
                     tell(f"{error}, so the build starts over")
             draft.clear()
-            return run(BuildState(command=command, writers={}, entries={}))
+            return run(BuildState(command=command, writers={}, entries={}), _pinned(sources))
     except OSError as error:
         raise DataError(
             f"dataset '{directory.name}' could not be written to {directory.parent}: {error.strerror}"
@@ -164,10 +166,16 @@ def check_build(
         raise DataError(f"dataset '{directory.name}' exists already in {directory.parent}; --force replaces it")
 
 
-def _pinned(source: Source) -> Source:
-    """One that is fetched stays the same data while the build goes on, be it tomorrow."""
-    pinned = getattr(source, "pinned", None)
-    return pinned() if pinned is not None else source
+def _pinned(sources: Sequence[tuple[Source, Weight | None]], earlier: Sequence[str] = ()) -> list[Source]:
+    """What is fetched stays the same data while a build goes on, be it tomorrow: as `earlier` has it, else as it is now."""
+    fixed = []
+    for number, (source, _) in enumerate(sources):
+        if number < len(earlier):
+            fixed.append(source if earlier[number] == source.spec else open_source(earlier[number]))
+        else:
+            pinned = getattr(source, "pinned", None)
+            fixed.append(source if pinned is None else pinned())
+    return fixed
 
 
 def _earlier(draft: Draft, command: BuildCommand, tell: Tell) -> BuildState | None:
@@ -189,7 +197,8 @@ def _earlier(draft: Draft, command: BuildCommand, tell: Tell) -> BuildState | No
             tell(f"an interrupted build of this name had {what}, so this one starts over")
             return None
     tell(f"an interrupted build is continued: {state.documents:,} documents are there already")
-    return state.model_copy(update={"command": command})
+    pinned = state.command.pinned[:begun]
+    return state.model_copy(update={"command": command.model_copy(update={"pinned": pinned})})
 
 
 class _Build:
@@ -198,7 +207,7 @@ class _Build:
     def __init__(
         self,
         draft: Draft,
-        sources: Sequence[tuple[Source, Weight | None]],
+        sources: Sequence[Source],
         tokenizer: Tokenizer | TokenizerRecipe,
         state: BuildState,
         overlap: EvaluationOverlap | None,
@@ -208,7 +217,7 @@ class _Build:
     ) -> None:
         self._draft, self._sources, self._wanted, self._tell = draft, sources, tokenizer, tell
         self._state, self._overlap, self._workers = state, overlap, workers
-        self._meter = Meter([source for source, _ in sources], progress)
+        self._meter = Meter(sources, progress)
         self._writers: dict[Split, SplitWriter] = {}
         self._index: DuplicateIndex | None = None
         self._saved = -math.inf
@@ -246,7 +255,7 @@ class _Build:
 
     def _preparer(self, number: int) -> Preparer:
         """What is done with each record of a source."""
-        source, made = self._sources[number][0], self._state.command.recipes[number]
+        source, made = self._sources[number], self._state.command.recipes[number]
         return Preparer(
             source=source if isinstance(source, RecordSource) else None,
             cleaner=Cleaner(made) if made != recipe("none") else None,
@@ -274,7 +283,7 @@ class _Build:
     def _training_texts(self) -> Iterator[str]:
         """Of all sources, cleaned, though duplicates may be among them."""
         self._meter.begin()
-        for number, (source, _) in enumerate(self._sources):
+        for number, source in enumerate(self._sources):
             preparer = self._preparer(number)
             read = Dealt()
 
@@ -305,7 +314,7 @@ class _Build:
 
     def _add(self, number: int, tokenizer: Tokenizer) -> None:
         """Read one source to its end."""
-        source, _ = self._sources[number]
+        source = self._sources[number]
         entries = self._state.entries
         began = {split: _end(entries.values(), split) for split in _SPLITS}
 

@@ -50,6 +50,8 @@ class BuildCommand(_Frozen):
 
     sources: tuple[tuple[str, str | None], ...]
     """Specification and weight of each, None where none was given."""
+    pinned: tuple[str, ...] = ()
+    """Specifications that stay the same data when what they are fetched from goes on."""
     tokenizer: str
     """A recipe such as `bpe:4096`, or the kind of a tokenizer that was there before."""
     tokenizer_fingerprint: str | None

@@ -22,6 +22,8 @@ class Hub:
     datasets: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False)
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)
     commits: dict[str, str] = field(default_factory=dict)
+    earlier: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict, repr=False)
+    """Files of data sets at commits that are no longer the last."""
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Status and error code of all answers about a data set."""
     refuse_files: list[int] = field(default_factory=list)
@@ -71,6 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
         commit = self.hub.commits.get(name, COMMIT)
         files = self.hub.datasets[name]
         revision = rest[1] if len(rest) > 1 else "main"
+        if revision in (earlier := self.hub.earlier.get(name, {})):
+            commit, files = revision, earlier[revision]
         if revision not in ("main", commit):
             return self._refuse(404, "RevisionNotFound")
         if api and self.hub.refuse_questions:

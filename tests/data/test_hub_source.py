@@ -325,10 +325,10 @@ def test_published_sets_know_their_place(hub: Hub) -> None:
 
 
 def test_a_build_goes_on_after_kill(hub: Hub, mlxllm_home: Path, tmp_path: Path) -> None:
-    shards = {f"train-{n:05}-of-00002.parquet": table([f"{n} {m} " * 200 for m in range(40)]) for n in range(2)}
+    shards = {f"train-{n:05}-of-00002.parquet": table([f"{n} {m} " * 200 for m in range(1500)]) for n in range(2)}
     hub.datasets["owner/web"] = shards
     hub.stall_after = [len(shards["train-00000-of-00002.parquet"]), 1000]
-    arguments = ["data", "build", "it", "--source", f"hub:owner/web,revision={COMMIT}", "--tokenizer", "byte"]
+    arguments = ["data", "build", "it", "--source", "owner/web", "--tokenizer", "byte"]
     environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
     command = [sys.executable, "-m", "mlxllm", *arguments]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -338,10 +338,16 @@ def test_a_build_goes_on_after_kill(hub: Hub, mlxllm_home: Path, tmp_path: Path)
     process.send_signal(signal.SIGKILL)
     process.wait()
     hub.stall_after.clear()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    source = open_source("owner/web")
+    source = open_source(f"hub:owner/web,revision={COMMIT}")
     whole = build_dataset(tmp_path / "whole", [(source, None)], train_tokenizer("byte", []), val_split=0.01)
+    # Meanwhile somebody uploads: what goes on is what was begun.
+    hub.earlier["owner/web"] = {COMMIT: shards}
+    hub.datasets["owner/web"] = {"train.parquet": table(["a later text"])}
+    hub.commits["owner/web"] = COMMIT[::-1]
+    went_on = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert "an interrupted build is continued" in went_on.stderr
     made = json.loads((paths.folder("datasets") / "it" / "manifest.json").read_text())
+    assert made["sources"]["owner/web"]["spec"] == f"hub:owner/web,revision={COMMIT}"
     assert made["train"] == whole.model_dump(mode="json")["train"]
     assert not kept(mlxllm_home)
 

@@ -50,7 +50,7 @@ async def data_screen(size: tuple[int, int] = (120, 40)) -> AsyncIterator[tuple[
 async def go_to(pilot: Pilot[Any], key: str) -> None:
     """Put the cursor on an entry."""
     tree = pilot.app.screen.query_one(SourceTree)
-    groups: tuple[Group, ...] = ("catalogue", "yours", "datasets", "records")
+    groups: tuple[Group, ...] = ("catalogue", "formats", "yours", "datasets", "records")
     assert any(tree.select(group, key) for group in groups), f"no {key} in the list:\n{screen_text(pilot.app)}"
     await pilot.pause()
 
@@ -125,7 +125,7 @@ async def test_an_empty_home() -> None:
         await pilot.press("b", "space")
         assert not paths.folder("datasets").exists()
         await go_to(pilot, "shakespeare")
-        await wait_for_seen(pilot, "Enter downloads shakespeare once")
+        await wait_for_seen(pilot, "Enter fetches shakespeare and")
         write(paths.folder("cache") / "tinyshakespeare.txt", "not it")
         await pilot.press("enter")
         await wait_for_seen(pilot, "is not tiny Shakespeare as it should be")
@@ -140,7 +140,7 @@ async def test_text_and_records_are_added_and_looked_at(tmp_path: Path, mlxllm_h
         assert pilot.app.screen.query_one(Input).value == str(tmp_path / "none"), "nothing typed is lost"
         pilot.app.screen.query_one(Input).value = "owner/name"
         await pilot.press("enter")
-        await wait_for_text(pilot, "hf download owner/name")
+        await wait_for_text(pilot, "cannot fetch the data set owner/name")
         pilot.app.screen.query_one(Input).value = str(tmp_path / "notes")
         await pilot.press("enter")
         spec = f"text:{tmp_path / 'notes'}"
@@ -321,6 +321,8 @@ async def test_unfinished_and_damaged_datasets_and_another_tokenizer() -> None:
         await wait_for_seen(pilot, "Built half:", "BuildBar")
         assert read_manifest(paths.folder("datasets") / "half").sources["stories"].documents_kept == 50
 
+        await wait_for_entry(pilot, "half")
+        await wait_for_seen(pilot, "train document 1")  # what was built is shown, wherever the cursor was
         await wait_for_text(pilot, "✗ broken  damaged")
         await go_to(pilot, "broken")
         await wait_for_seen(pilot, "is damaged")

@@ -16,10 +16,11 @@ from mlxllm.errors import UserError
 from mlxllm.runs import read_json
 from tui.words import count
 
-Group = Literal["catalogue", "yours", "datasets", "records"]
+Group = Literal["catalogue", "formats", "yours", "datasets", "records"]
 
 GROUPS: dict[Group, str] = {
     "catalogue": "Catalogue",
+    "formats": "For files of your own",
     "yours": "Your sources",
     "datasets": "Datasets",
     "records": "Conversations, preferences",
@@ -83,8 +84,10 @@ def list_entries(sources: Sequence[str], records: Sequence[tuple[str, str]]) -> 
         sources: specifications that the user has added.
         records: path and kind (`conversations` or `preferences`) of the files that the user has added.
     """
+    kinds = [_of_kind(kind) for kind in list_sources()]
     return {
-        "catalogue": [_of_kind(kind) for kind in list_sources()],
+        "catalogue": [entry for entry in kinds if entry.group == "catalogue"],
+        "formats": [entry for entry in kinds if entry.group == "formats"],
         "yours": [_own(spec) for spec in sources],
         "datasets": list(_datasets()),
         "records": [_records(path, kind) for path, kind in records],
@@ -117,7 +120,7 @@ def _of_kind(kind: SourceKind) -> Entry:
     try:
         open_source(kind.kind)
     except UserError as error:
-        return Entry("catalogue", kind.kind, kind.kind, "add your own with a", f"{error}; a adds one", kind)
+        return Entry("formats", kind.kind, kind.kind, "a adds them", f"{error}; a adds one", kind)
     # How much it is that large sources fetch is told beside them, where there is room.
     note = "" if not kind.download else f"downloads {kind.download}" if len(kind.download) < _SHORT else "downloads"
     return Entry("catalogue", kind.kind, kind.kind, note, kind=kind)

@@ -9,7 +9,7 @@ from mlxllm import paths
 from mlxllm.data.manifest import Manifest
 from mlxllm.errors import UserError
 from tui import commands
-from tui.data.entries import Entry, Group, KnownTokenizer, tokenizer_of
+from tui.data.entries import GROUPS, Entry, Group, KnownTokenizer, tokenizer_of
 from tui.data.library import Library, find
 from tui.data.mixture import (
     Size,
@@ -44,7 +44,7 @@ class MakesDatasets(ModeScreen):
     def __init__(self) -> None:
         """Nothing has been looked at."""
         super().__init__()
-        self._entries: dict[Group, list[Entry]] = {"catalogue": [], "yours": [], "datasets": [], "records": []}
+        self._entries: dict[Group, list[Entry]] = {group: [] for group in GROUPS}
         self._tokenizers: list[KnownTokenizer] = []
         self._select = ""
         self._built_from: dict[str, float] = {}
@@ -92,7 +92,7 @@ class MakesDatasets(ModeScreen):
     async def action_delete(self) -> None:
         """Delete a dataset; take a path off its list."""
         entry = self._entry
-        if entry is None or entry.group == "catalogue":
+        if entry is None or entry.group in ("catalogue", "formats"):
             return
         if entry.group != "datasets":
             if await self.mlx.confirm(f"Take {entry.title} off this list? The file stays where it is.", "Take off"):

@@ -151,7 +151,7 @@ class DataScreen(MakesDatasets):
         if entry is None:
             preview.tell(self.query_one(SourceTree).group)
         elif self._is_remote(entry):
-            preview.tell(entry.group, entry, f"Enter downloads {entry.key}, or its beginning, and shows it.")
+            preview.tell(entry.group, entry, f"Enter fetches {entry.key} and shows its beginning.")
         else:
             preview.look(entry, self._tokenizer)
 
@@ -260,7 +260,7 @@ class DataScreen(MakesDatasets):
         if action == "stop":
             return self.is_mounted and bool(self._builder.name)
         if action == "delete":
-            return entry is not None and entry.group != "catalogue" and not entry.held
+            return entry is not None and entry.group not in ("catalogue", "formats") and not entry.held
         if action == "weigh":
             return entry is not None and entry.spec in self._library.mixture
         if action == "take":

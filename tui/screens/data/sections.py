@@ -118,6 +118,7 @@ def group_about(group: Group | None) -> Content:
     """What a group of the tree is, for when the cursor stands on its title."""
     about = {
         "catalogue": "What can be read without a file of your own. Put the cursor on a source to see its beginning.",
+        "formats": "What else can be read: dumps and data sets in the form in which they are spread. a adds a file of one.",
         "yours": "Files and folders of text that you have added. a adds one; whatever it is, it stays where it is.",
         "datasets": "Text that was split, turned into tokens and written down: what training reads. Take sources with "
         "space, then build one with b.",

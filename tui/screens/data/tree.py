@@ -13,10 +13,14 @@ from tui.words import printable
 
 _EMPTY: dict[Group, str] = {
     "catalogue": "",
+    "formats": "",
     "yours": "none yet: a adds one",
     "datasets": "none yet: b builds one",
     "records": "none yet: a adds one",
 }
+
+_KINDS = ("catalogue", "formats")
+"""Groups of kinds of sources, which are always there."""
 
 
 class SourceTree(Tree[Entry | Group], inherit_bindings=False):
@@ -66,12 +70,14 @@ class SourceTree(Tree[Entry | Group], inherit_bindings=False):
         here = self.entry
         at = (here.group, here.key) if here is not None else None
         line = self.cursor_line
-        closed = {node.data for node in self.root.children if not node.is_expanded}
+        closed = (
+            {node.data for node in self.root.children if not node.is_expanded} if self.root.children else {"formats"}
+        )
         self.clear()
         self._by_key = {}
         for group, title in GROUPS.items():
             number = len(entries[group])
-            head = Text(title if group == "catalogue" else f"{title} ({number})", "bold")
+            head = Text(title if group in _KINDS else f"{title} ({number})", "bold")
             branch = self.root.add(head, group, expand=group not in closed)
             for entry in entries[group]:
                 self._by_key[group, entry.key] = branch.add_leaf(self._label(entry, weights), entry)
@@ -99,7 +105,7 @@ class SourceTree(Tree[Entry | Group], inherit_bindings=False):
 
     def _label(self, entry: Entry, weights: Mapping[str, float]) -> Text:
         mark = ""
-        if entry.problem and entry.group != "catalogue":
+        if entry.problem and entry.group not in _KINDS:
             mark = "x " if self._ascii else "✗ "
         elif entry.spec:
             mark = "[x] " if entry.spec in weights else "[ ] "
