@@ -197,7 +197,8 @@ def _earlier(draft: Draft, command: BuildCommand, tell: Tell) -> BuildState | No
             tell(f"an interrupted build of this name had {what}, so this one starts over")
             return None
     tell(f"an interrupted build is continued: {state.documents:,} documents are there already")
-    pinned = state.command.pinned[:begun]
+    alike = [one == other for (one, _), (other, _) in zip(state.command.sources, command.sources, strict=False)]
+    pinned = state.command.pinned[: [*alike, False].index(False)]
     return state.model_copy(update={"command": command.model_copy(update={"pinned": pinned})})
 
 
