@@ -17,8 +17,10 @@ from typing import Self
 import numpy as np
 import sentencepiece
 
+from mlxllm.errors import DataError
 from mlxllm.tokenizer.base import FIRST_LEARNED_ID, MODEL_FILE, TokenArray, Tokenizer, utf8
 from mlxllm.tokenizer.sentencepiece_proto import model_proto
+from mlxllm.tokenizer.word_cache import WordCache
 
 CHUNK_CHARS = 8192
 """Long texts are cut to about this: SentencePiece slows down with length, and threads share the chunks."""
@@ -40,6 +42,7 @@ class BpeTokenizer(Tokenizer):
         super().__init__(learned)
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=self._model)
         self._neighbours = {pair for piece in learned for pair in pairwise(piece)}
+        self._words = WordCache(self._neighbours, self._encode_all)
 
     @classmethod
     def from_files(cls, files: dict[str, bytes]) -> Self:
@@ -67,7 +70,16 @@ class BpeTokenizer(Tokenizer):
         return {MODEL_FILE: self._model}
 
     def encode_to_array(self, texts: Sequence[str]) -> list[TokenArray]:
-        """See `Tokenizer.encode_to_array`. Uses all cores; their number does not change the ids."""
+        """See `Tokenizer.encode_to_array`. A text is found again word by word, and only new words are encoded."""
+        try:
+            return self._words.encode(texts)
+        except DataError:  # it names the place within a word
+            for text in texts:
+                utf8(text)
+            raise
+
+    def _encode_all(self, texts: Sequence[str]) -> list[TokenArray]:
+        """The ids of each text; uses all cores, whose number does not change the ids."""
         arrays: list[TokenArray] = []
         parts: list[TokenArray] = []
         chunks = self._chunks(texts)
