@@ -16,6 +16,7 @@ from mlxllm.cli.deleting import confirm, delete, folder_size, is_active, require
 from mlxllm.cli.dropped import inspect_dropped
 from mlxllm.cli.help import setting
 from mlxllm.cli.masks import Wanted, inspect_masks
+from mlxllm.cli.recipes import recipes
 from mlxllm.cli.run_view import file_size
 from mlxllm.cli.sampling import say
 from mlxllm.cli.table import print_table
@@ -45,6 +46,9 @@ def sources(json_: Json = False) -> None:
 
 
 app.command()(get)
+
+
+app.command()(recipes)
 
 
 @app.command()

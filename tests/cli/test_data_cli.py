@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from mlxllm import paths
 from mlxllm.cli.build_view import ProgressEvents
 from mlxllm.cli.data import app, sources
+from mlxllm.data.clean.recipes import recipe, with_settings
 from mlxllm.data.shards import HEADER_BYTES
 from mlxllm.data.sources import list_sources
 from mlxllm.data.split import is_validation
@@ -378,3 +379,19 @@ def test_rm_of_a_link_leaves_the_dataset(foxes: Path) -> None:
 def test_windows_are_counted_from_what_is_possible(foxes: Path, option: str, least: int) -> None:
     with pytest.raises(ConfigError, match=f"{option} is -1; it should be {least} or more"):
         run("inspect", "foxes", option, "-1")
+
+
+def test_recipes_tells_rules_that_can_be_set() -> None:
+    listed = run_json("recipes")["recipes"]
+    assert set(listed) == {"web", "code", "papers", "none"}
+    out = run("recipes")[0]
+    assert all(name in out for name in listed)
+    shown = run("recipes", "web")[0]
+    for rule, settings in listed["web"].items():
+        for key, value in (settings or {}).items() if isinstance(settings, dict) else ():
+            assert f"{rule}.{key} = {json.dumps(value)}" in shown
+            with_settings(recipe("web"), [f"{rule}.{key}={','.join(value) if isinstance(value, list) else value}"])
+    assert "--set code=on, papers=on" in shown
+    assert run_json("recipes", "code")["dedup"] == "near"
+    with pytest.raises(ConfigError, match="did you mean 'papers'"):
+        run("recipes", "paper")
