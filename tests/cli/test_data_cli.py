@@ -391,7 +391,7 @@ def test_recipes_tells_rules_that_can_be_set() -> None:
         for key, value in (settings or {}).items() if isinstance(settings, dict) else ():
             assert f"{rule}.{key} = {json.dumps(value)}" in shown
             with_settings(recipe("web"), [f"{rule}.{key}={','.join(value) if isinstance(value, list) else value}"])
-    assert "--set code=on, papers=on" in shown
+    assert "--set papers=on, code=on" in shown
     assert run_json("recipes", "code")["dedup"] == "near"
     with pytest.raises(ConfigError, match="did you mean 'papers'"):
         run("recipes", "paper")
