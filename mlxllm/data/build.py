@@ -24,10 +24,11 @@ from mlxllm.data.clean.recipes import Recipe, recipe
 from mlxllm.data.crew import Crew, default_workers
 from mlxllm.data.draft import BuildCommand, BuildState, Draft, OnceEntry
 from mlxllm.data.filling import Filled, Group, fill, since, start_reading, start_work, training_texts
+from mlxllm.data.going_on import earlier_state, pinned_sources
 from mlxllm.data.manifest import FILE_NAME, Manifest, SourceRange
 from mlxllm.data.preparing import Preparer, token_dtype
 from mlxllm.data.reading import StartOverError
-from mlxllm.data.sources import RecordSource, Source, open_source
+from mlxllm.data.sources import RecordSource, Source
 from mlxllm.data.split import Split
 from mlxllm.data.weights import MAX_EPOCHS, Weight, check_weights
 from mlxllm.data.writer import SplitWriter, WriterPosition
@@ -37,16 +38,6 @@ from mlxllm.tokenizer import Tokenizer, TokenizerRecipe
 SHARD_TOKENS = 1 << 26
 SAVE_SECONDS = 5.0
 """How often a build notes how far it is; a killed one does no more than this again."""
-_ANOTHER = {
-    "sources": "other sources",
-    "tokenizer": "another tokenizer",
-    "tokenizer_fingerprint": "another tokenizer",
-    "val_split": "another --val-split",
-    "shard_tokens": "files of another size",
-    "recipes": "other rules of cleaning",
-    "overlap": "other evaluation sets",
-    "drop_overlap": "another way with what overlaps evaluation sets",
-}
 _SPLITS: tuple[Split, Split] = ("train", "val")
 
 Tell = Callable[[str], None]
@@ -122,15 +113,15 @@ def build_dataset(
                 state = state.model_copy(update={"command": state.command.model_copy(update={"pinned": specs})})
                 return _Build(draft, fixed, tokenizer, state, held_out, processes, progress, tell).run()
 
-            state = _earlier(draft, command, tell) if keep_draft else None
+            state = earlier_state(draft, command, tell) if keep_draft else None
             if state is not None:
-                fixed = _pinned(sources, state.command.pinned)
+                fixed = pinned_sources(sources, state.command.pinned)
                 try:
                     return run(state, fixed)
                 except StartOverError as error:
                     tell(f"{error}, so the build starts over")
             draft.clear()
-            return run(BuildState(command=command, writers={}, entries={}), _pinned(sources))
+            return run(BuildState(command=command, writers={}, entries={}), pinned_sources(sources))
     except OSError as error:
         raise DataError(
             f"dataset '{directory.name}' could not be written to {directory.parent}: {error.strerror}"
@@ -164,42 +155,6 @@ def check_build(
         raise DataError(f"{directory} exists and is not a dataset; choose another name")
     if not replace:
         raise DataError(f"dataset '{directory.name}' exists already in {directory.parent}; --force replaces it")
-
-
-def _pinned(sources: Sequence[tuple[Source, Weight | None]], earlier: Sequence[str] = ()) -> list[Source]:
-    """What is fetched stays the same data while a build goes on, be it tomorrow: as `earlier` has it, else as it is now."""
-    fixed = []
-    for number, (source, _) in enumerate(sources):
-        if number < len(earlier):
-            fixed.append(source if earlier[number] == source.spec else open_source(earlier[number]))
-        else:
-            pinned = getattr(source, "pinned", None)
-            fixed.append(source if pinned is None else pinned())
-    return fixed
-
-
-def _earlier(draft: Draft, command: BuildCommand, tell: Tell) -> BuildState | None:
-    """How far an earlier build is that had come to nothing which this one would do differently.
-
-    Weights are of no matter before the end, nor are sources that it had not begun.
-    """
-    state = draft.state()
-    if state is None:
-        return None
-    begun = len(state.entries) + bool(state.current.reading.digest)
-    for field, what in _ANOTHER.items():
-        earlier, now = getattr(state.command, field), getattr(command, field)
-        if field == "sources":
-            earlier, now = ([spec for spec, _ in of[:begun]] for of in (earlier, now))
-        elif field == "recipes":
-            earlier, now = earlier[:begun], now[:begun]
-        if earlier != now:
-            tell(f"an interrupted build of this name had {what}, so this one starts over")
-            return None
-    tell(f"an interrupted build is continued: {state.documents:,} documents are there already")
-    alike = [one == other for (one, _), (other, _) in zip(state.command.sources, command.sources, strict=False)]
-    pinned = state.command.pinned[: [*alike, False].index(False)]
-    return state.model_copy(update={"command": command.model_copy(update={"pinned": pinned})})
 
 
 class _Build:

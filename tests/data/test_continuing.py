@@ -209,6 +209,16 @@ def test_an_error_keeps_what_is_done_where_that_was_asked_for(tmp_path: Path) ->
     assert contents(tmp_path / "d") == contents(tmp_path / "whole")
 
 
+def test_a_tokenizer_that_learned_from_other_sources_is_learned_anew(tmp_path: Path) -> None:
+    first: list[tuple[Source, Weight | None]] = [(ListSource(TEXTS, "a"), None), (ListSource(["xyz " * 900], "b"), None)]
+    recipe = TokenizerRecipe("char")
+    interrupt(tmp_path / "d", first, 40, recipe)
+    listed = first[:1]
+    assert "other sources" in go_on(tmp_path / "d", listed, tokenizer=recipe)[0]
+    go_on(tmp_path / "whole", listed, tokenizer=recipe)
+    assert contents(tmp_path / "d") == contents(tmp_path / "whole")
+
+
 def test_two_builds_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Draft(tmp_path / "d", keep=False):
         with pytest.raises(DataError, match="'d' is being built by another process"):

@@ -134,3 +134,14 @@ def byte_lines(
 def _grown(line: bytearray, more: bytes) -> bytearray:
     line += more[: max(0, MOST_LINE_BYTES - len(line))]
     return line
+
+
+def is_encodable(text: str) -> bool:
+    """Whether a text can be written as UTF-8: JSON may hold half a surrogate pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mlxllm.data.sources.base import Document, Dropped, Extent, Problems, Record, RecordSource
-from mlxllm.data.sources.decoding import MOST_LINE_BYTES
+from mlxllm.data.sources.decoding import MOST_LINE_BYTES, is_encodable
 from mlxllm.data.sources.files import DamagedFileError
 from mlxllm.data.sources.json_rows import json_rows, keys_of
 from mlxllm.data.sources.options import is_local, joined, split_options
@@ -158,7 +158,7 @@ class TableSource(RecordSource):
             return Dropped("no text column", where, f"found {keys_of(text)} where the text should be")
         if len(text) > MOST_LINE_BYTES:
             return Dropped("text too long", where, f"more than {MOST_LINE_BYTES >> 20} Mi characters", text[:500])
-        if not _is_encodable(text):
+        if not is_encodable(text):
             return Dropped("undecodable text", where, "half of a surrogate pair")
         return self.row(where, text, values)
 
@@ -242,13 +242,3 @@ def _lacks(wanted: Sequence[str], columns: Sequence[str], kind: str | None) -> s
         return f"has in column {wanted[0]!r} {kind} and no text"
     names = ", ".join(columns[:_TOLD_COLUMNS]) or "none at all"
     return f"has no column {' or '.join(map(repr, wanted))}; its columns are {names}"
-
-
-def _is_encodable(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -23,6 +23,7 @@ from mlxllm.data.sources.decoding import (
     byte_lines,
     check_decodable,
     decoded,
+    is_encodable,
     line_blocks,
 )
 from mlxllm.data.sources.files import (
@@ -200,7 +201,7 @@ class TextSource:
                 self.problems.drop("no text field", where, f"wanted 'text' or 'content', found {_shape(record)}")
             elif not text.strip():
                 self.problems.drop("empty", where)
-            elif not _is_encodable(text):
+            elif not is_encodable(text):
                 self.problems.drop("undecodable line", where, "half of a surrogate pair")
             else:
                 yield Document(text, where, self.name)
@@ -265,16 +266,6 @@ def _shape(record: object) -> str:
             return f"{key!r}, whose value is {_KINDS.get(type(record[key]), 'an object')} and not a text"
     keys = ", ".join(repr(key) for key in list(record)[:8])
     return f"keys {keys}" if keys else "no keys"
-
-
-def _is_encodable(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _begins_as_parquet(pattern: str) -> bool:
