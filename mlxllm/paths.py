@@ -74,4 +74,5 @@ def _known(kind: Kind, text: str) -> str:
         sorted(p.name for p in folder(kind).iterdir() if not p.name.startswith(".")) if folder(kind).is_dir() else []
     )
     near = difflib.get_close_matches(text, names, n=3) or names[:8]
-    return f"known in {folder(kind)}: {', '.join(near)}" if near else f"{folder(kind)} holds none yet"
+    more = f" and {len(names) - len(near)} more" if len(near) == 8 < len(names) else ""
+    return f"known in {folder(kind)}: {', '.join(near)}{more}" if near else f"{folder(kind)} holds none yet"

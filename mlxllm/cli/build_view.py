@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mlxllm.cli.run_view import duration, file_size
+from mlxllm.cli.terminal import columns
 
 if TYPE_CHECKING:  # numpy is loaded by the command
     from mlxllm.data.build_progress import BuildProgress
@@ -44,7 +45,9 @@ class _Pace:
 
 
 def _kept_share(progress: "BuildProgress") -> float | None:
-    return progress.kept / progress.documents if progress.kept is not None and progress.documents else None
+    if progress.phase != "writing" or progress.kept is None or not progress.documents:
+        return None
+    return min(1.0, progress.kept / progress.documents)
 
 
 class ProgressLine:
@@ -76,7 +79,7 @@ class ProgressLine:
         if left is not None:
             parts.append(f"{duration(left)} left")
         doing = f"{progress.source}, {_DOING[progress.phase]}" if progress.phase in _DOING else progress.source
-        text = f"{doing}: {', '.join(parts)}"
+        text = f"{doing}: {', '.join(parts)}"[: columns(sys.stderr) - 1]  # a longer one would begin a new line
         print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
         self._width = len(text)
 

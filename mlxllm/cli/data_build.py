@@ -47,7 +47,8 @@ def build(
         typer.Option(
             "--recipe",
             metavar="R",
-            help="web, code, papers or none for all sources, or KIND=R for one kind; else each kind has its own.",
+            help="Rules of cleaning: web, code, papers or none for all sources, or KIND=R for one kind; else each kind has "
+            "its own (`mlxllm data recipes`).",
             rich_help_panel=_CLEANING,
         ),
     ] = None,
@@ -56,7 +57,8 @@ def build(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a setting of the recipes, such as gopher_quality.max_words=50000 or dedup=exact.",
+            help="Change a rule wherever it runs: gopher_quality.max_words=50000, c4=off, dedup=exact; with KIND: before "
+            "it, for one kind of source. `mlxllm data recipes web` lists all.",
             rich_help_panel=_CLEANING,
         ),
     ] = None,
@@ -70,7 +72,7 @@ def build(
         ),
     ] = None,
     keep_overlap: Annotated[
-        bool, typer.Option("--keep-overlap", help="Only count them.", rich_help_panel=_CLEANING)
+        bool, typer.Option("--keep-overlap", help="Only count what overlaps.", rich_help_panel=_CLEANING)
     ] = False,
     max_epochs: Annotated[
         float | None,
@@ -98,6 +100,7 @@ def build(
     from mlxllm.data.build import build_dataset
     from mlxllm.data.draft import can_go_on, interrupted_build
     from mlxllm.data.label import data_label
+    from mlxllm.data.sources import kind_of
     from mlxllm.data.weights import MAX_EPOCHS, parse_source
     from mlxllm.tokenizer import choose_tokenizer
 
@@ -114,6 +117,9 @@ def build(
         files, drop = command.overlap, command.drop_overlap
     elif source and tokenizer is not None:
         weighted, made = [parse_source(argument) for argument in source], choose_tokenizer(tokenizer)
+        for argument, (one, _) in zip(source, weighted, strict=True):
+            if (kind := kind_of(one)) not in ("text", argument.partition(":")[0]):
+                say(f"{argument} is read as {kind}")
         recipes = choose_recipes([one for one, _ in weighted], recipe or [], set_ or [])
     else:
         missing = "a --tokenizer, such as bpe" if source else "a --source, such as stories"
@@ -169,7 +175,7 @@ def choose_recipes(sources: "list[Source]", named: list[str], settings: list[str
     Raises:
         ConfigError: there is no such recipe, kind or setting.
     """
-    from mlxllm.data.clean.recipes import recipe, with_settings
+    from mlxllm.data.clean.recipes import recipe
     from mlxllm.data.sources import kind_of, kinds, recipe_of
 
     chosen: dict[str, str] = {}
@@ -178,7 +184,24 @@ def choose_recipes(sources: "list[Source]", named: list[str], settings: list[str
         if equals and kind not in kinds():
             raise ConfigError(f"--recipe {argument}: {kind!r} is no kind of source; known kinds: {', '.join(kinds())}")
         chosen[kind] = name  # without a kind, of all
-    return [
-        with_settings(recipe(chosen.get(kind_of(source), chosen.get("", recipe_of(source)))), settings)
-        for source in sources
-    ]
+    recipes = [recipe(chosen.get(kind_of(source), chosen.get("", recipe_of(source)))) for source in sources]
+    for setting in settings:
+        recipes = _set(setting, sources, recipes)
+    return recipes
+
+
+def _set(setting: str, sources: "list[Source]", recipes: "list[Recipe]") -> "list[Recipe]":
+    """`RULE.KEY=VALUE` in all recipes in which that rule runs; with `KIND:` before it, in those of that kind."""
+    from mlxllm.data.clean.recipes import runs_in, with_settings
+    from mlxllm.data.sources import kind_of, kinds
+
+    kind, colon, rest = setting.partition(":")
+    one = bool(colon) and kind in kinds()
+    wanted = rest if one else setting
+    meant = [not one or kind_of(source) == kind for source in sources]
+    if not any(meant):
+        raise ConfigError(f"--set {setting}: there is no source of kind {kind!r} here")
+    able = [mine and runs_in(made, wanted) for mine, made in zip(meant, recipes, strict=True)]
+    if not any(able):  # then what is wrong with it is said
+        able = meant
+    return [with_settings(made, [wanted]) if can else made for can, made in zip(able, recipes, strict=True)]

@@ -56,8 +56,12 @@ def print_sources(label: Mapping[str, Any]) -> None:
         for reason, places in source["examples"].items():
             count = source["dropped"].get(reason, 0) + source["mended"].get(reason, 0)
             size = source["dropped_bytes"].get(reason)
-            print(f"\n{name}: {count:,} {reason}" + (f", {file_size(size)} of text" if size else ""))
+            print(f"\n{name}: {count:,} {reason}" + (f", {_size(size)} of text" if size else ""))
             print(fold("\n".join(f"  {place}" for place in places), sys.stdout))
+
+
+def _size(size: int) -> str:
+    return file_size(size) if size >= 1e5 else f"{size / 1e3:,.1f} kB" if size >= 1e3 else f"{size:,} bytes"
 
 
 def _most(counts: Mapping[str, int]) -> str:
@@ -146,7 +150,10 @@ def print_preview(seen: "SourcePreview", tokens: "TokenPreview | None", most: in
         for line in interlinear(pieces, columns(sys.stdout), use_colour(sys.stdout)):
             print(line)
     print()
-    read = f"{len(seen.texts):,} documents, {file_size(seen.bytes)}"
+    lost = sum(seen.problems.dropped.values())
+    read = f"{len(seen.texts):,} documents, {_size(seen.bytes)}"
+    if lost:
+        read = f"{len(seen.texts) + lost:,} records, of which {len(seen.texts):,} became documents, {_size(seen.bytes)}"
     if not seen.complete:
         whole = [f"{seen.expected_documents:,} documents"] if seen.expected_documents else []
         whole += [file_size(seen.expected_bytes)] if seen.expected_bytes else []

@@ -210,7 +210,13 @@ def _warnings(manifest: Manifest) -> Iterator[str]:
     for name, source in manifest.sources.items():
         if manifest.val.tokens and source.documents_kept and not source.val.documents:
             yield f"source {name!r}: it has nothing to be held out, so validation tells nothing of it"
-        if lost := sum(source.dropped.values()):
+        lost = sum(source.dropped.values())
+        if lost and not source.documents_kept:
+            yield (
+                f"source {name!r}: NOTHING of it is in the dataset, all of its {lost:,} records were left out "
+                f"({_reasons(source)})"
+            )
+        elif lost:
             of = f"{lost:,} of {source.documents_read:,} records"
             yield f"source {name!r}: {of} left out ({_reasons(source)})"
         if source.mended:

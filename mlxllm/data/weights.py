@@ -65,12 +65,16 @@ def parse_source(argument: str) -> tuple[Source, Weight | None]:
 
 
 def check_weights(weights: Sequence[Weight | None]) -> None:
-    """Refuse shares beside numbers of times.
+    """Refuse shares beside numbers of times, or beside nothing.
 
     Raises:
         ConfigError: there are both.
     """
     kinds = {weight.times: weight for weight in weights if weight is not None}
+    if False in kinds and None in weights:
+        raise ConfigError(
+            f"one source has the share @{kinds[False]} and another one has none; give a share to each of them"
+        )
     if len(kinds) == 2:
         raise ConfigError(
             f"the weights @{kinds[False]} and @{kinds[True]} do not go together: one is a share of the tokens, the other "
@@ -83,8 +87,7 @@ def epochs(tokens: Sequence[int], weights: Sequence[Weight | None], max_epochs: 
 
     Args:
         tokens: of the train side of each source, read once.
-        weights: as `check_weights` passes them; without any share, None reads a source once, and beside one it is a share
-            of 1.
+        weights: as `check_weights` passes them; None reads a source once.
         max_epochs: no source is read more often to reach its share.
     """
     if not any(weight is not None and not weight.times for weight in weights):

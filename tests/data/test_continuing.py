@@ -210,7 +210,10 @@ def test_an_error_keeps_what_is_done_where_that_was_asked_for(tmp_path: Path) ->
 
 
 def test_a_tokenizer_that_learned_from_other_sources_is_learned_anew(tmp_path: Path) -> None:
-    first: list[tuple[Source, Weight | None]] = [(ListSource(TEXTS, "a"), None), (ListSource(["xyz " * 900], "b"), None)]
+    first: list[tuple[Source, Weight | None]] = [
+        (ListSource(TEXTS, "a"), None),
+        (ListSource(["xyz " * 900], "b"), None),
+    ]
     recipe = TokenizerRecipe("char")
     interrupt(tmp_path / "d", first, 40, recipe)
     listed = first[:1]

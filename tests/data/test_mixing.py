@@ -111,7 +111,7 @@ def test_as_much_as_can_be_had_without_too_many_repetitions(
 def test_without_shares_a_source_is_read_once_or_as_often_as_it_says() -> None:
     assert epochs([5, 50], [None, None]) == [1.0, 1.0]
     assert epochs([5, 50], [None, times(9)]) == [1.0, 9.0]
-    assert epochs([100, 100], [None, Weight(3)]) == [pytest.approx(1), pytest.approx(3)]
+    assert epochs([100, 100], [Weight(1), Weight(3)]) == [pytest.approx(1), pytest.approx(3)]
     assert epochs([0, 100], [Weight(1), Weight(1)]) == [1.0, 1.0]
 
 

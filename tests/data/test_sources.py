@@ -14,7 +14,7 @@ from mlxllm.data.sources import list_sources, open_source, shakespeare
 from mlxllm.data.sources.pydocs import PydocsSource, docstrings
 from mlxllm.data.sources.stories import SIMPLEST_PLOTS, story, tell
 from mlxllm.data.sources.stories_source import StoriesSource
-from mlxllm.data.sources.telling import kind_of_file
+from mlxllm.data.sources.telling import kind_of_path
 from mlxllm.data.weights import Weight, parse_source
 from mlxllm.errors import ConfigError, DataError
 from mlxllm.tokenizer import train_tokenizer
@@ -26,7 +26,7 @@ def test_every_listed_source_opens_by_its_example(tmp_path: Path, monkeypatch: p
     (tmp_path / "notes" / "a.txt").write_text("a")
     (tmp_path / "web.parquet").write_bytes(b"PAR1")
     (tmp_path / "pubmed25n0001.xml.gz").touch()
-    (tmp_path / "arxiv-metadata-oai-snapshot.json").write_text("{}")
+    (tmp_path / "snapshot.json").write_text("{}")
     for kind in list_sources():
         source = open_source(kind.example)
         assert source.spec.partition(":")[0] == kind.kind
@@ -259,7 +259,26 @@ def test_the_real_shakespeare(test_data: Path, mlxllm_home: Path) -> None:
 def test_a_path_alone_is_told_by_how_the_file_begins(tmp_path: Path, content: bytes, kind: str, packed: bool) -> None:
     path = tmp_path / "some.file"
     path.write_bytes(gzip.compress(content) if packed else content)
-    assert kind_of_file(str(path)) == kind
-    assert kind_of_file(str(tmp_path)) == "text"
+    assert kind_of_path(str(path)) == kind
+    assert kind_of_path(str(tmp_path)) == kind, "a folder is what is in it"
     if kind != "text":
         assert open_source(str(path)).spec == f"{kind}:{path}"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("arxiv/1911.02782.gz", "arxiv"),
+        ("arxiv/arxiv-metadata-oai-snapshot.json", "arxiv"),
+        ("arxiv/arxiv_text.jsonl", "text"),
+        ("code/stack_v1_columns.parquet", "thestack"),
+        ("web/refinedweb_columns.parquet", "parquet"),
+        ("pubmed", "pubmed"),
+        ("commoncrawl", "commoncrawl"),
+        ("text", "text"),
+        ("sft/instruction-data.json", "text"),
+    ],
+)
+def test_real_paths_are_told(test_data: Path, path: str, kind: str) -> None:
+    assert kind_of_path(str(test_data / path)) == kind

@@ -143,7 +143,7 @@ def test_nothing_is_downloaded_before_it_is_asked_for() -> None:
 
 def test_what_is_listed(tmp_path: Path, mlxllm_home: Path) -> None:
     entries = list_entries([f"text:{tmp_path}/gone.txt"], [(str(tmp_path / "gone.jsonl"), "preferences")])
-    kinds = {entry.key: entry for entry in entries["catalogue"]}
+    kinds = {entry.key: entry for group in ("catalogue", "formats") for entry in entries[group]}
     assert kinds["stories"].spec == "stories"
     assert kinds["text"].spec == ""
     assert "needs a file" in kinds["text"].problem

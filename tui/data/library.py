@@ -9,7 +9,7 @@ from typing import Literal
 from mlxllm.conversation.recognising import is_hub_name, recognise
 from mlxllm.data.sources import extent_of, list_sources, open_source
 from mlxllm.data.sources.options import is_local
-from mlxllm.data.sources.telling import kind_of_file
+from mlxllm.data.sources.telling import kind_of_path
 from mlxllm.data.split import val_threshold
 from mlxllm.errors import DataError, UserError
 from tui.data.entries import Entry, Group
@@ -46,9 +46,9 @@ def find(text: str) -> Found:
     if named and not (kind == "text" and colon):
         source = open_source(text)
         return Found("yours", source.spec, f"source {source.spec}")
-    if not named and (kind := kind_of_file(text)) != "text":
+    if not named and (kind := kind_of_path(text)) != "text":
         path = os.path.abspath(os.path.expanduser(text))
-        return Found("yours", f"{kind}:{path}", f"a file for the source {kind}")
+        return Found("yours", f"{kind}:{path}", f"what the source {kind} reads")
     found = recognise(rest if named else text)
     if found.kind == "dataset":
         raise DataError(

@@ -107,6 +107,12 @@ def recipe_name(of: Recipe) -> str:
     return nearest if not differences(nearest) else f"{nearest}, changed"
 
 
+def runs_in(made: Recipe, setting: str) -> bool:
+    """Whether a setting is about what is there in a recipe: a rule that runs in it, or one to be switched."""
+    rule, _, key = setting.partition("=")[0].strip().partition(".")
+    return not key or getattr(made, rule, None) is not None
+
+
 def with_settings(changed: Recipe, settings: Sequence[str]) -> Recipe:
     """The recipe with some settings changed, as `--set` takes them.
 
@@ -136,7 +142,7 @@ def _with_setting(changed: Recipe, setting: str) -> Recipe:
     if rule == "dedup":
         if key:
             raise ConfigError(f"setting {path.strip()!r} (from --set {setting}) does not exist; did you mean dedup?")
-        raw[rule] = written.strip()
+        raw[rule] = "none" if written.strip() == "off" else written.strip()
     elif not key:
         if (on := _ON_OR_OFF.get(str(value).lower())) is None:
             raise ConfigError(

@@ -18,7 +18,7 @@ from mlxllm.data.sources.base import (
 )
 from mlxllm.data.sources.files import RECORD_SUFFIXES, TEXT_SUFFIXES
 from mlxllm.data.sources.options import is_local
-from mlxllm.data.sources.telling import kind_of_file
+from mlxllm.data.sources.telling import kind_of_path
 from mlxllm.errors import ConfigError
 
 __all__ = [
@@ -83,7 +83,7 @@ def open_source(spec: str) -> Source:
         if _HUB_NAME.match(spec) and not is_local(spec, TEXT_SUFFIXES + RECORD_SUFFIXES + (".json", ".parquet")):
             kind, rest = "hub", spec
         elif "/" in spec or is_local(spec):
-            kind, rest = kind_of_file(spec), spec
+            kind, rest = kind_of_path(spec), spec
         elif (ready := _ready_source(spec)) is not None:
             return ready
         else:

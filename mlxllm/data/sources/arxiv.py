@@ -23,7 +23,7 @@ KIND = SourceKind(
     "arxiv",
     "arXiv's metadata snapshot (.json), LaTeX e-prints (.gz, .tar.gz, .tex) and bulk archives of them (.tar)",
     "metadata CC0; of each paper its author's, mostly arXiv's own, which lets nobody pass it on",
-    "arxiv:arxiv-metadata-oai-snapshot.json,category=cs.LG+math",
+    "arxiv:snapshot.json,category=cs.LG+math",
     "science and mathematics: abstracts by field, or whole papers with their formulas in LaTeX",
     recipe="papers",
 )
