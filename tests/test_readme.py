@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlxllm.presets import PRESETS
+from tests.training.tiny import call
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,6 +22,7 @@ def commands(block: str) -> list[str]:
 
 def test_the_walk_through_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLXLLM_HOME", str(tmp_path))
+    monkeypatch.chdir(ROOT)
     match = re.search(r"<!-- walk -->(.*?)<!-- /walk -->", README, re.DOTALL)
     assert match is not None
     lines = commands(match[1])
@@ -28,9 +30,7 @@ def test_the_walk_through_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.
     for line in lines:
         words = shlex.split(line)
         assert words[0] == "mlxllm"
-        result = subprocess.run(
-            [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-        )
+        result = call(*words[1:])
         assert result.returncode == 0, f"{line}: {result.stderr}"
 
 
