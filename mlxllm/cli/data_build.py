@@ -40,8 +40,9 @@ def build(
         ),
     ] = None,
     val_split: Annotated[
-        float, typer.Option("--val-split", metavar="F", help="Fraction held out for validation.")
-    ] = 0.01,
+        float | None,
+        typer.Option("--val-split", metavar="F", help="Fraction held out for validation. [default: 0.01]"),
+    ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,7 +98,7 @@ def build(
 
     Ctrl-C stops it and keeps what is done; the same command goes on from there, and so does its NAME alone.
     """
-    from mlxllm.data.build import build_dataset
+    from mlxllm.data.build import VAL_SPLIT, build_dataset
     from mlxllm.data.draft import can_go_on, interrupted_build
     from mlxllm.data.label import data_label
     from mlxllm.data.sources import kind_of
@@ -111,9 +112,19 @@ def build(
     started = time.monotonic()
     directory = paths.new("datasets", name)
     files, drop, most = tuple(overlap or ()), not keep_overlap, MAX_EPOCHS if max_epochs is None else max_epochs
-    if not source and tokenizer is None and (found := interrupted_build(directory)):
+    held_out = VAL_SPLIT if val_split is None else val_split
+    found = interrupted_build(directory) if not source and tokenizer is None else None
+    if found is not None:
+        given: dict[str, object] = {"--recipe": recipe, "--set": set_, "--overlap": overlap}
+        given["--keep-overlap"] = keep_overlap or None
+        given |= {"--val-split": val_split, "--max-epochs": max_epochs}
+        if changed := [flag for flag, value in given.items() if value is not None]:
+            raise ConfigError(
+                f"{', '.join(changed)} cannot be changed by the name alone: the interrupted build of {directory.name!r} goes "
+                f"on as it was begun; give --source and --tokenizer as well for another one"
+            )
         weighted, made, command = found.sources, found.tokenizer, found.command
-        val_split, recipes, most = command.val_split, list(command.recipes), command.max_epochs
+        held_out, recipes, most = command.val_split, list(command.recipes), command.max_epochs
         files, drop = command.overlap, command.drop_overlap
     elif source and tokenizer is not None:
         weighted, made = [parse_source(argument) for argument in source], choose_tokenizer(tokenizer)
@@ -123,9 +134,8 @@ def build(
         recipes = choose_recipes([one for one, _ in weighted], recipe or [], set_ or [])
     else:
         missing = "a --tokenizer, such as bpe" if source else "a --source, such as stories"
-        raise ConfigError(
-            f"dataset {directory.name!r} needs {missing}; there is no interrupted build of it to continue"
-        )
+        nothing = "" if source or tokenizer else "; there is no interrupted build of it to continue"
+        raise ConfigError(f"dataset {directory.name!r} needs {missing}{nothing}")
     shown = ProgressEvents() if progress else ProgressLine() if sys.stderr.isatty() else None
 
     def tell(sentence: str) -> None:
@@ -138,7 +148,7 @@ def build(
             directory,
             weighted,
             made,
-            val_split=val_split,
+            val_split=held_out,
             recipes=recipes,
             overlap=files,
             drop_overlap=drop,

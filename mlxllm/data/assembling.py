@@ -207,6 +207,11 @@ def _warnings(manifest: Manifest) -> Iterator[str]:
     ):
         if not split.tokens:
             yield f"the {name} split is empty, so `mlxllm train` will refuse this dataset; {remedy}"
+    if manifest.val.tokens > manifest.train.tokens:
+        yield (
+            f"more is held out than is left to learn from ({manifest.val.tokens:,} of "
+            f"{manifest.val.tokens + manifest.train.tokens:,} tokens): a few long documents decide; give more of them"
+        )
     for name, source in manifest.sources.items():
         if manifest.val.tokens and source.documents_kept and not source.val.documents:
             yield f"source {name!r}: it has nothing to be held out, so validation tells nothing of it"

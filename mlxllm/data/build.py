@@ -36,6 +36,7 @@ from mlxllm.errors import ConfigError, DataError, UserError
 from mlxllm.tokenizer import Tokenizer, TokenizerRecipe
 
 SHARD_TOKENS = 1 << 26
+VAL_SPLIT = 0.01
 SAVE_SECONDS = 5.0
 """How often a build notes how far it is; a killed one does no more than this again."""
 _SPLITS: tuple[Split, Split] = ("train", "val")
@@ -49,7 +50,7 @@ def build_dataset(
     sources: Sequence[tuple[Source, Weight | None]],
     tokenizer: Tokenizer | TokenizerRecipe,
     *,
-    val_split: float = 0.01,
+    val_split: float = VAL_SPLIT,
     recipes: Sequence[Recipe] | None = None,
     overlap: Sequence[str] = (),
     drop_overlap: bool = True,
@@ -184,6 +185,8 @@ class _Build:
         Raises:
             StartOverError: what an earlier build left cannot be continued.
         """
+        if self._draft.keep:
+            self._draft.save(self._state)  # so that it can go on even if it is stopped while a tokenizer is learned
         tokenizer = self._tokenizer()
         dtype = token_dtype(tokenizer)
         try:
@@ -197,7 +200,9 @@ class _Build:
             for number in range(len(finished), len(self._sources)):
                 self._add(number, tokenizer)
             manifest = assemble(self._draft, self._state, tokenizer, self._writers, self._meter)
-        except (KeyboardInterrupt, SystemExit):
+        except StartOverError:
+            raise
+        except BaseException:
             with contextlib.suppress(OSError, UserError):  # then it goes on from what was saved before
                 self._save()
             raise

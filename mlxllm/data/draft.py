@@ -154,7 +154,10 @@ class Draft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or not (self.keep and self._progress.is_file()):
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        state = self.state() if kind is not None and self.keep else None
+        # What failed before anything was done would fail again.
+        if state is None or not (interrupted or state.documents):
             shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
 

@@ -101,12 +101,12 @@ def fill(
         chosen: list[Split | None] = []
         for dropped, size in made.dropped:
             tally.drop(dropped, size)
-        for overlap in made.overlaps:
-            tally.note(overlap)
-        found = iter(_duplicates(made, index))
+        for found in made.notes:
+            tally.note(found)
+        same = iter(_duplicates(made, index))
         document = writers["train"].documents
         for kept in made.kept:
-            if kept.hashed and (reason := next(found)):
+            if kept.hashed and (reason := next(same)):
                 tally.drop(Dropped(reason, kept.where, text=kept.beginning), kept.bytes)
                 chosen.append(None)
                 continue

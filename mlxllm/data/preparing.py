@@ -16,6 +16,8 @@ from mlxllm.data.split import Split, cut_text, val_threshold
 from mlxllm.errors import DataError
 from mlxllm.tokenizer import Tokenizer
 
+NOT_JUDGED = "one long text, not cleaned and not compared"
+"""The note about a document that is too long to be looked at as a whole."""
 SHOWN_CHARS = 500
 """Of a text that is left out this much is kept for people to see."""
 
@@ -59,8 +61,8 @@ class Prepared:
     kept: list[Kept] = field(default_factory=list)
     dropped: list[tuple[Dropped, int]] = field(default_factory=list)
     """Each with the UTF-8 bytes of its text, 0 where it never came to one."""
-    overlaps: list[Dropped] = field(default_factory=list)
-    """Kept ones that overlap an evaluation set, where that is to be reported only."""
+    notes: list[Dropped] = field(default_factory=list)
+    """What people should know of kept ones."""
     texts: list[str] = field(default_factory=list)
     """Of the kept ones, where no tokenizer is there yet."""
     ids: NDArray[np.unsignedinteger[Any]] = field(default_factory=lambda: np.zeros(0, np.uint16))
@@ -79,7 +81,8 @@ class Prepared:
 class Preparer:
     """Makes batches ready. It can be sent to other processes, and gives the same for the same batch in each.
 
-    A text that comes in pieces is too long to be judged as a whole: it is neither cleaned nor compared with others.
+    A text that comes in pieces, or is split by position, is too long to be judged as a whole: it is neither cleaned nor
+    compared with other documents, which is noted; where a piece overlaps an evaluation set, that is noted, too.
     """
 
     source: RecordSource | None = None
@@ -109,19 +112,21 @@ class Preparer:
         """
         made = Prepared()
         made_of = [(item, *self._document(item)) for item in items]
-        overlaps = self._overlaps([document if _is_whole(item) else None for item, document, _ in made_of])
+        overlaps = self._overlaps([document for _, document, _ in made_of])
         texts: list[str] = []
         for (item, document, size), overlap in zip(made_of, overlaps, strict=True):
             if overlap is not None and isinstance(document, Document):
                 found = Dropped(OVERLAP, document.id, overlap, document.text[:SHOWN_CHARS])
-                if self.drop_overlap:
+                if self.drop_overlap and _is_whole(item):
                     document = found
                 else:
-                    made.overlaps.append(found)
+                    made.notes.append(found)
             if isinstance(document, Dropped):
                 made.dropped.append((document, size))
                 continue
             hashed = self.exact and _is_whole(item)
+            if self._judges and not _is_whole(item) and not item.continues:
+                made.notes.append(Dropped(NOT_JUDGED, document.id))
             texts.append(document.text)
             made.kept.append(
                 Kept(
@@ -144,6 +149,10 @@ class Preparer:
             made.ids, made.ends = tokenize(texts, [kept.ends for kept in made.kept], self.tokenizer)
         return made
 
+    @property
+    def _judges(self) -> bool:
+        return self.exact or self.cleaner is not None
+
     def _document(self, item: Item) -> tuple[Document | Dropped, int]:
         """What became of a record, and its UTF-8 bytes before cleaning: of its text, or where it came to none, its own."""
         record, size = item.record, 0
@@ -160,7 +169,7 @@ class Preparer:
             return Dropped("empty", record.id), size
         return (self.cleaner.clean(record) if self.cleaner else record), size
 
-    def _overlaps(self, documents: Sequence[Document | Dropped | None]) -> list[str | None]:
+    def _overlaps(self, documents: Sequence[Document | Dropped]) -> list[str | None]:
         """The evaluation record that each document overlaps, if any."""
         found: list[str | None] = [None] * len(documents)
         if self.overlap is not None:

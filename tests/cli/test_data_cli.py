@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -269,7 +270,7 @@ def test_an_interrupted_build_is_listed_continued_and_deleted(corpus: Path, monk
         raise KeyboardInterrupt
 
     for missing in ([], ["--source", corpus], ["--tokenizer", "byte"]):
-        with pytest.raises(ConfigError, match=r"dataset 'd' needs a --.*no interrupted build"):
+        with pytest.raises(ConfigError, match=r"dataset 'd' needs a --"):
             run("build", "d", *missing)
     for name in ("d", "e"):
         with monkeypatch.context() as patched:
@@ -395,3 +396,35 @@ def test_recipes_tells_rules_that_can_be_set() -> None:
     assert run_json("recipes", "code")["dedup"] == "near"
     with pytest.raises(ConfigError, match="did you mean 'papers'"):
         run("recipes", "paper")
+
+
+def test_by_its_name_alone_a_build_goes_on_as_it_was_begun(tmp_path: Path, mlxllm_home: Path) -> None:
+    (tmp_path / "t.txt").write_text("Some words of a longer text. " * 200_000)
+    command = [sys.executable, "-m", "mlxllm", "data", "build", "d", "--source", str(tmp_path / "t.txt")]
+    with subprocess.Popen(
+        [*command, "--tokenizer", "byte", "--json", "--progress"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+    assert process.returncode == 130
+    with pytest.raises(ConfigError, match="--recipe, --val-split cannot be changed by the name alone"):
+        run("build", "d", "--val-split", "0", "--recipe", "web")
+    run("build", "d", "--workers", "1")
+    assert (mlxllm_home / "datasets" / "d").is_dir()
+
+
+def test_a_long_text_is_told_to_be_neither_cleaned_nor_compared(tmp_path: Path) -> None:
+    asked = "Which of the seven foxes that lived behind the mill had found the silver spoon of the miller's wife?"
+    (tmp_path / "exam.jsonl").write_text(json.dumps({"question": asked}) + "\n")
+    (tmp_path / "one.txt").write_text(f"A text of some length. {asked} And so on.\n" * 40)
+    arguments = ["--source", tmp_path / "one.txt", "--tokenizer", "byte", "--recipe", "web"]
+    label = run_json("build", "d", *arguments, "--overlap", tmp_path / "exam.jsonl")
+    mended = label["sources"]["one.txt"]["mended"]
+    assert mended["one long text, not cleaned and not compared"] >= 1
+    assert mended["overlaps an evaluation set"] >= 1
+    assert label["evaluation_overlap"]["documents"] >= 1

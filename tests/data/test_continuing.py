@@ -64,9 +64,10 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def sources(weights: Sequence[float | None], times: bool, single: bool) -> list[tuple[Source, Weight | None]]:
-    listed: list[tuple[Source, Weight | None]] = [
-        (Noisy([*TEXTS, " ", "\n"], f"s{i}"), weight and Weight(weight, times)) for i, weight in enumerate(weights)
-    ]
+    listed: list[tuple[Source, Weight | None]] = []
+    for number, value in enumerate(weights):
+        weight = None if value is None and times else Weight(value or 1.0, times)
+        listed.append((Noisy([*TEXTS, " ", "\n"], f"s{number}"), weight))
     if single:
         listed.insert(1, (ListSource(["".join(TEXTS) * 4], "one", single_text=True), Weight(2.0, times)))
     return listed
@@ -192,7 +193,6 @@ def test_a_build_that_keeps_nothing_leaves_nothing(tmp_path: Path) -> None:
 def test_an_error_keeps_what_is_done_where_that_was_asked_for(tmp_path: Path) -> None:
     class Broken(ListSource):
         def documents(self) -> Iterator[Document]:
-            yield from super().documents()
             raise DataError("the disk has a hole")
 
     first: tuple[Source, Weight | None] = (ListSource(TEXTS, "a"), None)
@@ -335,3 +335,21 @@ def test_ctrl_c_and_sigterm_keep_what_is_done(tmp_path: Path) -> None:
     done = subprocess.run([*command[:6], "--json"], capture_output=True, text=True, check=True)
     assert "an interrupted build is continued" in done.stderr
     assert json.loads(done.stdout)["train"]["bytes"] + json.loads(done.stdout)["val"]["bytes"] == len(text)
+
+
+def test_stopped_while_a_tokenizer_is_learned_it_can_go_on(tmp_path: Path) -> None:
+    (tmp_path / "foxes.txt").write_text("\n<|endoftext|>\n".join(TEXTS), encoding="utf-8")
+    listed: list[tuple[Source, Weight | None]] = [(open_source(str(tmp_path / "foxes.txt")), None)]
+    interrupt(tmp_path / "d", listed, 1, TokenizerRecipe("char"))
+    found = interrupted_build(tmp_path / "d")
+    assert found is not None
+    assert "continued" in go_on(tmp_path / "d", found.sources, tokenizer=found.tokenizer)[0]
+    go_on(tmp_path / "whole", listed, tokenizer=TokenizerRecipe("char"))
+    assert contents(tmp_path / "d") == contents(tmp_path / "whole")
+
+
+def test_what_failed_before_anything_was_done_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(DataError, match="no usable text"):
+        go_on(tmp_path / "d", [(open_source(str(tmp_path / "empty.txt")), None)])
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.txt"]

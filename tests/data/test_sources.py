@@ -22,6 +22,8 @@ from mlxllm.tokenizer import train_tokenizer
 
 def test_every_listed_source_opens_by_its_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "a.json").write_text('{"text": "a"}')
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("a")
     (tmp_path / "web.parquet").write_bytes(b"PAR1")
@@ -51,7 +53,7 @@ def test_a_bare_path_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ar
     [
         ("storys", "did you mean 'stories'"),
         ("storys:5", "did you mean 'stories'"),
-        ("x", "known kinds: stories, pydocs, text, shakespeare"),
+        ("x", "known kinds: stories, pydocs, text, jsonl, shakespeare"),
         ("stories@0", "weight '0' is not a number above 0"),
         ("stories@-1", "weight '-1'"),
         ("stories@nan", "weight 'nan'"),

@@ -9,6 +9,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlxllm.data.sources import open_source
 from mlxllm.data.sources.base import Problems
 from mlxllm.data.sources.decoding import BLOCK_CHARS
 from mlxllm.data.sources.files import DamagedFileError, find_files, read_chunks
@@ -271,3 +272,26 @@ def test_nothing_to_read_is_one_sentence(
     with pytest.raises(DataError, match=message) as caught:
         list(TextSource(pattern).documents())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-be", "utf-32-be", "utf-8-sig"])
+def test_marks_tell_the_encoding(tmp_path: Path, encoding: str) -> None:
+    text = "Wärm ☃ 🙂\nand more\n"
+    mark = "" if encoding in ("utf-16", "utf-32", "utf-8-sig") else "\ufeff"
+    (tmp_path / "a.txt").write_bytes((mark + text).encode(encoding))
+    assert [document.text for document in TextSource(str(tmp_path / "a.txt")).documents()] == [text]
+    (tmp_path / "b.jsonl").write_bytes((mark + '{"text": "one"}\n{"text": "two"}\n').encode(encoding))
+    source = TextSource(str(tmp_path / "b.jsonl"))
+    if encoding == "utf-8-sig":
+        assert [document.text for document in source.documents()] == ["one", "two"]
+    else:
+        with pytest.raises(DataError, match=r"JSON lines in utf-(16|32)-(le|be); save them as UTF-8"):
+            list(source.documents())
+
+
+def test_json_lines_whatever_they_are_called(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"content": "one"}\n{"oops": 1}\n{"content": "two"}\n')
+    source = open_source(f"jsonl:{tmp_path / 'a.json'}")
+    assert [document.text for document in source.documents()] == ["one", "two"]
+    assert source.problems.dropped == {"no text field": 1}
+    assert not source.single_text

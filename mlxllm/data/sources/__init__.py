@@ -42,6 +42,7 @@ _MODULES = {
     "stories": "stories_source",
     "pydocs": "pydocs",
     "text": "text",
+    "jsonl": "jsonl",
     "shakespeare": "shakespeare",
     "commoncrawl": "commoncrawl",
     "hub": "hub",

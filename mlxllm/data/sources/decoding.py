@@ -14,14 +14,19 @@ DAMAGED = "damaged file"
 """The note about a file whose compressed data is cut off or corrupt."""
 MOST_LINE_BYTES = 128 << 20
 """Of a line of records only this much is kept in memory."""
-_UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+# Longer ones first: that of UTF-32 begins as that of UTF-16 does.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 
 
-def _encoding(first: bytes) -> tuple[str, int]:
+def encoding_of(first: bytes) -> tuple[str, int]:
     """The encoding that a byte-order mark tells, and the length of the mark."""
-    if first.startswith(codecs.BOM_UTF8):
-        return "utf-8", 3
-    return (_UTF16_MARKS[first[:2]], 2) if first[:2] in _UTF16_MARKS else ("utf-8", 0)
+    return next(((name, len(mark)) for mark, name in _MARKS.items() if first.startswith(mark)), ("utf-8", 0))
 
 
 def decoded(path: Path, problems: Problems, most_bytes: int | None = None) -> Iterator[str]:
@@ -37,7 +42,7 @@ def decoded(path: Path, problems: Problems, most_bytes: int | None = None) -> It
     try:
         for chunk in read_chunks(path):
             if decoder is None:
-                encoding, mark = _encoding(chunk)
+                encoding, mark = encoding_of(chunk)
                 decoder = codecs.getincrementaldecoder(encoding)()
                 chunk, position = chunk[mark:], mark
             pending = len(decoder.getstate()[0])

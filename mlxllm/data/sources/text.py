@@ -23,6 +23,7 @@ from mlxllm.data.sources.decoding import (
     byte_lines,
     check_decodable,
     decoded,
+    encoding_of,
     is_encodable,
     line_blocks,
 )
@@ -136,7 +137,11 @@ class TextSource:
 
     def _read_file(self, path: Path) -> Iterator[Document]:
         try:
-            if _is_records(path):
+            if self._holds_records(path):
+                encoding, _ = encoding_of(next(read_chunks(path), b""))
+                if encoding != "utf-8":
+                    self.problems.drop("undecodable file", str(path), f"JSON lines in {encoding}; save them as UTF-8")
+                    return
                 yield from self._read_records(path)
             else:
                 yield from self._read_plain(path)
@@ -145,7 +150,7 @@ class TextSource:
 
     def _is_single(self, path: Path) -> bool:
         try:
-            if _is_records(path):
+            if self._holds_records(path):
                 return False
             quiet = Problems()
             return not any(
@@ -153,6 +158,9 @@ class TextSource:
             )
         except (OSError, UnicodeDecodeError):
             return False
+
+    def _holds_records(self, path: Path) -> bool:
+        return _is_records(path)
 
     def _read_plain(self, path: Path) -> Iterator[Document]:
         where = str(path)
