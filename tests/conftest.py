@@ -30,7 +30,17 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+TESTS = Path(__file__).parent
 TEST_DATA = os.environ.get("MLXLLM_TEST_DATA")
+
+LONG = """
+cli/test_quickstart_cli.py bench/test_bench.py training/test_process.py training/test_finetune_resume.py
+tui/test_app.py tui/test_end_to_end.py tui/test_monitor.py tui/test_new_run.py training/test_finetune_peers.py
+tui/test_data.py bench/test_tuning_bench.py tui/test_chat.py training/test_resume.py tui/test_chat_compare.py
+training/test_kernels.py test_readme.py tui/test_runs_actions.py training/test_references.py tui/test_themes.py
+cli/test_main_cli.py tui/test_preferences_screen.py tui/test_runs_screen.py model/test_families_peers.py
+""".split()
+"""Files that take more than fifteen seconds, the longest first: begun last, one would keep one worker busy alone."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,6 +55,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="needs the peers: scripts/test --peers"))
         if item.get_closest_marker("data") and not TEST_DATA:
             item.add_marker(pytest.mark.skip(reason="needs the data that MLXLLM_TEST_DATA names"))
+    turn = {TESTS / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: turn.get(item.path, len(turn)))
 
 
 @pytest.hookimpl(wrapper=True)
