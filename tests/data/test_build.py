@@ -268,18 +268,13 @@ def test_progress_knows_how_far_it_is_where_sizes_are_known(tmp_path: Path) -> N
 
 def _peak_mib(path: Path, out: Path) -> float:
     program = f"""
-        import resource, sys
         from pathlib import Path
         from mlxllm.data.build import build_dataset
+        from tests.peak import peak_kib
         from mlxllm.data.sources import open_source
         from mlxllm.tokenizer import TokenizerRecipe, train_tokenizer
         build_dataset(Path({str(out)!r}), [(open_source({str(path)!r}), None)], train_tokenizer("byte", []))
-        if sys.platform == "linux":
-            # Not ru_maxrss: that begins with the size of the process that forked this one.
-            status = dict(line.split(":") for line in open("/proc/self/status"))
-            print(int(status["VmHWM"].split()[0]) / (1 << 10))
-        else:
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20))
+        print(peak_kib() / 1024)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
     return float(done.stdout)
