@@ -31,7 +31,7 @@ class StartsRuns(ModeScreen):
         self._unasked = False
         """The measurement was begun by the screen itself."""
         self._measures = True
-        """Whether it may be; not after one that failed."""
+        """Whether it may be; not after one that failed, nor once a run was started here."""
         self._starting = False
         self._said = ""
 
@@ -94,6 +94,7 @@ class StartsRuns(ModeScreen):
             self._starting = False
         if not started:
             return
+        self._measures = False  # beside a run that trains the measurement would be of half a machine
         self._see_off(run)
         self.draft = self.draft.with_(name="")
         self.show_draft()
