@@ -151,6 +151,13 @@ class MlxllmApp(Leaving):
         self.theme = wanted if wanted in self.available_themes else default_theme(self.terminal)
         self.set_class(self.terminal.marks == "ascii", "ascii")
 
+    def call_from_thread(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call `callback` in the thread of the application; what was found too late, while it closes, is left out.
+
+        By then its widgets are being taken away one after another, so that nobody could tell where to show it.
+        """
+        return super().call_from_thread(lambda: callback(*args, **kwargs) if self.is_running else None)
+
     def on_mount(self) -> None:
         """Take over what the terminal and the system say to a process."""
         loop = asyncio.get_running_loop()

@@ -1,5 +1,6 @@
 """The application's shell: screens by number, keys that can be changed, leaving, and what it must never load."""
 
+import asyncio
 import json
 import os
 import pty
@@ -122,6 +123,24 @@ async def test_the_hint_goes_away_for_good() -> None:
     async with new_app().run_test(size=(100, 30)) as pilot:
         await wait_for_text(pilot, "No runs yet")
         assert "Hint" not in screen_text(pilot.app)
+
+
+async def test_what_is_found_while_it_closes_is_left_out() -> None:
+    app = new_app()
+    shown: list[str] = []
+
+    def find() -> None:
+        deadline = time.monotonic() + PATIENCE
+        while app.is_running and time.monotonic() < deadline:
+            time.sleep(0.001)
+        app.call_from_thread(shown.append, "too late")
+
+    async with app.run_test(size=(80, 24)):
+        found_in_time: list[str] = []
+        await asyncio.to_thread(app.call_from_thread, found_in_time.append, "in time")
+        late = asyncio.create_task(asyncio.to_thread(find))
+    await late
+    assert (found_in_time, shown) == (["in time"], [])
 
 
 async def test_the_twin_command_is_shown_and_copied() -> None:

@@ -108,8 +108,6 @@ class Preview(Vertical):
             self.app.call_from_thread(self._saw, entry, seen)
 
     def _saw(self, entry: Entry | None, seen: Seen) -> None:
-        if not self.query(VerticalScroll):  # the application is closing
-            return
         new = entry is None or self._entry is None or entry.key != self._entry.key
         self._seen, self._entry = seen, entry
         self._show()

@@ -106,8 +106,6 @@ class DataScreen(MakesDatasets):
             self.app.call_from_thread(self._listed, entries, tokenizers, select)
 
     def _listed(self, entries: dict[Group, list[Entry]], tokenizers: list[KnownTokenizer], select: str) -> None:
-        if not self.query(SourceTree):  # the application is closing
-            return
         tree = self.query_one(SourceTree)
         self._tokenizers = tokenizers
         if entries != self._entries:

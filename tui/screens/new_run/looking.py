@@ -47,8 +47,6 @@ class LooksAround(StartsRuns):
         self.app.call_from_thread(self._stocked, stock)
 
     def _stocked(self, stock: Stock) -> None:
-        if not self.query(Detail):  # the application is closing
-            return
         self.stock = stock
         self._looks = {key: look for key, look in self._looks.items() if not look.problem}
         self.stock_taken()
@@ -86,8 +84,6 @@ class LooksAround(StartsRuns):
             self.app.call_from_thread(self._seen, method, tokenizer, look, typed)
 
     def _seen(self, method: str, tokenizer: Path | None, look: RecordsLook, typed: bool) -> None:
-        if not self.query(Detail):  # the application is closing
-            return
         if typed:
             detail = self.query_one(Detail)
             if detail.entry.has_focus:
