@@ -1,5 +1,5 @@
-"""Text for the eye: white space as signs, control characters written out, so that a text can neither hide a token nor
-steer a terminal.
+"""Text for the eye: numbers of things; white space as signs and control characters written out, so that a text can
+neither hide a token nor steer a terminal.
 """
 
 SIGNS = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -15,6 +15,16 @@ def visible(piece: str) -> str:
 def readable(text: str) -> str:
     """`text` with its blanks, line ends kept behind a sign, everything unprintable as an escape."""
     return "".join(" " if c == " " else "⏎\n" if c == "\n" else visible(c) for c in text)
+
+
+def counted(number: int, thing: str) -> str:
+    """As "1 record" or "2,000 records"."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def by_reason(count: int, reason: str) -> str:
+    """As "2 x no text field": reasons are told as they are named, however many records they are true of."""
+    return f"{count:,} x {reason}"
 
 
 def _escape(char: str) -> str:

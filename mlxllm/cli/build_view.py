@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlxllm.cli.run_view import duration, file_size
 from mlxllm.cli.terminal import columns
+from mlxllm.visible import counted
 
 if TYPE_CHECKING:  # numpy is loaded by the command
     from mlxllm.data.build_progress import BuildProgress
@@ -66,7 +67,7 @@ class ProgressLine:
         if now - self._shown < _LINE_SECONDS:
             return
         self._shown = now
-        parts = [f"{progress.documents:,} documents"]
+        parts = [counted(progress.documents, "document")]
         if (share := _kept_share(progress)) is not None:
             parts.append(f"{share:.0%} kept")
         parts.append(file_size(progress.bytes))

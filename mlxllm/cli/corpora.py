@@ -14,6 +14,7 @@ from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.terminal import did_you_mean
 from mlxllm.cli.worlds import DocsWorld, StoryWorld, World
 from mlxllm.errors import ConfigError, DataError
+from mlxllm.visible import counted
 
 if TYPE_CHECKING:  # heavy modules are imported by the command
     from mlxllm.data.shards import TokenDataset
@@ -154,15 +155,11 @@ def make_dataset(name: str, corpus: str, recipe: Corpus, view: TrainingView) -> 
     for warning in manifest.warnings:
         view.say(f"warning: {warning}")
     view.say(
-        f"     {_texts(manifest.train.documents)}, {_size(manifest.train.bytes)}; a tokenizer of "
+        f"     {counted(manifest.train.documents, 'text')}, {_size(manifest.train.bytes)}; a tokenizer of "
         f"{tokenizer.vocab_size:,} {'characters and bytes' if tokenizer.kind == 'char' else 'pieces'}; "
         f"{manifest.train.tokens:,} tokens to learn from, {manifest.val.tokens:,} held out"
     )
     return TokenDataset.open(directory)
-
-
-def _texts(number: int) -> str:
-    return "1 text" if number == 1 else f"{number:,} texts"
 
 
 def _size(size: int) -> str:

@@ -11,6 +11,7 @@ from mlxllm import paths
 from mlxllm.cli.build_view import ProgressEvents, ProgressLine
 from mlxllm.cli.sampling import say
 from mlxllm.errors import ConfigError, DataError
+from mlxllm.visible import counted
 
 if TYPE_CHECKING:  # numpy and the tokenizers are loaded by the command
     from mlxllm.data.clean.recipes import Recipe
@@ -174,7 +175,7 @@ def build(
     seconds = time.monotonic() - started
     say(
         f"dataset {directory.name!r}: {manifest.train.tokens:,} training and {manifest.val.tokens:,} "
-        f"validation tokens, {manifest.train.documents + manifest.val.documents:,} documents, "
+        f"validation tokens, {counted(manifest.train.documents + manifest.val.documents, 'document')}, "
         f"{seconds:.1f} s; in {directory}"
     )
 

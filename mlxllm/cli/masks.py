@@ -14,6 +14,7 @@ from mlxllm.cli.table import print_fields
 from mlxllm.cli.terminal import columns, fold
 from mlxllm.cli.token_view import interlinear
 from mlxllm.errors import ConfigError
+from mlxllm.visible import counted
 
 if TYPE_CHECKING:  # numpy and the tokenizers are loaded by the command
     from mlxllm.conversation import ChatFormat, Example, Pair, Report
@@ -82,7 +83,6 @@ def _conversations(
     from mlxllm.config import DataConfig
     from mlxllm.conversation import check_train_on
     from mlxllm.conversation.inspecting import look_at_conversations
-    from mlxllm.conversation.report import counted
 
     train_on = check_train_on(wanted.train_on or DataConfig().train_on)
     seen = look_at_conversations(wanted.file, chat_format, length, train_on)
@@ -123,7 +123,6 @@ def _pairs(
     wanted: Wanted, chat_format: "ChatFormat", words: "Tokenizer", length: int, told: dict[str, Any], json_: bool
 ) -> None:
     from mlxllm.conversation.inspecting import look_at_preferences
-    from mlxllm.conversation.report import counted
 
     seen = look_at_preferences(wanted.file, chat_format, length)
     shown = seen.pairs[: wanted.limit]
@@ -148,7 +147,6 @@ def _pairs(
 def _turns(example: "Example", length: int) -> str:
     """Tokens and trained tokens of each turn, as far as they fit."""
     from mlxllm.conversation.inspecting import turns_within
-    from mlxllm.conversation.report import counted
 
     return "; ".join(
         f"{role} {counted(tokens, 'token')}, {trained:,} trained"

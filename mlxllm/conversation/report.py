@@ -6,6 +6,7 @@ from typing import Any
 
 from mlxllm.data.sources.base import Problems
 from mlxllm.data.sources.decoding import DAMAGED
+from mlxllm.visible import by_reason, counted
 
 NO_RECORDS = "file without records"
 """The note about a file in which nothing stands."""
@@ -56,7 +57,7 @@ class Report:
         """Why records were left out, in one line."""
         counts: Mapping[str, int] = dict(self.problems.dropped.most_common(3))
         return "; ".join(
-            f"{count:,} x {reason} ({self.problems.examples[reason][0]})" for reason, count in counts.items()
+            f"{by_reason(count, reason)} ({self.problems.examples[reason][0]})" for reason, count in counts.items()
         )
 
     def nothing_left(self, things: str) -> str:
@@ -78,8 +79,3 @@ class Report:
         if reason == DAMAGED:
             return f"{counted(count, 'file')} damaged{where}"
         return f"{counted(count, 'record')} {verb}: {reason}{where}"
-
-
-def counted(number: int, thing: str) -> str:
-    """As "1 record" or "2,000 records"."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")

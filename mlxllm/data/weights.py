@@ -39,7 +39,8 @@ class Weight:
         return cls(value, times=number != text)
 
     def __str__(self) -> str:
-        return f"{self.value!r}x" if self.times else f"{self.value!r}"
+        number = repr(self.value).removesuffix(".0")
+        return f"{number}x" if self.times else number
 
 
 def parse_source(argument: str) -> tuple[Source, Weight | None]:

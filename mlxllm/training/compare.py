@@ -3,7 +3,6 @@
 from typing import Any
 
 from mlxllm.config import RunConfig
-from mlxllm.conversation.report import counted
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, DataError, RunError
 from mlxllm.estimate import estimate
@@ -15,6 +14,7 @@ from mlxllm.runtime import device_info
 from mlxllm.settings import parse_config
 from mlxllm.training.checkpoint import TrainerState
 from mlxllm.training.step import TrainState
+from mlxllm.visible import counted
 
 UNCOMPARED = {
     "train": {"max_steps", "eval_every", "checkpoint_every", "keep_checkpoints", "sample_every", "sample_prompt"}

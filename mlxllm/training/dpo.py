@@ -21,7 +21,7 @@ from mlxllm.config import DpoConfig, RunConfig
 from mlxllm.conversation.chat_format import ChatFormat
 from mlxllm.conversation.opening import open_preferences
 from mlxllm.conversation.preferences import Pair, pairs
-from mlxllm.conversation.report import Report, counted
+from mlxllm.conversation.report import Report
 from mlxllm.model.attention import Packed
 from mlxllm.model.module import set_parameters, trainable_parameters
 from mlxllm.model.transformer import Transformer
@@ -32,6 +32,7 @@ from mlxllm.training.preference_losses import Pairs, pair_losses, pair_metrics
 from mlxllm.training.records import split_records
 from mlxllm.training.rows import RowLoader
 from mlxllm.training.step import TOKENS, Objective
+from mlxllm.visible import counted
 
 KEYS = ("inputs", "segments", "positions", "answer_at", "answers", "answer_of", "reference")
 _BUCKETS = (16, 24, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)

@@ -16,13 +16,14 @@ from mlxllm.conversation.chat_format import ChatFormat
 from mlxllm.conversation.masks import Example, examples
 from mlxllm.conversation.opening import open_records
 from mlxllm.conversation.packing import pack_examples
-from mlxllm.conversation.report import Report, counted
+from mlxllm.conversation.report import Report
 from mlxllm.data.packing import PackedRows
 from mlxllm.errors import DataError
 from mlxllm.evaluation.perplexity import token_losses
 from mlxllm.model.transformer import Transformer
 from mlxllm.training.records import split_records
 from mlxllm.training.rows import RowLoader
+from mlxllm.visible import counted
 
 KEYS = ("inputs", "targets", "loss_mask", "positions")
 

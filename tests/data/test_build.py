@@ -181,7 +181,7 @@ def test_large_vocabularies_take_four_bytes_an_id(tmp_path: Path) -> None:
         ({"sources": []}, "at least one source"),
         (
             {"sources": [(ListSource(["a"]), Weight(0.5)), (ListSource(["b"]), Weight(2.0, times=True))]},
-            "@0.5 and @2.0x",
+            "@0.5 and @2x",
         ),
         ({"max_epochs": 0.5}, "max_epochs is 0.5"),
     ],

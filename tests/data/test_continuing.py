@@ -241,7 +241,7 @@ def test_what_is_unfinished_is_listed_and_can_be_removed(tmp_path: Path) -> None
     ((name, state, held),) = unfinished(tmp_path)
     assert (name, held) == ("d", False)
     assert state.documents == 30
-    assert state.command.sources == ((source.spec, "2.0x"),)
+    assert state.command.sources == ((source.spec, "2x"),)
     with contextlib.suppress(KeyboardInterrupt), Draft(tmp_path / "d", keep=True):
         assert [held for _, _, held in unfinished(tmp_path)] == [True]
         raise KeyboardInterrupt

@@ -17,6 +17,7 @@ from mlxllm.conversation.records import Preference, Record, Text
 from mlxllm.conversation.report import Report
 from mlxllm.errors import DataError, UserError
 from mlxllm.tokenizer import load_tokenizer
+from mlxllm.visible import counted
 
 _PATIENCE_SECONDS = 4.0
 _MEASURED = 200
@@ -109,7 +110,7 @@ def _look(names: tuple[str, ...], method: str, tokenizer: Path | None, is_cancel
     if not kinds:
         raise DataError(report.nothing_left("conversations" if method == "sft" else "preferences"))
     mean = _mean_tokens(first, method, tokenizer, report) if tokenizer is not None else None
-    words = " and ".join(_counted(count, kind) for kind, count in kinds.most_common())
+    words = " and ".join(counted(count, kind) for kind, count in kinds.most_common())
     return RecordsLook(names, kinds.total(), whole, words, mean, notes=tuple(report.sentences()[:3]))
 
 
@@ -132,7 +133,3 @@ def _kind(record: Record | Preference) -> str:
     if isinstance(record, Preference):
         return "preference pair"
     return "text" if isinstance(record, Text) else "conversation"
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
