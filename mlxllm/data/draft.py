@@ -38,7 +38,7 @@ _PROGRESS = "progress.json"
 _TOKENIZER = "tokenizer"
 _LOCK_PATIENCE = 0.5
 """Seconds for which a build tries: who asks whether a draft is held holds its lock for an instant."""
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 
 
 class _Frozen(BaseModel):

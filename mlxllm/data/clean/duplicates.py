@@ -12,6 +12,7 @@ Memory: 171 to 256 bytes a document with keys, and up to 427 for the moments in 
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal
@@ -28,8 +29,11 @@ Duplicate = Literal["exact duplicate", "near duplicate"]
 EXACT: Duplicate = "exact duplicate"
 NEAR: Duplicate = "near duplicate"
 
-_RECORD = np.dtype([("exact", "<u8", (2,)), ("keys", "<u8", (BANDS,)), ("has_keys", "?")])
-"""What the file holds of a document, 129 bytes, one behind another."""
+_PLACE_BYTES = 95
+_RECORD = np.dtype(
+    [("exact", "<u8", (2,)), ("keys", "<u8", (BANDS,)), ("has_keys", "?"), ("place", f"S{_PLACE_BYTES}")]
+)
+"""What the file holds of a document, 224 bytes, one behind another; of its place the end, if it is a long one."""
 _READ_RECORDS = 1 << 14
 
 
@@ -42,6 +46,7 @@ class DuplicateIndex:
     def __init__(self, path: Path | None = None) -> None:
         """An empty index, which begins the file `path` anew."""
         self._exact, self._near = SeenHashes(2), SeenHashes(1)
+        self._path = path
         self._file: BinaryIO | None = None if path is None else open(path, "wb")  # noqa: SIM115 - stays open
         self.count = 0
         """Documents that it was shown; their records are in the file only after `flush`."""
@@ -64,7 +69,7 @@ class DuplicateIndex:
                 records = np.fromfile(file, _RECORD, min(_READ_RECORDS, count - index.count))
                 index.look_batch(records["exact"], records["keys"], records["has_keys"])
         os.truncate(path, size)
-        index._file = open(path, "ab")  # noqa: SIM115 - stays open
+        index._path, index._file = path, open(path, "ab")  # noqa: SIM115 - stays open
         return index
 
     def look(self, exact: NDArray[np.uint64], keys: NDArray[np.uint64] | None) -> Duplicate | None:
@@ -73,7 +78,11 @@ class DuplicateIndex:
         return self.look_batch(exact[None], given, np.array([keys is not None]))[0]
 
     def look_batch(
-        self, exact: NDArray[np.uint64], keys: NDArray[np.uint64], has_keys: NDArray[np.bool_]
+        self,
+        exact: NDArray[np.uint64],
+        keys: NDArray[np.uint64],
+        has_keys: NDArray[np.bool_],
+        places: Sequence[str] = (),
     ) -> list[Duplicate | None]:
         """What documents are that were not shown before; the same as one after another, also within the batch.
 
@@ -81,6 +90,7 @@ class DuplicateIndex:
             exact: of `exact_hashes`, (N, 2).
             keys: of `band_keys_of`, (N, 14).
             has_keys: (N,); documents without keys are compared exactly alone.
+            places: where each of them lies, for `like`.
         """
         same = self._exact.add(exact)
         # An exact duplicate has the keys of a document that was shown, so they tell nothing new.
@@ -90,11 +100,31 @@ class DuplicateIndex:
         for number in compared[similar].tolist():
             found[number] = NEAR
         if self._file is not None:
-            records = np.empty(len(exact), _RECORD)
+            records = np.zeros(len(exact), _RECORD)
             records["exact"], records["keys"], records["has_keys"] = exact, keys, has_keys
+            if places:
+                records["place"] = [place.encode(errors="replace")[-_PLACE_BYTES:] for place in places]
             self._file.write(records.tobytes())
         self.count += len(exact)
         return found
+
+    def like(self, what: Duplicate, exact: NDArray[np.uint64], keys: NDArray[np.uint64]) -> str:
+        """Where the first document lies of which this one, shown already, is a duplicate; empty if that is not known.
+
+        Reads the file from its beginning, which takes about a second for ten million documents.
+        """
+        if self._path is None or self._file is None:
+            return ""
+        self._file.flush()
+        with open(self._path, "rb") as file:
+            while len(records := np.fromfile(file, _RECORD, _READ_RECORDS)):
+                if what == EXACT:
+                    same = (records["exact"] == exact).all(axis=1)
+                else:
+                    same = (records["keys"] == keys).any(axis=1) & records["has_keys"]
+                if same.any():
+                    return bytes(records["place"][int(np.argmax(same))]).decode(errors="ignore")
+        return ""
 
     @property
     def nbytes(self) -> int:

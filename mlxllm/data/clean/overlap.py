@@ -107,6 +107,23 @@ class EvaluationOverlap:
                 found[group[number]] = f"{self.names[file]}:{record}"
         return found
 
+    def shared(self, text: str) -> str:
+        """The words of `text` that make `find` find something in it, as they stand there; nothing where it finds nothing.
+
+        It takes some 40 times as long as `find`.
+        """
+        if self.find(text) is None:
+            return ""
+        low, end = 0, len(text)
+        while end - low > 1:  # something is found before `end`, and nothing before `low`
+            middle = (low + end) // 2
+            low, end = (low, middle) if self.find(text[:middle]) else (middle, end)
+        start, high = 0, end
+        while high - start > 1:  # something is found behind `start`, and nothing behind `high`
+            middle = (start + high) // 2
+            start, high = (middle, high) if self.find(text[middle:end]) else (start, middle)
+        return " ".join(text[start:end].split())
+
     def _in_group(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
         """Text and record of each text that has one."""
         if len(texts) > 1:

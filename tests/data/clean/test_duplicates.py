@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mlxllm.data.clean.duplicates import Duplicate, DuplicateIndex
+from mlxllm.data.clean.duplicates import EXACT, NEAR, Duplicate, DuplicateIndex
 from mlxllm.data.clean.exact import exact_hash, exact_hashes
 from mlxllm.data.clean.near_duplicates import BANDS, band_keys, band_keys_of
 from mlxllm.data.clean.seen import SeenHashes
@@ -116,7 +116,7 @@ def test_a_restored_index_goes_on_as_the_old_one_would(shown: Documents, kept: i
                 assert restored.count == kept
                 assert restored.look_batch(exact[kept:], keys[kept:], has_keys[kept:]) == whole[kept:]
                 restored.flush()
-            assert path.stat().st_size == 129 * len(exact)
+            assert path.stat().st_size == 224 * len(exact)
 
 
 def test_what_was_flushed_survives_a_kill(tmp_path: Path) -> None:
@@ -169,3 +169,23 @@ def test_exact_hashes_are_those_of_the_bytes() -> None:
     assert exact_hashes(["é", "e\u0301", "\ud800"]).shape == (3, 2)
     assert len(np.unique(exact_hashes(["a", "a ", "A", "é", "e\u0301", "\ud800", "\udfff"]), axis=0)) == 7
     assert exact_hashes([]).shape == (0, 2)
+
+
+def test_the_first_document_that_is_alike_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "duplicates.bin"
+    text = "So they went home and slept until the sun had risen above the hills, and then they walked on."
+    texts = ["x", text, text + " Yes.", "y", "x", text + " Yes."]
+    places = ["a:1", "a:2", "b:1", "b:2", "b:3", "ü" * 90 + ":4"]
+    exact, (keys, has_keys) = exact_hashes(texts), band_keys_of(texts)
+    with DuplicateIndex(path) as index:
+        found = index.look_batch(exact[:4], keys[:4], has_keys[:4], places[:4])
+        assert found == [None, None, NEAR, None]
+        index.flush()
+    with DuplicateIndex.restore(path, 4) as index:
+        assert index.look_batch(exact[4:], keys[4:], has_keys[4:], places[4:]) == [EXACT, EXACT]
+        alike = [index.like(what, exact[i], keys[i]) for i, what in ((2, NEAR), (4, EXACT), (5, EXACT), (5, NEAR))]
+        assert alike == ["a:2", "a:1", "b:1", "a:2"]
+        last = exact_hashes(["z"])
+        index.look_batch(last, np.zeros((1, BANDS), np.uint64), np.zeros(1, np.bool_), places[5:])
+        assert index.like(EXACT, last[0], keys[0]) == "ü" * 46 + ":4"
+    assert DuplicateIndex().like(EXACT, exact[0], keys[0]) == ""

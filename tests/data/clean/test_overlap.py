@@ -66,6 +66,18 @@ def test_thirteen_words_in_a_row_are_found(overlap: EvaluationOverlap, text: str
     assert pickle.loads(pickle.dumps(overlap)).find_each(["other", text, "é " + text]) == [None, found, found]
 
 
+@pytest.mark.parametrize("around", ["", "Nothing of it. ", "12 by 9 (as told), é.\n" * 5000])
+def test_the_words_that_are_shared_are_told_as_they_stand(overlap: EvaluationOverlap, around: str) -> None:
+    words = "of the seven wonders, of the ANCIENT World\nstood longest beside the river".split()
+    spread = "which " + "  ".join(words) + " nile"
+    assert overlap.shared(around + "Tell me: " + spread + " or not? " + around).split() == ["which", *words][:13]
+    assert (
+        overlap.shared(around + "I know: seven ducks lay nine eggs in one week!")
+        == "seven ducks lay nine eggs in one week"
+    )
+    assert overlap.shared(around) == ""
+
+
 def test_what_is_read_and_what_is_too_short_is_counted(overlap: EvaluationOverlap) -> None:
     assert (overlap.records, overlap.too_short, overlap.names) == (5, 2, ("quiz.jsonl",))
 
