@@ -10,7 +10,7 @@ import typer
 
 from mlxllm import paths
 from mlxllm.cli import data_view as view
-from mlxllm.cli.data_build import build
+from mlxllm.cli.data_build import build, choose_recipes
 from mlxllm.cli.data_get import get, remove_ready_set
 from mlxllm.cli.deleting import confirm, delete, folder_size, is_active, require_dataset, runs_with
 from mlxllm.cli.dropped import inspect_dropped
@@ -20,7 +20,9 @@ from mlxllm.cli.recipes import recipes
 from mlxllm.cli.run_view import file_size
 from mlxllm.cli.sampling import say
 from mlxllm.cli.table import print_table
+from mlxllm.cli.terminal import did_you_mean
 from mlxllm.errors import ConfigError, DataError, RunError
+from mlxllm.visible import counted
 
 if TYPE_CHECKING:  # numpy and the tokenizers are loaded by the commands that need them
     from mlxllm.data.shards import TokenDataset
@@ -34,15 +36,27 @@ _MASKS = "With --masks"
 
 
 @app.command()
-def sources(json_: Json = False) -> None:
-    """List the kinds of sources that `data build --source KIND:SPEC` reads."""
+def sources(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="All about this kind, its options too.")] = None,
+    json_: Json = False,
+) -> None:
+    """List the kinds of sources that `data build --source KIND:SPEC` reads, or tell all about one."""
     from mlxllm.data.sources import list_sources
 
     kinds = list_sources()
+    if kind is not None:
+        known = [each.kind for each in kinds]
+        kinds = [each for each in kinds if each.kind == kind]
+        if not kinds:
+            hint = did_you_mean(kind, known) or f"known kinds: {', '.join(known)}"
+            raise ConfigError(f"{kind!r} is no kind of source; {hint}")
     if json_:
-        print(json.dumps({"sources": [asdict(kind) for kind in kinds]}))
-        return
-    view.print_kinds(kinds)
+        print(json.dumps({"sources": [asdict(each) for each in kinds]}))
+    elif kind is not None:
+        view.print_kind(kinds[0])
+    else:
+        view.print_kinds(kinds)
+        say("`mlxllm data sources KIND` tells the options of a kind, its licence, and what it is good for")
 
 
 app.command()(get)
@@ -61,20 +75,24 @@ def preview(
         str | None,
         typer.Option("--recipe", metavar="R", help="Clean it by web, code, papers or none; else as its kind is."),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a rule of cleaning, as for `data build`."),
+    ] = None,
     documents: Annotated[int, typer.Option("--documents", metavar="N", help="Documents to show.")] = 3,
     tokens: Annotated[bool, typer.Option("--tokens", help="Show every token above its id.")] = False,
     json_: Json = False,
 ) -> None:
     """Look at the first documents of a source before a dataset is built of it; nothing is written."""
     from mlxllm.data.clean.cleaner import Cleaner
-    from mlxllm.data.clean.recipes import recipe as choose_recipe
     from mlxllm.data.preview import preview_source, preview_tokenizer, tokenize_preview
-    from mlxllm.data.sources import open_source, recipe_of
+    from mlxllm.data.sources import open_source
 
     if tokens and tokenizer is None:
         raise ConfigError("--tokens needs --tokenizer T, to say whose tokens; `byte` always works")
     opened = open_source(source)
-    seen = preview_source(opened, Cleaner(choose_recipe(recipe or recipe_of(opened))))
+    (cleaning,) = choose_recipes([opened], [recipe] if recipe else [], set_ or [])
+    seen = preview_source(opened, Cleaner(cleaning))
     made = preview_tokenizer(tokenizer, seen.texts) if tokenizer else None
     shown = tokenize_preview(seen.texts, made) if made else None
     if json_:
@@ -171,7 +189,11 @@ def inspect(
 
 @app.command()
 def label(name: Name, json_: Json = False) -> None:
-    """Show what a dataset is made of: per source what was read, kept, and left out and why."""
+    """Show what a dataset is made of: per source what was read, kept, and left out and why.
+
+    read: records; size: their bytes as they lie there; text: what was made of them, before cleaning. What is left out is
+    not tokenized: its tokens are told about, as if it had as many a byte as the rest.
+    """
     from mlxllm.data.label import data_label
     from mlxllm.data.manifest import read_manifest
 
@@ -186,7 +208,9 @@ def label(name: Name, json_: Json = False) -> None:
     overlap = content["evaluation_overlap"]
     if overlap["files"]:
         files = ", ".join(overlap["files"])
-        print(f"\nevaluation   {overlap['documents']:,} documents share 13 words in a row with {files}")
+        documents = counted(overlap["documents"], "document")
+        shared = "shares" if overlap["documents"] == 1 else "share"
+        print(f"\nevaluation   {documents} {shared} 13 words in a row with {files}")
     print(f"\ntokenizer    {view.tokenizer_line(content['tokenizer'])}\nfingerprint  {content['fingerprint']}")
 
 
@@ -235,7 +259,7 @@ def list_(json_: Json = False) -> None:
         )
     for name, state, held in unfinished(folder):
         now = "is being built" if held else f"is unfinished; `mlxllm data build {name}` goes on"
-        say(f"dataset {name!r} {now} ({state.documents:,} documents so far)")
+        say(f"dataset {name!r} {now} ({counted(state.documents, 'document')} so far)")
     if json_:
         return
     if not rows:

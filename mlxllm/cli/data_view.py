@@ -9,7 +9,7 @@ from mlxllm.cli.sampling import use_colour
 from mlxllm.cli.table import print_fields, print_table
 from mlxllm.cli.terminal import columns, fold
 from mlxllm.cli.token_view import interlinear
-from mlxllm.visible import visible
+from mlxllm.visible import by_reason, counted, visible
 
 if TYPE_CHECKING:  # numpy is loaded by the commands that need it
     from mlxllm.data.preview import SourcePreview, TokenPreview
@@ -21,13 +21,16 @@ _SHOWN_NAMES = 8
 
 
 def print_kinds(kinds: Iterable["SourceKind"]) -> None:
-    """What each kind of source reads, how it is named, and under which licence its text is."""
-    rows = []
-    for kind in kinds:
-        rows += [(kind.kind, kind.formats), ("  good for", kind.good_for), ("  such as", kind.example)]
-        rows += [("  download", f"{kind.download}, once")] if kind.download else []
-        rows += [("  licence", kind.licence), ("  cleaned by", kind.recipe)]
-    print_fields(rows)
+    """A line for each kind of source: what it is called, an example, the licence of its text, and what it reads."""
+    rows = [(kind.kind, kind.example, kind.licence, kind.summary) for kind in kinds]
+    print_table(("kind", "such as", "licence", "reads"), rows, expendable=("licence", "such as"))
+
+
+def print_kind(kind: "SourceKind") -> None:
+    """All that is to know of one kind of source."""
+    fields = [("reads", kind.formats), ("good for", kind.good_for), ("such as", kind.example)]
+    fields += [("download", f"{kind.download}, once")] if kind.download else []
+    print_fields([*fields, ("licence", kind.licence), ("cleaned by", kind.recipe)])
 
 
 def print_sources(label: Mapping[str, Any]) -> None:
@@ -40,15 +43,17 @@ def print_sources(label: Mapping[str, Any]) -> None:
                 name,
                 source["recipe"],
                 f"{source['documents_read']:,}",
+                _size(source["bytes_read"]) if source["bytes_read"] else "-",
+                _size(source["text_bytes_read"]) if source["text_bytes_read"] else "-",
                 f"{source['documents_kept']:,}",
+                _size(source["bytes"]),
                 f"{source['tokens']:,}",
-                file_size(source["bytes"]),
                 f"{source['epochs']:.3g}x",
                 "-" if share is None else f"{share:.1%}",
             )
         )
-    header = ("source", "recipe", "read", "kept", "tokens", "text", "epochs", "of training")
-    print_table(header, rows, expendable=("text", "recipe", "read"))
+    header = ("source", "recipe", "read", "size", "text", "kept", "text kept", "tokens", "epochs", "of training")
+    print_table(header, rows, expendable=("size", "recipe", "text", "text kept", "read"))
     for name, source in label["sources"].items():
         for title, key in (("languages", "languages"), ("licences", "licences")):
             if counts := source[key]:
@@ -56,12 +61,14 @@ def print_sources(label: Mapping[str, Any]) -> None:
         for reason, places in source["examples"].items():
             count = source["dropped"].get(reason, 0) + source["mended"].get(reason, 0)
             size = source["dropped_bytes"].get(reason)
-            print(f"\n{name}: {count:,} {reason}" + (f", {_size(size)} of text" if size else ""))
+            tokens = source["dropped_tokens"].get(reason)
+            about = f", {_size(size)}" + (f" (about {counted(tokens, 'token')})" if tokens else "") if size else ""
+            print(f"\n{name}: {by_reason(count, reason)}{about}")
             print(fold("\n".join(f"  {place}" for place in places), sys.stdout))
 
 
 def _size(size: int) -> str:
-    return file_size(size) if size >= 1e5 else f"{size / 1e3:,.1f} kB" if size >= 1e3 else f"{size:,} bytes"
+    return file_size(size) if size >= 1e5 else f"{size / 1e3:,.1f} kB" if size >= 1e3 else counted(size, "byte")
 
 
 def _most(counts: Mapping[str, int]) -> str:
@@ -151,11 +158,12 @@ def print_preview(seen: "SourcePreview", tokens: "TokenPreview | None", most: in
             print(line)
     print()
     lost = sum(seen.problems.dropped.values())
-    read = f"{len(seen.texts):,} documents, {_size(seen.bytes)}"
+    read = f"{counted(len(seen.texts), 'document')}, {_size(seen.bytes)}"
     if lost:
-        read = f"{len(seen.texts) + lost:,} records, of which {len(seen.texts):,} became documents, {_size(seen.bytes)}"
+        records = counted(len(seen.texts) + lost, "record")
+        read = f"{records}, of which {len(seen.texts):,} became documents, {_size(seen.bytes)}"
     if not seen.complete:
-        whole = [f"{seen.expected_documents:,} documents"] if seen.expected_documents else []
+        whole = [counted(seen.expected_documents, "document")] if seen.expected_documents else []
         whole += [file_size(seen.expected_bytes)] if seen.expected_bytes else []
         read += f"; the whole source has about {', '.join(whole)}" if whole else "; the source has more"
     fields = [("read", read)]
@@ -170,7 +178,7 @@ def print_preview(seen: "SourcePreview", tokens: "TokenPreview | None", most: in
         fields.append(("most frequent", frequent))
     for counts, verb in ((seen.problems.dropped, "left out"), (seen.problems.mended, "noted")):
         fields += [
-            (verb, f"{count:,} {reason}; first: {seen.problems.examples.get(reason, ['-'])[0]}")
+            (verb, f"{by_reason(count, reason)}; first: {seen.problems.examples.get(reason, ['-'])[0]}")
             for reason, count in counts.items()
         ]
     print_fields(fields)

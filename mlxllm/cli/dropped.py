@@ -5,6 +5,7 @@ import sys
 from difflib import get_close_matches
 
 from mlxllm import paths
+from mlxllm.cli.sampling import say
 from mlxllm.cli.terminal import fold
 from mlxllm.errors import DataError
 from mlxllm.visible import visible
@@ -13,7 +14,7 @@ ALL = "all"
 
 
 def inspect_dropped(name: str, reason: str, json_: bool) -> None:
-    """Print the examples of one reason, or of all; a part of a reason's name will do.
+    """Print the examples of one reason, or of all, be it none; a part of a reason's name will do.
 
     Raises:
         DataError: nothing was left out for that reason, or the examples are not there.
@@ -27,6 +28,11 @@ def inspect_dropped(name: str, reason: str, json_: bool) -> None:
             for each, count in counts.items():
                 counted[each] = counted.get(each, 0) + count
     chosen = [each for each in counted if reason in (each, ALL)] or [each for each in counted if reason in each]
+    if not counted and reason == ALL:
+        if json_:
+            print(json.dumps({"name": directory.name, "counts": {}, "examples": []}))
+        say(f"dataset {directory.name!r}: nothing was left out, nor mended")
+        return
     if not chosen:
         near = get_close_matches(reason, counted, n=1, cutoff=0.4)
         known = f"did you mean {near[0]!r}?" if near else f"the reasons are {', '.join(sorted(counted)) or 'none'}"

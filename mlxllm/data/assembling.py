@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlxllm.data.build_progress import Meter
 from mlxllm.data.clean.recipes import Recipe, recipe_name
-from mlxllm.data.draft import BuildState, Draft, OnceEntry
+from mlxllm.data.draft import BuildCommand, BuildState, Draft, OnceEntry
 from mlxllm.data.label import data_label
 from mlxllm.data.manifest import (
     DROPPED_FILE,
@@ -27,10 +28,13 @@ from mlxllm.data.mixing import Copier, lengths_of
 from mlxllm.data.preparing import token_dtype
 from mlxllm.data.shards import TokenSplit
 from mlxllm.data.split import Split
+from mlxllm.data.tally import Tally
 from mlxllm.data.weights import Weight, epochs
 from mlxllm.data.writer import SplitWriter
+from mlxllm.errors import DataError
 from mlxllm.runs.files import write_json_atomic
 from mlxllm.tokenizer import Tokenizer
+from mlxllm.visible import by_reason, counted
 
 _REASONS_TOLD = 3
 
@@ -184,6 +188,7 @@ def _source_entry(
         languages=tally.languages,
         licences=tally.licences,
         bytes_read=entry.bytes_read,
+        text_bytes_read=tally.text_bytes,
         tokens=sum(part.end - part.start for part in (entry.train, entry.val)),
         bytes=entry.train.bytes + entry.val.bytes,
         train=train,
@@ -218,23 +223,45 @@ def _warnings(manifest: Manifest) -> Iterator[str]:
         lost = sum(source.dropped.values())
         if lost and not source.documents_kept:
             yield (
-                f"source {name!r}: NOTHING of it is in the dataset, all of its {lost:,} records were left out "
-                f"({_reasons(source)})"
+                f"source {name!r}: NOTHING of it is in the dataset, {_all_of(lost)} left out "
+                f"({_reasons(source.dropped, source.examples)})"
             )
         elif lost:
-            of = f"{lost:,} of {source.documents_read:,} records"
-            yield f"source {name!r}: {of} left out ({_reasons(source)})"
+            of = f"{lost:,} of {counted(source.documents_read, 'record')}"
+            yield f"source {name!r}: {of} left out ({_reasons(source.dropped, source.examples)})"
         if source.mended:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in source.mended.items())
+            reasons = ", ".join(by_reason(count, reason) for reason, count in source.mended.items())
             first = source.examples[next(iter(source.mended))][0]
             yield f"source {name!r}: {reasons}; first: {first}"
 
 
-def _reasons(source: SourceEntry) -> str:
+def nothing_left(name: str, command: BuildCommand, tallies: Sequence[Tally]) -> DataError:
+    """What is raised for a dataset `name` of which all records that were read were left out."""
+    dropped: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    for tally in tallies:
+        dropped.update(tally.dropped)
+        for reason, shown in tally.examples.items():
+            examples.setdefault(reason, []).extend(map(str, shown))
+    recipe = recipe_name(command.recipes[0]).partition(",")[0]
+    cleaned = recipe != "none"
+    look = f"mlxllm data preview {command.sources[0][0]}" + (f" --recipe {recipe}" if cleaned else "")
+    rules = f", `mlxllm data recipes {recipe}` the rules that --set changes, and --recipe none cleans nothing"
+    return DataError(
+        f"dataset {name!r} would be empty: {_all_of(dropped.total())} left out ({_reasons(dropped, examples)}); `{look}` "
+        f"shows more of it{rules if cleaned else ''}"
+    )
+
+
+def _all_of(records: int) -> str:
+    return "the only record is" if records == 1 else f"all of its {records:,} records are"
+
+
+def _reasons(dropped: Mapping[str, int], examples: Mapping[str, Sequence[str]]) -> str:
     """The most frequent reasons, and the first place."""
-    ordered = sorted(source.dropped.items(), key=lambda item: -item[1])
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in ordered[:_REASONS_TOLD])
+    ordered = sorted(dropped.items(), key=lambda item: -item[1])
+    reasons = ", ".join(by_reason(count, reason) for reason, count in ordered[:_REASONS_TOLD])
     if len(ordered) > _REASONS_TOLD:
-        reasons += f" and {len(ordered) - _REASONS_TOLD} more reasons"
-    first = next((places[0] for reason, _ in ordered if (places := source.examples.get(reason))), None)
+        reasons += f" and {counted(len(ordered) - _REASONS_TOLD, 'more reason')}"
+    first = next((places[0] for reason, _ in ordered if (places := examples.get(reason))), None)
     return f"{reasons}; first: {first}" if first else reasons

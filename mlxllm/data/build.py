@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mlxllm.data.assembling import assemble
+from mlxllm.data.assembling import assemble, nothing_left
 from mlxllm.data.build_progress import BuildProgress, Dealt, Meter
 from mlxllm.data.clean.cleaner import Cleaner
 from mlxllm.data.clean.duplicates import DuplicateIndex
@@ -30,6 +30,7 @@ from mlxllm.data.preparing import Preparer, token_dtype
 from mlxllm.data.reading import StartOverError
 from mlxllm.data.sources import RecordSource, Source
 from mlxllm.data.split import Split
+from mlxllm.data.tally import Tally
 from mlxllm.data.weights import MAX_EPOCHS, Weight, check_weights
 from mlxllm.data.writer import SplitWriter, WriterPosition
 from mlxllm.errors import ConfigError, DataError, UserError
@@ -88,7 +89,8 @@ def build_dataset(
 
     Raises:
         ConfigError: a number out of its range.
-        DataError: the target exists or is being built, a source has nothing to read, or the disk is full.
+        DataError: the target exists or is being built, a source has nothing to read, cleaning leaves nothing of any, or
+            the disk is full.
     """
     directory = Path(directory)
     check_build(directory, sources, val_split, max_epochs, replace=replace)
@@ -199,6 +201,9 @@ class _Build:
             self._note(self._state.entries, self._state.current)
             for number in range(len(finished), len(self._sources)):
                 self._add(number, tokenizer)
+            if not self._state.documents:
+                tallies = [entry.tally for entry in self._state.entries.values()]
+                raise nothing_left(self._draft.directory.name, self._state.command, tallies)
             manifest = assemble(self._draft, self._state, tokenizer, self._writers, self._meter)
         except StartOverError:
             raise
@@ -244,8 +249,9 @@ class _Build:
     def _training_texts(self) -> Iterator[str]:
         """Of all sources, cleaned, though duplicates may be among them."""
         self._meter.begin()
+        tallies: list[Tally] = []
         for number, source in enumerate(self._sources):
-            preparer = self._preparer(number)
+            preparer, tally = self._preparer(number), Tally()
             read = Dealt()
 
             def told(dealt: Dealt) -> None:
@@ -255,8 +261,11 @@ class _Build:
 
             crew: Group = Crew(preparer.prepare, start_reading, (preparer,), self._workers)
             with crew:
-                yield from training_texts(source, crew, self._state.command.val_split, told)
+                yield from training_texts(source, crew, self._state.command.val_split, tally, told)
             self._meter.finished(read)
+            tallies.append(tally.with_problems(source.problems))
+        if not any(tally.kept for tally in tallies):
+            raise nothing_left(self._draft.directory.name, self._state.command, tallies)
 
     def _writer(self, split: Split, dtype: "np.dtype[Any]") -> SplitWriter:
         shard_tokens = self._state.command.shard_tokens

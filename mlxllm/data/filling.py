@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mlxllm.data.build_progress import Dealt
-from mlxllm.data.clean.duplicates import DuplicateIndex
+from mlxllm.data.clean.duplicates import Duplicate, DuplicateIndex
 from mlxllm.data.crew import Crew
 from mlxllm.data.manifest import SourceRange
 from mlxllm.data.preparing import Item, Prepared, Preparer
@@ -101,13 +101,17 @@ def fill(
         chosen: list[Split | None] = []
         for dropped, size in made.dropped:
             tally.drop(dropped, size)
+        tally.text_bytes += made.text_bytes
         for found in made.notes:
             tally.note(found)
-        same = iter(_duplicates(made, index))
+        same = enumerate(_duplicates(made, index))
         document = writers["train"].documents
         for kept in made.kept:
-            if kept.hashed and (reason := next(same)):
-                tally.drop(Dropped(reason, kept.where, text=kept.beginning), kept.bytes)
+            row, reason = next(same) if kept.hashed and index is not None else (0, None)
+            if reason and index is not None:
+                like = index.like(reason, made.hashes[row], made.keys[row]) if tally.shows(reason) else ""
+                detail = f"as {like}" if like else ""
+                tally.drop(Dropped(reason, kept.where, detail, kept.beginning), kept.bytes)
                 chosen.append(None)
                 continue
             if not kept.continues:
@@ -152,6 +156,7 @@ def training_texts(
     source: Source,
     crew: Group,
     val_split: float,
+    tally: Tally,
     told: Callable[[Dealt], None],
 ) -> Iterator[str]:
     """The texts of the train side alone, cleaned, for a tokenizer to learn from; the first `TOKENIZER_BYTES` of them.
@@ -160,11 +165,15 @@ def training_texts(
         source: read from the beginning.
         crew: makes texts of its records.
         val_split: fraction held out.
+        tally: counts what is kept and what is left out.
         told: called after each batch.
     """
     split: Split = "train"
     size = 0
     for batch, made in crew.map((batch, batch.items) for batch in read_batches(source, val_split)):
+        for dropped, bytes_ in made.dropped:
+            tally.drop(dropped, bytes_)
+        tally.kept += sum(kept.ends for kept in made.kept)
         for kept, text in zip(made.kept, made.texts, strict=True):
             if kept.split or not kept.continues:
                 split = kept.split or ("val" if kept.held_out < val_split else "train")
@@ -186,10 +195,11 @@ def since(began: WriterPosition, writer: SplitWriter) -> SourceRange:
     )
 
 
-def _duplicates(made: Prepared, index: DuplicateIndex | None) -> Sequence[str | None]:
+def _duplicates(made: Prepared, index: DuplicateIndex | None) -> Sequence[Duplicate | None]:
     if index is None or not len(made.hashes):
         return []
-    return index.look_batch(made.hashes, made.keys, made.has_keys)
+    places = [kept.where for kept in made.kept if kept.hashed]
+    return index.look_batch(made.hashes, made.keys, made.has_keys, places)
 
 
 def _write(made: Prepared, chosen: Sequence[Split | None], writers: Writers) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from mlxllm.data.draft import BuildCommand, BuildState, Draft
 from mlxllm.data.sources import Source, open_source
 from mlxllm.data.weights import Weight
+from mlxllm.visible import counted
 
 _ANOTHER = {
     "sources": "other sources",
@@ -51,7 +52,7 @@ def earlier_state(draft: Draft, command: BuildCommand, tell: Callable[[str], Non
         if earlier != now:
             tell(f"an interrupted build of this name had {what}, so this one starts over")
             return None
-    tell(f"an interrupted build is continued: {state.documents:,} documents are there already")
+    tell(f"an interrupted build is continued: {counted(state.documents, 'document')} there already")
     alike = [one == other for (one, _), (other, _) in zip(state.command.sources, command.sources, strict=False)]
     pinned = state.command.pinned[: [*alike, False].index(False)]
     return state.model_copy(update={"command": command.model_copy(update={"pinned": pinned})})

@@ -10,10 +10,10 @@ from mlxllm.data.manifest import Manifest, SourceEntry, SplitEntry
 def data_label(manifest: Manifest) -> dict[str, Any]:
     """The label as plain JSON values.
 
-    Of each source: records and bytes read, kept, dropped by reason (tokens about) and mended by reason with the first
-    places of each;
+    Of each source: records and bytes read, kept, dropped by reason and mended by reason with the first places of each;
     tokens and UTF-8 bytes of its documents, each counted once; their languages and licences; how often it is read, and
     its share of the train split's tokens, where repetitions count. Then both splits, the tokenizer and the fingerprints.
+    What is dropped was mostly never tokenized, so that its tokens are told about, by the bytes a token of what is kept.
     """
     sources = {
         name: {
@@ -25,6 +25,7 @@ def data_label(manifest: Manifest) -> dict[str, Any]:
             "documents_read": source.documents_read,
             "documents_kept": source.documents_kept,
             "bytes_read": source.bytes_read,
+            "text_bytes_read": source.text_bytes_read,
             "dropped": dict(source.dropped),
             "dropped_bytes": dict(source.dropped_bytes),
             "dropped_tokens": _tokens_about(source),

@@ -85,9 +85,11 @@ class SourceEntry(_Frozen):
     dropped: dict[str, int]
     """Records left out, by reason."""
     dropped_bytes: dict[str, int] = {}
-    """UTF-8 bytes of their text, by reason, as far as they had come to one."""
+    """UTF-8 bytes of their text, by reason; of the record itself where it never came to a text."""
     bytes_read: int = 0
     """Bytes of all records, before anything was made of them."""
+    text_bytes_read: int = 0
+    """UTF-8 bytes of all text that was made of them, before anything was cleaned or left out."""
     languages: dict[str, int] = {}
     """Documents kept, by language, where that is known."""
     licences: dict[str, int] = {}

@@ -11,7 +11,7 @@ from mlxllm.data.clean.cleaner import Cleaner
 from mlxllm.data.clean.exact import exact_hashes
 from mlxllm.data.clean.near_duplicates import BANDS, band_keys_of
 from mlxllm.data.clean.overlap import OVERLAP, EvaluationOverlap
-from mlxllm.data.sources.base import Document, Dropped, Record, RecordSource
+from mlxllm.data.sources.base import EXAMPLES_KEPT, Document, Dropped, Record, RecordSource
 from mlxllm.data.split import Split, cut_text, val_threshold
 from mlxllm.errors import DataError
 from mlxllm.tokenizer import Tokenizer
@@ -20,6 +20,8 @@ NOT_JUDGED = "one long text, not cleaned and not compared"
 """The note about a document that is too long to be looked at as a whole."""
 SHOWN_CHARS = 500
 """Of a text that is left out this much is kept for people to see."""
+_SEARCHED_CHARS = 1 << 22
+"""In longer texts the words that they share with an evaluation set are not looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Prepared:
     kept: list[Kept] = field(default_factory=list)
     dropped: list[tuple[Dropped, int]] = field(default_factory=list)
     """Each with the UTF-8 bytes of its text, 0 where it never came to one."""
+    text_bytes: int = 0
+    """UTF-8 bytes of all texts before cleaning, of kept ones and others."""
     notes: list[Dropped] = field(default_factory=list)
     """What people should know of kept ones."""
     texts: list[str] = field(default_factory=list)
@@ -111,12 +115,14 @@ class Preparer:
             DataError: the tokenizer is not sound.
         """
         made = Prepared()
-        made_of = [(item, *self._document(item)) for item in items]
+        made_of = [(item, *self._document(item, made)) for item in items]
         overlaps = self._overlaps([document for _, document, _ in made_of])
         texts: list[str] = []
+        told = 0
         for (item, document, size), overlap in zip(made_of, overlaps, strict=True):
             if overlap is not None and isinstance(document, Document):
-                found = Dropped(OVERLAP, document.id, overlap, document.text[:SHOWN_CHARS])
+                found = Dropped(OVERLAP, document.id, self._told(overlap, document, told), document.text[:SHOWN_CHARS])
+                told += 1
                 if self.drop_overlap and _is_whole(item):
                     document = found
                 else:
@@ -153,16 +159,18 @@ class Preparer:
     def _judges(self) -> bool:
         return self.exact or self.cleaner is not None
 
-    def _document(self, item: Item) -> tuple[Document | Dropped, int]:
+    def _document(self, item: Item, made: Prepared) -> tuple[Document | Dropped, int]:
         """What became of a record, and its UTF-8 bytes before cleaning: of its text, or where it came to none, its own."""
         record, size = item.record, 0
         if isinstance(record, Record):
             assert self.source is not None
-            size = len(record.content) if isinstance(record.content, (bytes, str)) else 0
+            content = record.content
+            size = num_bytes(content) if isinstance(content, str) else len(content) if isinstance(content, bytes) else 0
             record = self.source.extract(record)
         if isinstance(record, Dropped):
             return record, size
         size = num_bytes(record.text)
+        made.text_bytes += size
         if not _is_whole(item):
             return record, size
         if not record.text.strip():
@@ -177,6 +185,12 @@ class Preparer:
             for number, owner in zip(texts, self.overlap.find_each(list(texts.values())), strict=True):
                 found[number] = owner
         return found
+
+    def _told(self, overlap: str, document: Document, before: int) -> str:
+        """What is said of an overlap: of the first of a batch, which may be shown, the words that are shared."""
+        if self.overlap is None or before >= EXAMPLES_KEPT or len(document.text) > _SEARCHED_CHARS:
+            return overlap
+        return f'{overlap} shares "{self.overlap.shared(document.text)[:SHOWN_CHARS]}"'
 
     def _hash(self, texts: Sequence[str], made: Prepared) -> None:
         made.hashes = exact_hashes(texts)

@@ -39,7 +39,9 @@ class Tally(BaseModel):
     dropped: dict[str, int] = {}
     """Records left out, by reason."""
     dropped_bytes: dict[str, int] = {}
-    """UTF-8 bytes of their text, as far as they had come to one."""
+    """UTF-8 bytes of their text, by reason; of the record itself where it never came to a text."""
+    text_bytes: int = 0
+    """UTF-8 bytes of all text that was made of the records, before anything was cleaned or left out."""
     mended: dict[str, int] = {}
     """Files or records used in part or passed over, by reason."""
     examples: dict[str, list[Example]] = {}
@@ -60,6 +62,10 @@ class Tally(BaseModel):
         if size:
             _add(self.dropped_bytes, dropped.reason, size)
         self._show(dropped.reason, [Example(where=dropped.where, detail=dropped.detail, text=dropped.text)])
+
+    def shows(self, reason: str) -> bool:
+        """Whether the next one of this reason is kept as an example."""
+        return len(self.examples.get(reason, ())) < EXAMPLES_KEPT
 
     def note(self, found: Dropped) -> None:
         """Count something of which people should know, though the document is kept."""

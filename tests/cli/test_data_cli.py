@@ -52,12 +52,19 @@ def run_json(*arguments: object) -> Any:
 
 
 def test_sources_lists_kind_format_licence_and_example() -> None:
-    out = run("sources")[0]
+    out, hint = run("sources")
     kinds = run_json("sources")["sources"]
+    assert len(out.splitlines()) == 1 + len(kinds), "a line each"
+    assert "mlxllm data sources KIND" in hint
     assert {"stories", "pydocs", "text", "shakespeare"} <= {kind["kind"] for kind in kinds}
     for kind in kinds:
         assert set(kind) == {"kind", "formats", "licence", "example", "good_for", "download", "recipe"}
-        assert all(value in out for value in kind.values())
+        assert all(kind[key] in out for key in ("kind", "example", "licence"))
+        told = run("sources", kind["kind"])[0]
+        assert all(value in told for key, value in kind.items() if key != "kind")
+        assert run_json("sources", kind["kind"]) == {"sources": [kind]}
+    with pytest.raises(ConfigError, match="'pubmde' is no kind of source; did you mean pubmed"):
+        run("sources", "pubmde")
 
 
 def test_build_inspect_label_ls(corpus: Path, mlxllm_home: Path) -> None:
@@ -107,11 +114,11 @@ def test_text_output_is_for_people(corpus: Path) -> None:
     out, err = run("build", "both", "--source", corpus.parent, "--tokenizer", "byte", "--val-split", "0.5")
     assert out == ""
     assert "tokenizer: byte of 261 ids" in err
-    assert "50 of 300 records left out (50 no text field; first: " in err
-    assert "1 other file type; first: 1 x .pdf" in err
+    assert "50 of 300 records left out (50 x no text field; first: " in err
+    assert "1 x other file type; first: 1 x .pdf" in err
     assert "dataset 'both':" in err
     label = run("label", "both")[0]
-    assert "50 no text field" in label
+    assert "50 x no text field" in label
     assert f"{corpus.parent / 'extra.jsonl'}:2: wanted 'text' or 'content', found keys 'oops'" in label
     shown = run("inspect", "both", "--windows", "9")[0]
     assert "bytes a token" in shown
@@ -282,7 +289,7 @@ def test_an_interrupted_build_is_listed_continued_and_deleted(corpus: Path, monk
     assert "dataset 'd' is unfinished; `mlxllm data build d` goes on (200 documents so far)" in run("ls")[1]
     assert run("rm", "e", "--yes")[1] == "deleted what was done of dataset 'e'\n"
     out, err = run("build", "d", "--json")
-    assert "an interrupted build is continued: 200 documents are there already" in err
+    assert "an interrupted build is continued: 200 documents there already" in err
     assert json.loads(out)["sources"]["foxes.txt"]["documents_kept"] == 200
     (listed,) = run("ls", "--json")[0].splitlines()
     assert json.loads(listed)["name"] == "d"
@@ -297,9 +304,12 @@ def test_sources_on_a_terminal_are_folded_between_words(monkeypatch: pytest.Monk
     out = Terminal()
     with contextlib.redirect_stdout(out):
         sources()
+        for kind in list_sources():
+            sources(kind.kind)
     assert max(map(len, out.getvalue().splitlines())) <= 60
     assert "count=N,seed=S,start=I,plots=P,questions=1" in out.getvalue(), "what is typed stands in one piece"
     for kind in list_sources():
+        assert kind.summary in kind.formats
         assert kind.formats in " ".join(out.getvalue().split())
 
 

@@ -21,7 +21,7 @@ from mlxllm.errors import ConfigError
 
 KIND = SourceKind(
     "arxiv",
-    "arXiv's metadata snapshot (.json), LaTeX e-prints (.gz, .tar.gz, .tex) and bulk archives of them (.tar)",
+    "arXiv's metadata snapshot, LaTeX e-prints and bulk archives of them (.json; .gz, .tar.gz, .tex; .tar)",
     "metadata CC0; of each paper its author's, mostly arXiv's own, which lets nobody pass it on",
     "arxiv:snapshot.json,category=cs.LG+math",
     "science and mathematics: abstracts by field, or whole papers with their formulas in LaTeX",

@@ -1,5 +1,6 @@
 """What every source yields, and how it accounts for what it had to leave out."""
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -196,6 +197,11 @@ class SourceKind:
     """What reading it fetches from the network the first time, with its size; nothing for most."""
     recipe: str = "none"
     """How its documents are cleaned unless another recipe is asked for."""
+
+    @property
+    def summary(self) -> str:
+        """What is read, in a few words: `formats` up to its first colon, semicolon or bracket."""
+        return re.split(r"[:;]| \(", self.formats, maxsplit=1)[0]
 
 
 def extent_of(source: Source) -> Extent:

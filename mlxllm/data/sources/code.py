@@ -22,7 +22,7 @@ from mlxllm.errors import ConfigError, DataError
 
 KIND = SourceKind(
     "code",
-    "a checkout (folder) or an archive of one (.tar, .tar.gz, .tar.zst, .zip), or a glob of them, without what .gitignore "
+    "checkouts and archives of code: a folder, .tar, .tar.gz, .tar.zst or .zip, or a glob of them, without what .gitignore "
     "names; ,lang=python+rust by language, ,licence=permissive",
     "your own files: their licence, which is told from LICENSE where it can be",
     "code:.",

@@ -5,7 +5,7 @@ from mlxllm.data.sources.tables import TableSource, open_published
 
 KIND = SourceKind(
     "fineweb",
-    "parquet files of FineWeb that are here (fineweb:FILES), or a config on the Hub such as sample-10BT, sample-100BT or "
+    "FineWeb: parquet files that are here (fineweb:FILES), or a config on the Hub such as sample-10BT, sample-100BT or "
     "CC-MAIN-2024-10; ,shards=N,revision=REV",
     "ODC-By 1.0, and the terms of Common Crawl",
     "fineweb:sample-10BT,shards=1",

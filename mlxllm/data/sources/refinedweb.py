@@ -5,7 +5,7 @@ from mlxllm.data.sources.tables import TableSource, open_published
 
 KIND = SourceKind(
     "refinedweb",
-    "parquet files of Falcon RefinedWeb that are here (refinedweb:FILES), or with nothing named the data set on the Hub; "
+    "Falcon RefinedWeb: parquet files that are here (refinedweb:FILES), or with nothing named the data set on the Hub; "
     ",shards=N,revision=REV",
     "ODC-By 1.0, and the terms of Common Crawl",
     "refinedweb:shards=1",

@@ -9,8 +9,8 @@ from mlxllm.errors import ConfigError
 
 KIND = SourceKind(
     "stories",
-    "generated here: COUNT, or count=N,seed=S,start=I,plots=P,questions=1 (20000 of seed 0; plots: the P simplest of 31; "
-    "questions: a reading book)",
+    "little stories made here: COUNT, or count=N,seed=S,start=I,plots=P,questions=1 (20000 of seed 0; plots: the P simplest "
+    "of 31; questions: a reading book)",
     "made by this program; free to use",
     "stories:20000",
     "a first model: a small world whose words a tiny model can learn in minutes",

@@ -16,7 +16,7 @@ from mlxllm.errors import DataError
 
 KIND = SourceKind(
     "thestack",
-    "parquet or JSON records in the columns of The Stack v1 that are here (thestack:FILES), or on the Hub by owner/name; "
+    "The Stack v1: parquet or JSON records in its columns that are here (thestack:FILES), or on the Hub by owner/name; "
     ",lang=python+rust by language, ,licence=permissive, any or mit+apache-2.0, ,shards=N",
     "permissive ones only unless another is asked for; each document carries its own",
     "thestack:bigcode/the-stack-smol,lang=python",
