@@ -62,7 +62,8 @@ def print_sources(label: Mapping[str, Any]) -> None:
             count = source["dropped"].get(reason, 0) + source["mended"].get(reason, 0)
             size = source["dropped_bytes"].get(reason)
             tokens = source["dropped_tokens"].get(reason)
-            about = f", {_size(size)}" + (f" (about {counted(tokens, 'token')})" if tokens else "") if size else ""
+            rounded = counted(int(float(f"{tokens:.2g}")), "token") if tokens else ""  # more would look as if counted
+            about = (f", {_size(size)}" if size else "") + (f" (about {rounded})" if rounded else "")
             print(f"\n{name}: {by_reason(count, reason)}{about}")
             print(fold("\n".join(f"  {place}" for place in places), sys.stdout))
 
