@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlxllm.data.build_progress import Meter
+from mlxllm.data.clean.overlap import OVERLAP
 from mlxllm.data.clean.recipes import Recipe, recipe_name
 from mlxllm.data.draft import BuildCommand, BuildState, Draft, OnceEntry
 from mlxllm.data.label import data_label
@@ -244,12 +245,16 @@ def nothing_left(name: str, command: BuildCommand, tallies: Sequence[Tally]) -> 
         for reason, shown in tally.examples.items():
             examples.setdefault(reason, []).extend(map(str, shown))
     recipe = recipe_name(command.recipes[0]).partition(",")[0]
-    cleaned = recipe != "none"
-    look = f"mlxllm data preview {command.sources[0][0]}" + (f" --recipe {recipe}" if cleaned else "")
-    rules = f", `mlxllm data recipes {recipe}` the rules that --set changes, and --recipe none cleans nothing"
+    look = f"mlxllm data preview {command.sources[0][0]}"
+    advice = [f"`{look}` shows more of it"]
+    if recipe != "none":
+        rules = f"`mlxllm data recipes {recipe}` the rules that --set changes"
+        advice = [f"`{look} --recipe {recipe}` shows more of it", rules, "--recipe none cleans nothing"]
+    if OVERLAP in dropped:
+        advice.append("--keep-overlap only counts what overlaps")
     return DataError(
-        f"dataset {name!r} would be empty: {_all_of(dropped.total())} left out ({_reasons(dropped, examples)}); `{look}` "
-        f"shows more of it{rules if cleaned else ''}"
+        f"dataset {name!r} would be empty: {_all_of(dropped.total())} left out ({_reasons(dropped, examples)}); "
+        f"{', '.join(advice)}"
     )
 
 

@@ -69,6 +69,12 @@ def test_nothing_is_built_of_what_is_left_out(tmp_path: Path, mlxllm_home: Path)
                 run("build", name, "--source", source, "--tokenizer", tokenizer, "--recipe", "web", *more)
             assert f"`mlxllm data preview text:{source} --recipe web` shows more of it" in str(caught.value)
             assert f"first: {source}:1" in str(caught.value)
+    (tmp_path / "exam.jsonl").write_text(json.dumps({"question": FOX}) + "\n")
+    source.write_text(json.dumps({"text": f"{FOX} and more"}) + "\n")
+    with pytest.raises(
+        DataError, match=r"'e' would be empty: the only record is left out .*--keep-overlap only counts"
+    ):
+        run("build", "e", "--source", source, "--tokenizer", "byte", "--overlap", tmp_path / "exam.jsonl")
     assert [path.name for path in (mlxllm_home / "datasets").iterdir()] == ["d"], "nor what would go on"
     assert run_json("label", "d") == before, "what was there stays"
 
