@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mlxllm.cli.run_view import duration, file_size
-from mlxllm.cli.terminal import columns
+from mlxllm.cli.terminal import columns, tell
 from mlxllm.visible import counted
 
 if TYPE_CHECKING:  # numpy is loaded by the command
@@ -81,13 +81,13 @@ class ProgressLine:
             parts.append(f"{duration(left)} left")
         doing = f"{progress.source}, {_DOING[progress.phase]}" if progress.phase in _DOING else progress.source
         text = f"{doing}: {', '.join(parts)}"[: columns(sys.stderr) - 1]  # a longer one would begin a new line
-        print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
+        tell("\r" + text.ljust(self._width), sys.stderr, end="")
         self._width = len(text)
 
     def clear(self) -> None:
         """Take the line away."""
         if self._width:
-            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
+            tell("\r" + " " * self._width + "\r", sys.stderr, end="")
             self._width = 0
 
 

@@ -1,5 +1,6 @@
 """Work shared by several processes, its results in the order in which it was given out."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -91,12 +92,14 @@ class Crew(Generic[Place, Task, Result]):
 
     def _submit(self, task: Task) -> "Future[Result]":
         if self._pool is None:
-            # Not forked: another thread may hold a lock just then, and this process may have used the GPU.
-            self._pool = ProcessPoolExecutor(
-                self._workers, get_context("spawn"), _begin, (self._make_work, self._arguments)
-            )
+            with _deaf_children():  # what multiprocessing starts beside them
+                # Not forked: another thread may hold a lock just then, and this process may have used the GPU.
+                self._pool = ProcessPoolExecutor(
+                    self._workers, get_context("spawn"), _begin, (self._make_work, self._arguments)
+                )
         try:
-            return self._pool.submit(_do, task)
+            with _deaf_children():  # they are started as they are needed
+                return self._pool.submit(_do, task)
         except BrokenProcessPool:
             raise _killed() from None
 
@@ -106,6 +109,21 @@ class Crew(Generic[Place, Task, Result]):
             return future.result()
         except BrokenProcessPool:
             raise _killed() from None
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that are started meanwhile never get a signal that a terminal sends to all: Ctrl-C, and its end.
+
+    What becomes of the work is for the first process to say. Without that one the others leave by themselves, and so does
+    the one that multiprocessing starts beside them, which would die of SIGHUP and complain of it.
+    """
+    # Blocked, not ignored: what comes just now waits for this process to listen again, and a child inherits the mask.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _killed() -> DataError:
@@ -118,8 +136,6 @@ def _killed() -> DataError:
 def _begin(make_work: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
     """In a process of the crew: get ready."""
     global _work
-    # Ctrl-C goes to all processes of a terminal; what becomes of the work is for the first of them to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _work = make_work(*arguments)
 

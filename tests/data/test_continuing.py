@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -13,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlxllm import paths
 from mlxllm.data import build as build_module
 from mlxllm.data import filling, reading
 from mlxllm.data.build import build_dataset
-from mlxllm.data.draft import Draft, draft_folder, interrupted_build, remove_draft, unfinished
+from mlxllm.data.draft import Draft, can_go_on, draft_folder, interrupted_build, remove_draft, unfinished
 from mlxllm.data.manifest import read_manifest
 from mlxllm.data.shards import TokenDataset
 from mlxllm.data.sources import open_source
@@ -335,6 +338,21 @@ def test_ctrl_c_and_sigterm_keep_what_is_done(tmp_path: Path) -> None:
     done = subprocess.run([*command[:6], "--json"], capture_output=True, text=True, check=True)
     assert "an interrupted build is continued" in done.stderr
     assert json.loads(done.stdout)["train"]["bytes"] + json.loads(done.stdout)["val"]["bytes"] == len(text)
+
+
+def test_a_terminal_that_is_closed_keeps_what_is_done(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("Some words of a longer text. " * 1_600_000)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "mlxllm", "data", "build", "d", "--source", str(tmp_path / "t.txt")]
+    with subprocess.Popen([*command, "--tokenizer", "byte"], stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        while b"documents" not in seen:
+            seen += os.read(ours, 4096)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait() == 128 + signal.SIGHUP
+    assert can_go_on(paths.folder("datasets") / "d")
 
 
 def test_stopped_while_a_tokenizer_is_learned_it_can_go_on(tmp_path: Path) -> None:

@@ -96,6 +96,25 @@ def test_killed_it_leaves_no_process_behind(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_of_a_terminal_is_for_the_first_process(tmp_path: Path, number: signal.Signals) -> None:
+    program = tmp_path / "program.py"
+    text = textwrap.dedent(PROGRAM).format(root=str(Path(__file__).parents[2]))
+    main = 'if __name__ == "__main__":\n'
+    handlers = "    for one in (1, 2, 15):\n        signal.signal(one, lambda number, _: sys.exit(128 + number))\n"
+    program.write_text("import signal\n" + text.replace(main, main + handlers))
+    command = [sys.executable, str(program)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    workers = {int(process.stdout.readline()) for _ in range(20)}
+    os.killpg(process.pid, number)
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (128 + number, "")
+    assert not any(_is_alive(worker) for worker in workers)
+
+
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
