@@ -1,7 +1,7 @@
 import gzip
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxllm.data.sources import open_source
+from mlxllm.data.sources import decoding, open_source
 from mlxllm.data.sources.base import Problems
 from mlxllm.data.sources.decoding import BLOCK_CHARS
 from mlxllm.data.sources.files import DamagedFileError, find_files, read_chunks
@@ -134,7 +134,7 @@ def test_a_long_record_is_read_and_an_endless_one_is_not(tmp_path: Path, monkeyp
     assert problems.examples["line too long"][0].startswith(f"{tmp_path / 'a.jsonl'}:2: ")
 
 
-@pytest.mark.parametrize("size", [0, 5, (1 << 20) - 1, 3 << 20])
+@pytest.mark.parametrize("size", [0, 5, 1700])
 def test_an_undecodable_file_is_left_out_with_the_byte_named(tmp_path: Path, size: int) -> None:
     bad = write(tmp_path / "a.txt", b"x" * size + b"\xe9t\xe9" + b"y" * 100)
     write(tmp_path / "b.txt", "good")
@@ -142,6 +142,43 @@ def test_an_undecodable_file_is_left_out_with_the_byte_named(tmp_path: Path, siz
     assert texts == ["good"]
     assert problems.dropped == {"undecodable file": 1}
     assert problems.examples["undecodable file"][0].startswith(f"{bad}: byte {size:,} is not utf-8")
+
+
+@pytest.mark.parametrize("place", [0, 700, (1 << 18) - 1, 1 << 18, 1 << 20])
+def test_a_few_bad_bytes_are_mended_and_told(tmp_path: Path, place: int) -> None:
+    whole = ("Ein Bär, ein schöner \ufffd Tag.\n" * 40_000).encode()
+    path = write(tmp_path / "a.txt", whole[:place] + b"\xff" + whole[place:] + b"the end \xe2\x98")
+    source = TextSource(str(path))
+    assert source.single_text
+    text = "".join(document.text for document in source.documents())
+    assert text == (path.read_bytes()).decode(errors="replace")
+    assert source.problems.dropped == {}
+    assert source.problems.mended == {"undecodable bytes": 1}
+    told = f"{path}: 2 places, the first at byte {place:,}; U+FFFD stands there now"
+    assert source.problems.examples["undecodable bytes"] == [told]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "cp437"])
+def test_text_in_another_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.txt", ("Ein Bär und ein schöner Tag in der großen Stadt.\n" * 40_000).encode(encoding))
+    with pytest.raises(DataError, match=r"byte 5 is not utf-8 .*save it as UTF-8"):
+        list(TextSource(str(path)).documents())
+
+
+def test_binary_data_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.txt", bytes(range(256)) * (40 << 10))
+    taken = 0
+
+    def counted(file: Path) -> Iterator[bytes]:
+        nonlocal taken
+        for chunk in read_chunks(file):
+            taken += len(chunk)
+            yield chunk
+
+    monkeypatch.setattr(decoding, "read_chunks", counted)
+    with pytest.raises(UnicodeDecodeError):
+        decoding.check_decodable(path)
+    assert taken < 1 << 20
 
 
 def test_a_file_that_ends_within_a_character(tmp_path: Path) -> None:

@@ -154,9 +154,10 @@ class TextSource:
                 return False
             quiet = Problems()
             return not any(
-                _SEPARATOR_LINE.search(block) for block in line_blocks(decoded(path, quiet, self._most_bytes))
+                _SEPARATOR_LINE.search(block)
+                for block in line_blocks(decoded(path, quiet, self._most_bytes, mend=True))
             )
-        except (OSError, UnicodeDecodeError):
+        except OSError:
             return False
 
     def _holds_records(self, path: Path) -> bool:
@@ -167,12 +168,11 @@ class TextSource:
         try:
             check_decodable(path, self._most_bytes)
         except UnicodeDecodeError as error:
-            self.problems.drop(
-                "undecodable file", where, f"byte {error.start:,} is not {error.encoding} ({error.reason})"
-            )
+            why = f"byte {error.start:,} is not {error.encoding} ({error.reason}), nor is much of the rest; save it as UTF-8"
+            self.problems.drop("undecodable file", where, why)
             return
         pieces = _Pieces(where, self.name)
-        for block in line_blocks(decoded(path, self.problems, self._most_bytes)):
+        for block in line_blocks(decoded(path, self.problems, self._most_bytes, mend=True)):
             *ended, rest = _SEPARATOR_LINE.split(block) if SEPARATOR in block else [block]
             for text in ended:
                 pieces.add(text)
