@@ -14,7 +14,7 @@ from mlxllm.cli.sampling import say
 from mlxllm.cli.table import field_lines, print_table
 from mlxllm.cli.terminal import tell
 from mlxllm.cli.transfer_line import TransferLine
-from mlxllm.errors import ConfigError
+from mlxllm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # what downloads is loaded by the command
     from mlxllm.data.catalogue import ReadySet
@@ -85,6 +85,10 @@ def remove_ready_set(name: str, yes: bool) -> bool:
     folder = ready_sets.set_folder(name)
     if not (look_up(name) is not None and folder.is_dir()):
         return False
+    if all(path.name.startswith(ready_sets.LIST_NAME) for path in folder.rglob("*") if path.is_file()):
+        delete(folder, name)
+        say(f"nothing of the ready set {name!r} was downloaded, so there was nothing to delete")
+        return True
     confirm(f"delete the ready set {name!r} in {folder} ({file_size(folder_size(folder))})", yes)
     say(delete(folder, f"the ready set {name!r}; `mlxllm data get {name}` brings it back"))
     return True
@@ -93,22 +97,18 @@ def remove_ready_set(name: str, yes: bool) -> bool:
 def _download(entry: "ReadySet", yes: bool) -> "SetList":
     from mlxllm.data import ready_download, ready_sets
 
-    wanted = ready_download.choose_files(entry)
+    try:
+        wanted = ready_download.choose_files(entry)
+    except DataError:
+        about = "not told" if entry.about_bytes is None else f"about {file_size(entry.about_bytes)}"
+        _show(entry, about)
+        raise
     to_come = ready_sets.bytes_to_come(wanted)
     folder = ready_sets.set_folder(entry.name)
     size = "not told" if wanted.size is None else file_size(wanted.size)
     if to_come is not None and wanted.size is not None and to_come < wanted.size:
         size += f", of which {file_size(to_come)} are still to come"
-    fields = [
-        (entry.name, _KINDS[entry.kind]),
-        ("  good for", entry.good_for),
-        ("  licence", entry.licence),
-        ("  from", entry.origin),
-        ("  size", f"{size}, in {len(wanted.files)} file{'s' if len(wanted.files) > 1 else ''}"),
-        ("  into", str(folder)),
-    ]
-    for line in field_lines(fields, sys.stderr):
-        tell(line, sys.stderr)
+    _show(entry, f"{size}, in {len(wanted.files)} file{'s' if len(wanted.files) > 1 else ''}")
     if to_come is None or to_come >= ASKED_BYTES:
         confirm(f"download {entry.name} ({'its size is not told' if to_come is None else file_size(to_come)})", yes)
     shown = TransferLine(entry.name)
@@ -126,6 +126,22 @@ def _download(entry: "ReadySet", yes: bool) -> "SetList":
         shown.clear()
     say(f"{entry.name}: {file_size(done.size or 0)} downloaded and checked; in {folder}")
     return done
+
+
+def _show(entry: "ReadySet", size: str) -> None:
+    """What somebody should know before anything is downloaded."""
+    from mlxllm.data import ready_sets
+
+    fields = [
+        (entry.name, _KINDS[entry.kind]),
+        ("  good for", entry.good_for),
+        ("  licence", entry.licence),
+        ("  from", entry.origin),
+        ("  size", size),
+        ("  into", str(ready_sets.set_folder(entry.name))),
+    ]
+    for line in field_lines(fields, sys.stderr):
+        tell(line, sys.stderr)
 
 
 def _commands(entry: "ReadySet") -> list[str]:

@@ -303,6 +303,17 @@ def test_a_set_is_removed_by_data_rm(site: Site) -> None:
     assert is_here("foxes")
 
 
+def test_a_set_of_which_nothing_came_is_shown_and_forgotten(site: Site) -> None:
+    site.forever = Answer(status=404)
+    told = CliRunner().invoke(app, ["get", "foxes"])
+    assert isinstance(told.exception, DataError)
+    fields = " ".join(told.stderr.split())
+    assert f"licence CC0 from {site.address}/stories.txt size about 0.1 MB into" in fields
+    set_folder("foxes").mkdir(parents=True, exist_ok=True)
+    assert "nothing of the ready set 'foxes' was downloaded" in run("rm", "foxes")[1]
+    assert not set_folder("foxes").exists()
+
+
 def test_the_cache_is_listed_and_cleared(site: Site, mlxllm_home: Path) -> None:
     assert "nothing lies in" in run("ls", of=cache_app)[1]
     assert run_json("ls", of=cache_app)["entries"] == []

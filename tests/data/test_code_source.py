@@ -191,7 +191,7 @@ def test_several(tmp_path: Path) -> None:
         with pytest.raises(error, match=message):
             open_source(spec)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no usable text: every file is empty"):
+    with pytest.raises(DataError, match="holds no usable text: nothing in it"):
         read(f"code:{tmp_path}/empty")
 
 
@@ -245,11 +245,24 @@ def test_damaged_archives(tmp_path: Path) -> None:
     assert len(found) == 19
     assert problems.dropped == {"damaged file": 1}
     path.write_bytes(zip_of(files)[:-40])
-    with pytest.raises(DataError, match=r"holds no usable text: damaged file \(.*the zip archive is corrupt"):
+    with pytest.raises(
+        DataError, match=r"holds no usable text: damaged file \(.*zip archive ends early.*fetch it again"
+    ):
         read(f"code:{path}")
     path.write_bytes(bz2.compress(b"x" * 1000))
     with pytest.raises(DataError, match="neither a folder nor a"):
         read(f"code:{path}")
+
+
+def test_archives_without_a_file_are_told(tmp_path: Path) -> None:
+    for name, data in (
+        ("a.tar", tar_of({})),
+        ("a.tar.gz", gzip.compress(tar_of({}))),
+        ("a.zip", zip_of({})),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match=rf"nothing in it \(.*{name}: it holds no file\)"):
+            list(open_source(f"code:{tmp_path / name}").documents())
 
 
 def test_an_archive_with_a_password(tmp_path: Path) -> None:

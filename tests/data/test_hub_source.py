@@ -196,9 +196,13 @@ def test_no_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
     with pytest.raises(
         DataError, match=r"cannot fetch the data set owner/web from the Hub \(.*go online, or give files"
     ):
+        texts_of("owner/web")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DataError, match=r"go online \(HF_ENDPOINT has http://127.0.0.1:9 asked for it\)"):
         texts_of("owner/web")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="because HF_HUB_OFFLINE is set; unset it, or go online"):

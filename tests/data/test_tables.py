@@ -71,6 +71,17 @@ def test_text_takes_parquet_for_what_it_is(tmp_path: Path) -> None:
     assert problems.mended == {"other file type": 1}
 
 
+def test_what_is_no_parquet_file_is_said_so(tmp_path: Path) -> None:
+    for name, data in (("a.parquet", b"\x89PNG\r\n\x1a\n" * 99), ("page.bin", b"<html><p>404</p></html>")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(
+            DataError, match=rf"not a parquet file \(.*{name}: it begins with b'.*' and not with b'PAR1'\)"
+        ):
+            read(f"parquet:{tmp_path / name}")
+    (tmp_path / "a.parquet").write_text('{"text": "records after all"}\n')
+    assert [document.text for document in read(f"parquet:{tmp_path / 'a.parquet'}")[0]] == ["records after all"]
+
+
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", {"body": ["x"], "n": [1], "many": [["a"]]})
     for spec, message in [

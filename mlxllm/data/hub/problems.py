@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 
 from mlxllm.data.hub.requests import transport_error
@@ -9,7 +10,6 @@ from mlxllm.errors import DataError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _BUSY = 429
-_REMEDY = "go online, or give files that are here"
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def hub_problems(name: str, *, revision: str | None = None) -> Iterator[None]:
     # Only when used: it is slow to load.
     from huggingface_hub import errors
 
-    what = f"the data set {name}"
+    what, remedy = f"the data set {name}", _remedy()
     try:
         yield
     except errors.GatedRepoError:
@@ -43,11 +43,11 @@ def hub_problems(name: str, *, revision: str | None = None) -> Iterator[None]:
         raise DataError(f"{what} on the Hub has no revision {revision!r}; give a branch, a tag or a commit") from None
     except errors.OfflineModeIsEnabled:
         raise DataError(
-            f"cannot fetch {what} from the Hub because HF_HUB_OFFLINE is set; unset it, or {_REMEDY}"
+            f"cannot fetch {what} from the Hub because HF_HUB_OFFLINE is set; unset it, or {remedy}"
         ) from None
     except errors.LocalEntryNotFoundError as error:
         why = _first_line(error.__cause__ or error)
-        raise DataError(f"cannot fetch {what} from the Hub and it is not in the cache ({why}); {_REMEDY}") from None
+        raise DataError(f"cannot fetch {what} from the Hub and it is not in the cache ({why}); {remedy}") from None
     except errors.RemoteEntryNotFoundError as error:
         raise DataError(
             f"{what} on the Hub lacks a file that it lists ({_first_line(error)}); name another revision"
@@ -61,15 +61,21 @@ def hub_problems(name: str, *, revision: str | None = None) -> Iterator[None]:
                 f"another disk: it goes on from there"
             ) from None
         raise DataError(
-            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {_REMEDY}"
+            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {remedy}"
         ) from None
     except transport_error() as error:
         why = "nothing has come for too long" if "Timeout" in type(error).__name__ else _first_line(error)
-        raise DataError(f"cannot fetch {what} from the Hub ({why}); {_REMEDY}") from None
+        raise DataError(f"cannot fetch {what} from the Hub ({why}); {remedy}") from None
     except ValueError as error:
         raise DataError(
-            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {_REMEDY}"
+            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {remedy}"
         ) from None
+
+
+def _remedy() -> str:
+    asked = os.environ.get("HF_ENDPOINT", "")
+    elsewhere = f" (HF_ENDPOINT has {asked} asked for it)" if asked else ""
+    return f"go online{elsewhere}, or give files that are here"
 
 
 def _answer(error: OSError) -> str:

@@ -119,7 +119,9 @@ class CodeSource(RecordSource):
                 pass_over(reason, folder)
             return reason is None
 
+        empty = True
         for file in tree_files(Path(part), enter, pass_over):
+            empty = False
             folder, _, name = file.path.rpartition("/")
             reason = next(filter(None, map(folder_reason, folder.split("/"))), None) if folder else None
             reason = reason or file_reason(name) or (IGNORED if notes.ignores(file.path) else None)
@@ -129,6 +131,8 @@ class CodeSource(RecordSource):
                 pass_over(reason, file.path)
             elif (record := self._record(part, file, notes, pass_over)) is not None:
                 yield record
+        if empty:
+            self.problems.mend("nothing in it", part, "it holds no file")
 
     def _record(self, part: str, file: TreeFile, notes: "_Notes", pass_over: PassOver) -> Record | Dropped | None:
         where = f"{part}/{file.path}"

@@ -1,5 +1,6 @@
 """Tables of text: parquet and JSON records with a column of text, from files that are here or from the Hub."""
 
+import codecs
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,9 +91,12 @@ class TableSource(RecordSource):
             self.problems.examples.update({reason: list(of) for reason, of in self.tables.found.examples.items()})
         with self.tables.open(part) as table:
             try:
-                if _begins(table.file) == MAGIC:
+                begins = _begins(table.file)
+                if begins == MAGIC:
                     with ParquetTable(table.file, part) as rows:
                         yield from self._of_parquet(rows, part, first)
+                elif (self.kind == "parquet" or part.endswith(".parquet")) and not _may_be_json(begins):
+                    yield Dropped("not a parquet file", part, f"it begins with {begins!r} and not with {MAGIC!r}")
                 else:
                     yield from self._of_json(table.file, part, first)
             except DamagedFileError as error:
@@ -235,6 +239,12 @@ def _begins(file: Path | BinaryIO) -> bytes:
     begins = file.read(len(MAGIC))
     file.seek(0)
     return begins
+
+
+def _may_be_json(begins: bytes) -> bool:
+    """Whether records may follow, plain or packed; an empty file is none of another kind."""
+    first = begins.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    return first in (b"", b"{", b"[") or begins.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
 
 
 def _lacks(wanted: Sequence[str], columns: Sequence[str], kind: str | None) -> str:

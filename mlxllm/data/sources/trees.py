@@ -45,9 +45,12 @@ class TreeFile:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a tar archive (plain or packed) or a zip archive, by its content."""
+    """Whether a file is a tar archive (plain or packed) or a zip archive, by its content; one without files is."""
     try:
-        return is_zip(path) or is_tar(_take(read_chunks(path), _HEAD_BYTES))
+        if is_zip(path):
+            return True
+        head = _take(read_chunks(path), _HEAD_BYTES)
+        return is_tar(head) or head == bytes(_HEAD_BYTES)
     except (OSError, DamagedFileError):
         return False
 
@@ -150,7 +153,14 @@ def _of_zip(archive: Path, pass_over: PassOver) -> Iterator[TreeFile]:
                             raise DamagedFileError(
                                 f"it unpacks to more than {MOST_RATIO} times its size, as no code does"
                             )
-        except (zipfile.BadZipFile, ValueError) as error:
+        except zipfile.BadZipFile as error:
+            if _ends_early(file.fileno(), size):
+                raise DamagedFileError(
+                    "the zip archive ends early, and the list of its files stands at its end; fetch it again, or let "
+                    "`zip -FF` save what is there"
+                ) from None
+            raise DamagedFileError(f"the zip archive is corrupt ({error})") from None
+        except ValueError as error:
             raise DamagedFileError(f"the zip archive is corrupt ({error})") from None
 
 
@@ -172,8 +182,7 @@ class _ZipReader:
 
 def _directory_bytes(descriptor: int, size: int) -> int:
     """Bytes of the list of files, by the record at the end of the archive (APPNOTE.TXT of PKWARE, section 4.3)."""
-    tail_bytes = min(size, _ZIP_END_BYTES + (1 << 16) + _ZIP64_LOCATOR_BYTES)
-    tail = os.pread(descriptor, tail_bytes, size - tail_bytes)
+    tail = _tail(descriptor, size)
     end = tail.rfind(_ZIP_END)
     if end < 0 or len(tail) < end + _ZIP_END_BYTES:
         return 0  # zipfile says what is wrong
@@ -183,3 +192,13 @@ def _directory_bytes(descriptor: int, size: int) -> int:
     where = int.from_bytes(tail[end - 12 : end - 4], "little")
     record = os.pread(descriptor, 56, where) if where < size else b""
     return int.from_bytes(record[40:48], "little") if record.startswith(_ZIP64_END) else 0
+
+
+def _ends_early(descriptor: int, size: int) -> bool:
+    return _ZIP_END not in _tail(descriptor, size)
+
+
+def _tail(descriptor: int, size: int) -> bytes:
+    """Where the record at the end stands, behind which a comment may follow."""
+    tail_bytes = min(size, _ZIP_END_BYTES + (1 << 16) + _ZIP64_LOCATOR_BYTES)
+    return os.pread(descriptor, tail_bytes, size - tail_bytes)
