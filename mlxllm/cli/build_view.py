@@ -67,6 +67,13 @@ class ProgressLine:
         if now - self._shown < _LINE_SECONDS:
             return
         self._shown = now
+        self._show(self._text(progress, speed, left))
+
+    @staticmethod
+    def _text(progress: "BuildProgress", speed: float | None, left: float | None) -> str:
+        if progress.file is not None:
+            of = f" of {file_size(progress.file_bytes)}" if progress.file_bytes else ""
+            return f"{progress.source}: fetching {file_size(progress.fetched)}{of}, {progress.file}"
         parts = [counted(progress.documents, "document")]
         if (share := _kept_share(progress)) is not None:
             parts.append(f"{share:.0%} kept")
@@ -80,7 +87,10 @@ class ProgressLine:
         if left is not None:
             parts.append(f"{duration(left)} left")
         doing = f"{progress.source}, {_DOING[progress.phase]}" if progress.phase in _DOING else progress.source
-        text = f"{doing}: {', '.join(parts)}"[: columns(sys.stderr) - 1]  # a longer one would begin a new line
+        return f"{doing}: {', '.join(parts)}"
+
+    def _show(self, text: str) -> None:
+        text = text[: columns(sys.stderr) - 1]  # a longer one would begin a new line
         tell("\r" + text.ljust(self._width), sys.stderr, end="")
         self._width = len(text)
 

@@ -22,6 +22,7 @@ from mlxllm.data.clean.duplicates import DuplicateIndex
 from mlxllm.data.clean.overlap import EvaluationOverlap
 from mlxllm.data.clean.recipes import Recipe, recipe
 from mlxllm.data.crew import Crew, default_workers
+from mlxllm.data.download import watched
 from mlxllm.data.draft import BuildCommand, BuildState, Draft, OnceEntry
 from mlxllm.data.filling import Filled, Group, fill, since, start_reading, start_work, training_texts
 from mlxllm.data.going_on import earlier_state, pinned_sources
@@ -114,7 +115,9 @@ def build_dataset(
             def run(state: BuildState, fixed: Sequence[Source]) -> Manifest:
                 specs = tuple(source.spec for source in fixed)
                 state = state.model_copy(update={"command": state.command.model_copy(update={"pinned": specs})})
-                return _Build(draft, fixed, tokenizer, state, held_out, processes, progress, tell).run()
+                meter = Meter(fixed, progress)
+                with watched(meter.fetching):
+                    return _Build(draft, fixed, tokenizer, state, held_out, processes, meter, tell).run()
 
             state = earlier_state(draft, command, tell) if keep_draft else None
             if state is not None:
@@ -171,12 +174,12 @@ class _Build:
         state: BuildState,
         overlap: EvaluationOverlap | None,
         workers: int,
-        progress: Progress | None,
+        meter: Meter,
         tell: Tell,
     ) -> None:
         self._draft, self._sources, self._wanted, self._tell = draft, sources, tokenizer, tell
         self._state, self._overlap, self._workers = state, overlap, workers
-        self._meter = Meter(sources, progress)
+        self._meter = meter
         self._writers: dict[Split, SplitWriter] = {}
         self._index: DuplicateIndex | None = None
         self._saved = -math.inf
@@ -197,7 +200,7 @@ class _Build:
             if any(made.dedup != "none" for made in self._state.command.recipes):
                 self._index = self._documents_seen()
             finished = list(self._state.entries.values())
-            self._meter.begin([Dealt(entry.tally.read, entry.bytes_read) for entry in finished])
+            self._meter.begin("writing", [Dealt(entry.tally.read, entry.bytes_read) for entry in finished])
             self._note(self._state.entries, self._state.current)
             for number in range(len(finished), len(self._sources)):
                 self._add(number, tokenizer)
@@ -248,7 +251,7 @@ class _Build:
 
     def _training_texts(self) -> Iterator[str]:
         """Of all sources, cleaned, though duplicates may be among them."""
-        self._meter.begin()
+        self._meter.begin("tokenizer")
         tallies: list[Tally] = []
         for number, source in enumerate(self._sources):
             preparer, tally = self._preparer(number), Tally()

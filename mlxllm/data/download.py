@@ -11,10 +11,13 @@ import shutil
 import time
 import urllib.error
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial as with_first
 from pathlib import Path
 from typing import NoReturn
 
+from mlxllm.data.download_problems import REFUSALS, DownloadError, ReplacedError, amount, reason
 from mlxllm.data.partial import HeldError, Partial
 from mlxllm.data.web import (
     Answer,
@@ -27,10 +30,13 @@ from mlxllm.data.web import (
     url_parts,
     validator,
 )
-from mlxllm.errors import DataError
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and those of the whole file; the latter is None where the server is silent."""
+
+Watch = Callable[[str, int, int | None], None]
+"""The same, with the name of the file before."""
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 _READ_BYTES = 1 << 18
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -38,26 +44,6 @@ _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _PASSING_ERRORS = (ConnectionResetError, http.client.BadStatusLine, http.client.IncompleteRead)
 """The same of a server that has not answered yet; all else (no such host, nobody listens there) stays as it is."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REFUSALS = {
-    401: "asks for a login (401): log in there with a browser and download the file yourself",
-    403: "does not give this file to you (403): look on its page whether it has terms to accept or wants a login",
-    404: "is not there any more (404): look for its new address",
-    407: "is behind a proxy that asks for a login (407): put it into https_proxy",
-    410: "is not there any more (410): look for its new address",
-}
-
-
-class DownloadError(DataError):
-    """A file that could not be had; the message is the whole sentence."""
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        """With the status code of the answer, if that was the reason."""
-        super().__init__(message)
-        self.status = status
-
-
-class ReplacedError(DownloadError):
-    """What is there is another file than the one that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +60,16 @@ class Patience:
 
 PATIENCE = Patience()
 """What `fetch` has unless it is told otherwise."""
+
+
+@contextlib.contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Have `watch` told of every file that is fetched meanwhile by who has no progress of its own to tell."""
+    before = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(before)
 
 
 def fetch(
@@ -97,7 +93,7 @@ def fetch(
         sha256: in hex, of the whole file.
         size: bytes of the whole file.
         headers: sent along, such as a login; not to another host that the server leads to.
-        progress: told after each piece.
+        progress: told after each piece; without it, whoever watches (see `watched`).
         tell: told in a sentence when it has to be tried again, and after how long.
         patience: `PATIENCE` by default.
 
@@ -108,6 +104,8 @@ def fetch(
     if parts is None:
         raise DownloadError(f"{url!r} is not an address to download from; it should begin with http:// or https://")
     shown = shown_url(parts)
+    if progress is None and (watch := _watch.get()) is not None:
+        progress = with_first(watch, target.name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with Partial.held(target) as partial:
@@ -249,14 +247,14 @@ class _Job:
             cause = error.reason if isinstance(error, urllib.error.URLError) else error
             if isinstance(cause, TimeoutError):
                 raise _AgainError(f"nothing has come for {self.patience.stall:g} s") from None
-            why = _reason(error)
+            why = reason(error)
             if not (self.met or isinstance(cause, _PASSING_ERRORS)):
                 raise DownloadError(f"{self.shown} cannot be reached ({why}); look whether you are online") from None
             raise _AgainError(f"the connection broke ({why})") from None
 
     def _refused(self, answer: Answer) -> NoReturn:
         status = answer.status
-        if refusal := _REFUSALS.get(status):
+        if refusal := REFUSALS.get(status):
             raise DownloadError(f"{self.shown} {refusal}", status)
         said = f"the server answered {shown_status(status)}"
         if status in _PASSING:
@@ -338,21 +336,9 @@ def remote_size(url: str, patience: Patience | None = None) -> int | None:
     try:
         answer = open_url(url, {}, (patience or PATIENCE).stall, method="HEAD")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        why = _reason(error)
+        why = reason(error)
         raise DownloadError(f"{shown_url(parts)} cannot be reached ({why}); look whether you are online") from None
     answer.close()
-    if answer.status in _REFUSALS:
-        raise DownloadError(f"{shown_url(parts)} {_REFUSALS[answer.status]}", answer.status)
+    if answer.status in REFUSALS:
+        raise DownloadError(f"{shown_url(parts)} {REFUSALS[answer.status]}", answer.status)
     return content_length(answer) if answer.status == 200 else None
-
-
-def _reason(error: Exception) -> str:
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-
-
-def amount(size: int) -> str:
-    """Bytes for people."""
-    if size < 100_000:
-        return f"{size:,} bytes"
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

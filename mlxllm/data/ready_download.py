@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlxllm.data.catalogue import HubFiles, ReadySet, WebListing
-from mlxllm.data.download import Progress, ReplacedError, amount, fetch, remote_size
+from mlxllm.data.download import Progress, fetch, remote_size
+from mlxllm.data.download_problems import ReplacedError, amount
 from mlxllm.data.ready_sets import (
     SetFile,
     SetList,

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
+from mlxllm.data.build import build_dataset
+from mlxllm.data.build_progress import BuildProgress
 from mlxllm.data.preview import preview_source
 from mlxllm.data.sources import Document, Dropped, Record, open_source
 from mlxllm.data.sources.commoncrawl import CrawlSource, PathSource
 from mlxllm.errors import ConfigError, DataError
+from mlxllm.tokenizer import TokenizerRecipe
 from tests.data.warc_files import PARAGRAPH, html, http_page, members, page_record, sha1, warc_record
 from tests.web_site import Answer, Page, Site, serve_site
 
@@ -251,6 +254,20 @@ def test_files_of_a_crawl_are_fetched_one_at_a_time(site: Site, mlxllm_home: Pat
     assert cached(mlxllm_home) == ["warc.paths.gz"]
     assert source.problems.dropped == {"cut-off record": 1}
     assert document.id == "crawl-data/CC-MAIN-2024-22/segments/17/warc/CC-MAIN-2.warc.gz#3"
+
+
+def test_a_build_tells_how_much_of_a_file_has_come(site: Site, tmp_path: Path) -> None:
+    told: list[BuildProgress] = []
+    source = open_source("commoncrawl:CC-MAIN-2024-22,files=2")
+    build_dataset(tmp_path / "d", [(source, None)], TokenizerRecipe("char"), val_split=0.0, progress=told.append)
+    fetched = [(each.phase, each.file, each.fetched) for each in told if each.file and each.fetched == each.file_bytes]
+    sizes = {name.rpartition("/")[2]: len(page.body) for name, page in site.pages.items()}
+    names = ["warc.paths.gz", "CC-MAIN-0.warc.gz", "CC-MAIN-1.warc.gz"]
+    # What the tokenizer has learned from is fetched once more.
+    assert fetched == [
+        *(("tokenizer", name, sizes[name]) for name in names),
+        *(("writing", name, sizes[name]) for name in names[1:]),
+    ]
 
 
 def test_a_file_that_was_not_read_to_its_end_is_not_fetched_again(site: Site, mlxllm_home: Path) -> None:

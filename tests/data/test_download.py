@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxllm.data.download import DownloadError, Patience, fetch
+from mlxllm.data.download import Patience, fetch
+from mlxllm.data.download_problems import DownloadError
 from mlxllm.errors import DataError
 from tests.web_site import Answer, Page, Site, serve_site
 

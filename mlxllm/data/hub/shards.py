@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mlxllm import paths
-from mlxllm.data.download import DownloadError, Progress, fetch
+from mlxllm.data.download import Progress, fetch
+from mlxllm.data.download_problems import DownloadError
 from mlxllm.data.hub.dataset import HubDataset, file_facts
 from mlxllm.data.hub.ranges import RangeFile
 from mlxllm.errors import DataError

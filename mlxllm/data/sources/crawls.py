@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlxllm import paths
-from mlxllm.data.download import DownloadError, fetch
+from mlxllm.data.download import fetch
+from mlxllm.data.download_problems import DownloadError
 from mlxllm.data.sources.base import Problems
 from mlxllm.data.sources.decoding import byte_lines
 from mlxllm.data.web import open_url

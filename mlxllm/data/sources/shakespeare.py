@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlxllm import paths
-from mlxllm.data.download import DownloadError, fetch
+from mlxllm.data.download import fetch
+from mlxllm.data.download_problems import DownloadError
 from mlxllm.data.sources.base import Document, Extent, Problems, SourceKind, without_options
 from mlxllm.errors import DataError
 
