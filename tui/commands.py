@@ -235,13 +235,16 @@ def data_build(
     tokenizer: str,
     val_split: str | None = None,
     *,
+    recipe: str | None = None,
+    overlap: Sequence[str] = (),
     force: bool = False,
 ) -> Args:
     """A dataset of sources with their weights; without sources, the one that was interrupted."""
     if not sources:
         return ("data", "build", name)
     weighted = [f"{spec}@{weight}" if weight else spec for spec, weight in sources]
-    return ("data", "build", name, *options(source=weighted, tokenizer=tokenizer, val_split=val_split, force=force))
+    how = options(tokenizer=tokenizer, val_split=val_split, recipe=recipe, overlap=[*overlap], force=force)
+    return ("data", "build", name, *options(source=weighted), *how)
 
 
 def data_rm(name: str) -> Args:

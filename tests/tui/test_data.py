@@ -25,6 +25,7 @@ from tui.data.entries import Group
 from tui.screens.data.asking import BuildDialog
 from tui.screens.data.screen import DataScreen
 from tui.screens.data.tree import SourceTree
+from tui.widgets.one_of import OneOf
 
 
 @pytest.fixture(autouse=True)
@@ -391,3 +392,52 @@ async def test_of_a_handful_of_documents_some_are_held_out(tmp_path: Path) -> No
         await wait_for_seen(pilot, "Built nothing:", "BuildBar")
         assert read_manifest(paths.folder("datasets") / "nothing").val.documents > 0
         assert screen.query_one(SourceTree).entry is not None
+
+
+async def test_the_rules_of_cleaning_and_evaluation_files_are_asked(tmp_path: Path) -> None:
+    question = "Where did the grey owl of the old mill hide all of her seven shiny keys"
+    for number in range(20):
+        write(tmp_path / "notes" / f"{number}.txt", f"Note {number}. {question if number == 3 else 'Nothing'}!\n")
+    write(tmp_path / "my eval.jsonl", json.dumps({"question": question}) + "\n")
+    spec = f"text:{tmp_path / 'notes'}"
+    async with data_screen((80, 24)) as (pilot, _):
+        await add(pilot, str(tmp_path / "notes"))
+        await wait_for_entry(pilot, spec)
+        await pilot.press("b")
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, BuildDialog))
+        await wait_for_seen(pilot, "text: none", "#about_recipe")
+        await type_into(pilot, "tokenizer", "byte")
+        await type_into(pilot, "val", "0.2")
+        pilot.app.screen.query_one(OneOf).focus()
+        await pilot.press("right")
+        await wait_for_seen(pilot, "Gopher", "#about_recipe")
+        await pilot.press("left", "left")
+        await wait_for_seen(pilot, "every document stays", "#about_recipe")
+        await type_into(pilot, "overlap", str(tmp_path / "nothing.jsonl"))
+        await pilot.press("enter")
+        await wait_for_seen(pilot, "there is no evaluation file", "#wrong")
+        await type_into(pilot, "overlap", str(tmp_path / "my eval.jsonl"))
+        args = commands.data_build(
+            "notes", [(spec, None)], "byte", "0.2", recipe="none", overlap=[str(tmp_path / "my eval.jsonl")]
+        )
+        await wait_for_seen(pilot, commands.as_text(args), "#command")
+        await pilot.press("enter")
+        await wait_for_seen(pilot, "Built notes:", "BuildBar")
+        await wait_for_seen(pilot, "1 of 20 records left out", "BuildBar")
+        said = [told.message for told in pilot.app._notifications]
+        assert not any("left out" in message for message in said), "it would cover what was built"
+    manifest = read_manifest(paths.folder("datasets") / "notes")
+    assert manifest.evaluation_files == ("my eval.jsonl",)
+    assert manifest.sources["notes"].dropped == {"overlaps an evaluation set": 1}
+
+
+async def test_only_the_kind_stands_in_the_line_for_a_source_of_ones_own() -> None:
+    async with data_screen() as (pilot, _):
+        await go_to(pilot, "arxiv")
+        await wait_for_seen(pilot, "arxiv needs a file")
+        await pilot.press("a")
+        await wait_for_text(pilot, "⏎ Add")
+        assert pilot.app.screen.query_one(Input).value == "arxiv:"
+        await pilot.press("end", "x", "enter")
+        await wait_for_text(pilot, "there is no file")
+        assert pilot.app.screen.query_one(Input).value == "arxiv:x"

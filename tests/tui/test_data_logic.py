@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from mlxllm import paths
 from mlxllm.data.build import build_dataset
@@ -22,6 +23,7 @@ from tui.data.mixture import (
     heavier,
     lighter,
     shares,
+    short_spec,
     splitting_share,
     suggested_name,
     suggested_tokenizer,
@@ -29,7 +31,8 @@ from tui.data.mixture import (
     total_bytes,
 )
 from tui.remembered import Remembered
-from tui.screens.data.sections import SECTIONS, tokens_section
+from tui.screens.data.sections import SECTIONS, mixture_lines, tokens_section
+from tui.widgets.shortening import cut_middle
 
 TALK = [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello [you]"}]}] * 3
 PAIRS = [{"prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}]
@@ -63,6 +66,44 @@ def test_shares_are_of_what_is_known() -> None:
     assert suggested_name(["stories:count=3,seed=0"], ["stories"]) == "stories-2"
     assert suggested_name(["My notes!.txt", "x"], []) == "My-notes-mix"
     assert suggested_name(["日本"], []) == "mixture"
+    assert suggested_name(["text:/home/me/tales.jsonl.gz"], []) == "tales"
+    assert suggested_name(["hub:owner/foxes,revision=main"], ["foxes"]) == "foxes-2"
+
+
+def test_a_source_is_called_by_its_kind_and_the_end_of_its_path(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    assert short_spec(f"text:{tmp_path}/notes") == "text:notes/"
+    assert short_spec(f"arxiv:{tmp_path}/a,b.json,category=cs.LG+math") == "arxiv:a,b.json,category=cs.LG+math"
+    assert short_spec("commoncrawl:/data/*.warc.gz") == "commoncrawl:*.warc.gz"
+    for spec in ("stories", "stories:count=5,seed=0,start=0", "hub:owner/foxes,revision=main", "text:/"):
+        assert short_spec(spec) == spec
+
+
+@given(text=st.text(alphabet="ab/.日", max_size=60), width=st.integers(3, 40), ascii_only=st.booleans())
+def test_a_long_name_loses_its_middle(text: str, width: int, ascii_only: bool) -> None:
+    cut = cut_middle(text, width, ascii_only=ascii_only)
+    assert cell_len(cut) <= width
+    head, mark, tail = cut.partition(".." if ascii_only else "…")
+    if cell_len(text) <= width:
+        assert cut == text
+    elif ".." not in text:
+        assert mark
+        assert text.startswith(head)
+        assert text.endswith(tail)
+        assert cell_len(cut) >= width - 1, "no room is given away"
+
+
+def test_a_mixture_says_why_a_share_is_not_known() -> None:
+    sizes = {"text:/x/a-very-long-name-of-a-file.jsonl": Size(300, False), "hub:owner/foxes": Size(None, False)}
+    mixture = dict.fromkeys(sizes, 1.0)
+    shown = mixture_lines(mixture, sizes, 32, "the size is known when it was fetched").plain.splitlines()
+    assert shown[-1] == "? the size is known when it was fetched"
+    assert [line.split()[1:] for line in shown[1:3]] == [["x1", "?"]] * 2
+    assert shown[1].startswith("text:")
+    assert shown[1].split()[0].endswith("file.jsonl")
+    assert all(cell_len(line) <= 32 for line in shown[:3])
+    many = mixture_lines({f"stories:{n}": 1.0 for n in range(1, 10)}, {}, 32, "is being measured").plain.splitlines()
+    assert many[-2:] == ["and 3 more", "? is being measured"]
 
 
 @given(st.lists(st.integers(0, 999_999), min_size=1, max_size=20), st.sampled_from([0.01, 0.1]))
@@ -93,6 +134,10 @@ def test_the_command_of_a_mixture() -> None:
         "mlxllm data build d --source stories --source 'text:/a b@0.3x' --tokenizer bpe:400 --val-split 0.1 --force"
     )
     assert commands.data_build("d", [], "") == ("data", "build", "d")
+    cleaned = commands.data_build("d", [("stories", None)], "byte", recipe="web", overlap=["a b.jsonl", "c"])
+    assert commands.as_text(cleaned) == (
+        "mlxllm data build d --source stories --tokenizer byte --recipe web --overlap 'a b.jsonl' --overlap c"
+    )
 
 
 def test_what_is_added_is_remembered(tmp_path: Path, mlxllm_home: Path) -> None:
@@ -147,6 +192,9 @@ def test_what_is_listed(tmp_path: Path, mlxllm_home: Path) -> None:
     assert kinds["stories"].spec == "stories"
     assert kinds["text"].spec == ""
     assert "needs a file" in kinds["text"].problem
+    told = SECTIONS[0][2](Looker().look(kinds["arxiv"], BYTES), 70, False).plain
+    assert "The source arxiv needs a file, a folder or a glob: arxiv:PATH; a adds one." in told
+    assert "✗" not in told
     assert "is not there any more" in entries["yours"][0].problem
     assert "is not there any more" in entries["records"][0].problem
     assert entries["datasets"] == []
@@ -230,7 +278,11 @@ def test_a_dataset_in_five_tabs(tmp_path: Path) -> None:
     assert "T│e│x│t│·│0│.│<|endoftext|>│\n" in tokens
     dataset = TokenDataset.open(directory)
     assert f"{dataset.train.num_tokens:,} tokens, {dataset.train.num_documents} documents" in statistics
-    assert "1 left out: bad JSON" in dropped
+    assert "documents   99 kept of 100 read" in statistics
+    assert f"text        {dataset.manifest.sources['a.jsonl'].bytes} bytes, " in statistics
+    assert "training    read once, 100.0% of the tokens" in statistics
+    assert "cleaned by  none" in statistics
+    assert "a.jsonl\n\n✗ 1 left out: bad JSON" in dropped
     assert "row 10" in packing
     damaged = next(directory.glob("train-0*.bin"))
     damaged.write_bytes(damaged.read_bytes()[:-2])

@@ -14,6 +14,7 @@ from mlxllm.data.manifest import Manifest, read_manifest
 from mlxllm.data.sources import SourceKind, list_sources, open_source
 from mlxllm.errors import UserError
 from mlxllm.runs import read_json
+from tui.data.mixture import short_spec
 from tui.words import count
 
 Group = Literal["catalogue", "formats", "yours", "datasets", "records"]
@@ -120,19 +121,20 @@ def _of_kind(kind: SourceKind) -> Entry:
     try:
         open_source(kind.kind)
     except UserError as error:
-        return Entry("formats", kind.kind, kind.kind, "a adds them", f"{error}; a adds one", kind)
+        wanted = str(error).removeprefix(f"source {kind.kind!r} ")
+        problem = f"{kind.kind} {wanted}; a adds one"
+        return Entry("formats", kind.kind, kind.kind, "a adds them", problem, kind)
     # How much it is that large sources fetch is told beside them, where there is room.
     note = "" if not kind.download else f"downloads {kind.download}" if len(kind.download) < _SHORT else "downloads"
     return Entry("catalogue", kind.kind, kind.kind, note, kind=kind)
 
 
 def _own(spec: str) -> Entry:
-    path = spec.removeprefix("text:")
-    title = (os.path.basename(path.rstrip("/")) or path) if path != spec else spec
+    path, title = spec.removeprefix("text:"), short_spec(spec)
     if path != spec and not (os.path.exists(path) or (glob.has_magic(path) and glob.glob(path, recursive=True))):
         problem = f"{path} is not there any more; put it back, or take it off this list with D"
         return Entry("yours", spec, title, "gone", problem)
-    return Entry("yours", spec, title + ("/" if os.path.isdir(path) else ""))
+    return Entry("yours", spec, title)
 
 
 def _records(path: str, kind: str) -> Entry:

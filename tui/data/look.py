@@ -1,9 +1,10 @@
 """Looking at a source, a dataset or a file of records for the tabs of the data screen: called in a thread."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from threading import Lock
+from typing import Any
 
 from mlxllm import paths
 from mlxllm.data import statistics
@@ -34,6 +35,7 @@ _SHOWN_DOCUMENTS = 12
 _SHOWN_CHARS = 3000
 _COUNTED_TOKENS = 4 << 20
 _STREAM_ROW, _SHORTEST_ROW = 256, 16
+_SHOWN_NAMES = 8
 _KEPT = 6
 """Previews that are kept, so that going back to one is instant."""
 
@@ -60,6 +62,8 @@ class Looker:
         return seen
 
     def _look(self, entry: Entry, tokenizer: KnownTokenizer, cancelled: Callable[[], bool]) -> Seen:
+        if entry.group == "formats":
+            return Seen(wanted=f"The source {entry.problem}.")
         if entry.problem:
             remedy = "; D deletes it here" if entry.group == "datasets" else ""
             return Seen(entry.problem + remedy)
@@ -181,16 +185,16 @@ def _dataset(entry: Entry) -> Seen:
     facts.append(("bytes a token", "-" if per_token is None else f"{per_token:.2f}"))
     unused, size = told["never_used"]["count"], dataset.vocab_size
     facts.append(("vocabulary", f"{size - unused:,} of {size:,} ids occur"))
-    for name, source in told["sources"].items():
-        share = source["train_share"]
-        of = "" if share is None else f", {share:.0%} of training"
-        facts.append((f"from {name}", f"{count(source['tokens'])} tokens, read {source['epochs']:.3g} times{of}"))
-    facts += [("note", warning) for warning in manifest.warnings]
+    overlap = told["evaluation_overlap"]
+    if overlap["files"]:
+        shared = f"{_documents(overlap['documents'])} share 13 words in a row with {', '.join(overlap['files'])}"
+        facts.append(("evaluation", shared))
+    facts.append(("fingerprint", manifest.fingerprint[:12]))
     lengths = _lengths(split)
     reasons = [
         reason
-        for source in manifest.sources.values()
-        for reason in reasons_of(source.dropped, source.mended, source.examples)
+        for name, source in manifest.sources.items()
+        for reason in reasons_of(source.dropped, source.mended, source.examples, source.dropped_bytes, name)
     ]
     read = sum(source.documents_read for source in manifest.sources.values())
     size = _row_length(split.num_tokens)
@@ -202,6 +206,8 @@ def _dataset(entry: Entry) -> Seen:
         tokenizer=f"its own tokenizer: {tokenizer.kind} of {tokenizer.vocab_size:,}",
         tokens=[(i, tokenizer.piece(i)) for i in first],
         facts=facts,
+        notes=manifest.warnings,
+        sources=[(name, list(_label_of(source))) for name, source in told["sources"].items()],
         lengths=spread(lengths),
         frequent=[(one["piece"], one["share"]) for one in told["most_frequent"]],
         reasons=reasons,
@@ -210,6 +216,22 @@ def _dataset(entry: Entry) -> Seen:
         rows_note=f"Training reads the stream of all documents in rows; here of {size} tokens. A row may hold the end of "
         f"one document and the beginning of the next; all of its tokens are learned.",
     )
+
+
+def _label_of(source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the data label says of a source."""
+    yield "documents", f"{source['documents_kept']:,} kept of {source['documents_read']:,} read"
+    yield "text", f"{file_size(source['bytes'])}, {source['tokens']:,} tokens"
+    share = source["train_share"]
+    of = "" if share is None else f", {share:.1%} of the tokens"
+    times = source["epochs"]
+    yield "training", ("read once" if times == 1 else f"read {times:.3g} times") + of
+    yield "cleaned by", str(source["recipe"])
+    for name in ("languages", "licences"):
+        if counts := source[name]:
+            ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+            more = f", {len(ordered) - _SHOWN_NAMES} more" if len(ordered) > _SHOWN_NAMES else ""
+            yield name, ", ".join(f"{each} {number:,}" for each, number in ordered[:_SHOWN_NAMES]) + more
 
 
 def _unfinished(entry: Entry) -> Seen:

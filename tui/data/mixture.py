@@ -1,6 +1,7 @@
 """The sources that are to become a dataset, and how much of each."""
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,22 @@ class Size:
     """About; None where nobody knows."""
     thresholds: tuple[float, ...] | None = None
     """Of each document, where all were read: the held-out part above which it is held out."""
+
+
+def short_spec(spec: str) -> str:
+    """KIND:WHAT with the last part of a path only, behind it a slash where that is a folder; options stay."""
+    kind, colon, rest = spec.partition(":")
+    path, options = _without_options(rest)
+    if not colon or not path.startswith("/"):
+        return spec
+    last = os.path.basename(path.rstrip("/")) or path
+    return f"{kind}:{last}{'/' if os.path.isdir(path) and last != '/' else ''}{options}"
+
+
+def _without_options(rest: str) -> tuple[str, str]:
+    """What stands behind the colon of a specification, and its options with their commas."""
+    found = re.search(r"(?:,[a-z_]+=[^,]*)+\Z", rest)
+    return (rest[: found.start()], found[0]) if found else (rest, "")
 
 
 def asked(weight: float) -> str | None:
@@ -104,12 +121,15 @@ def suggested_tokenizer(size: int | None) -> str:
     return "char" if size < 300_000 else "bpe:1024" if size < 2_000_000 else "bpe:4096"
 
 
-def suggested_name(titles: Sequence[str], taken: Iterable[str]) -> str:
+def suggested_name(specs: Sequence[str], taken: Iterable[str]) -> str:
     """A name for a dataset of these sources that is still free."""
-    # Without the options of a source and the suffix of a file.
-    first = re.sub(r"\.\w{1,6}$", "", titles[0].partition(":")[0]) if titles else ""
+    # A file's without its suffix, a data set's without its owner; of a source of options alone that of its kind.
+    kind, _, rest = specs[0].partition(":") if specs else ("", "", "")
+    what = os.path.basename(_without_options(rest)[0].rstrip("/"))
+    told = what and not what.isdigit() and "=" not in what
+    first = re.sub(r"\.\w{1,7}(?:\.(?:gz|zst|bz2|xz))?$", "", what if told else kind)
     base = re.sub(r"[^A-Za-z0-9._-]+", "-", first).strip("-._")[:40] or "mixture"
-    base = base if len(titles) < 2 else f"{base}-mix"
+    base = base if len(specs) < 2 else f"{base}-mix"
     known = set(taken)
     name, number = base, 1
     while name in known:

@@ -15,6 +15,10 @@ class Reason:
     count: int
     examples: tuple[str, ...]
     left_out: bool
+    size: int = 0
+    """UTF-8 bytes of their text, as far as they had come to one."""
+    source: str = ""
+    """Of a dataset: whose records they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Seen:
     """Why there is nothing to see, in a sentence."""
     waiting: str = ""
     """What there is to wait for, or to do first, in a sentence."""
+    wanted: str = ""
+    """What is to be given before there is anything to see, in a sentence."""
     about: Sequence[tuple[str, str]] = ()
     """Of a kind of source: what it is good for, its licence, and so on."""
     texts: Sequence[Shown] = ()
@@ -48,6 +54,10 @@ class Seen:
     """Id and piece."""
     facts: list[tuple[str, str]] = field(default_factory=list)
     """Statistics by name."""
+    sources: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
+    """Of a dataset: each source with its statistics by name."""
+    notes: Sequence[str] = ()
+    """Of a dataset: what its build has noted."""
     lengths: Spread | None = None
     lengths_of: str = "tokens a document"
     frequent: Sequence[tuple[str, float]] = ()
@@ -62,11 +72,16 @@ class Seen:
 
 
 def reasons_of(
-    dropped: Mapping[str, int], mended: Mapping[str, int], examples: Mapping[str, Sequence[str]]
+    dropped: Mapping[str, int],
+    mended: Mapping[str, int],
+    examples: Mapping[str, Sequence[str]],
+    sizes: Mapping[str, int] | None = None,
+    source: str = "",
 ) -> list[Reason]:
     """What was left out, then what was noted, each by how often."""
     found = []
     for counts, left_out in ((dropped, True), (mended, False)):
         for what, number in sorted(counts.items(), key=lambda item: -item[1]):
-            found.append(Reason(what, number, tuple(examples.get(what, ())), left_out))
+            size = (sizes or {}).get(what, 0)
+            found.append(Reason(what, number, tuple(examples.get(what, ())), left_out, size, source))
     return found

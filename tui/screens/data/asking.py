@@ -1,6 +1,8 @@
-"""What is asked before a dataset is built: its name, its tokenizer, and how much is held out."""
+"""What is asked before a dataset is built: its name and tokenizer, how it is cleaned, and how much is held out."""
 
 import asyncio
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,6 +17,7 @@ from textual.widgets import Input, Static
 from textual.widgets.option_list import Option
 
 from mlxllm import paths
+from mlxllm.data.clean.evaluation_files import evaluation_files
 from mlxllm.data.draft import draft_folder
 from mlxllm.errors import ConfigError, UserError
 from mlxllm.tokenizer import choose_tokenizer
@@ -23,15 +26,26 @@ from tui.data.entries import KnownTokenizer
 from tui.widgets.choices import Choices
 from tui.widgets.dialogs import Ask, Confirm
 from tui.widgets.keys_bar import KeysBar
+from tui.widgets.one_of import OneOf
+from tui.widgets.path_entry import PathSuggester
 from tui.words import printable
 
 _NEW_TOKENIZERS = (
     KnownTokenizer("bpe:1024", "bpe:1024: word pieces, for little text and tiny models"),
-    KnownTokenizer("bpe:4096", "bpe:4096: word pieces, the usual choice for small models"),
+    KnownTokenizer("bpe:4096", "bpe:4096: word pieces, the usual for small models"),
     KnownTokenizer("bpe:8192", "bpe:8192: word pieces, for 10 MB of text and more"),
     KnownTokenizer("char", "char: the characters that occur, for less than 300 kB"),
     KnownTokenizer("byte", "byte: 261 ids, nothing to learn, and the longest sequences"),
 )
+_AS_USUAL = "as its kind is"
+_CLEANING = {
+    _AS_USUAL: "",
+    "web": "prose only, by Gopher, FineWeb and C4; nothing twice",
+    "code": "code that somebody wrote; nothing twice or nearly so",
+    "papers": "whole texts, no tables; nothing twice or nearly so",
+    "none": "every document stays as it is, even where it comes twice",
+}
+"""Recipes with what they leave."""
 _VAL_SPLIT = 0.01
 """The command's own held-out part, which need not be said."""
 
@@ -57,24 +71,29 @@ class Order:
 
 
 class BuildDialog(ModalScreen[Order | None]):
-    """Name, tokenizer and validation share; Enter builds."""
+    """Name, tokenizer, cleaning, evaluation files and validation share; Enter builds."""
 
     # Not DEFAULT_CSS: the application's own rules for inputs and lists would go before it.
     CSS = """
     BuildDialog { align: center middle; }
-    BuildDialog > Vertical { width: 86; max-width: 98%; height: auto; max-height: 98%; padding: 0 2; }
+    BuildDialog > Vertical { width: 86; max-width: 98%; height: auto; max-height: 98%; padding: 0 2; overflow-y: auto; }
     BuildDialog > Vertical { background: $surface; border: round $primary; }
     BuildDialog Static { height: auto; }
     BuildDialog Horizontal { height: 1; margin-top: 1; }
+    BuildDialog.-short Horizontal { margin-top: 0; }
+    BuildDialog.-short #about { max-height: 2; }
+    BuildDialog.-short #command { margin-top: 0; }
     BuildDialog .name { width: 12; color: $accent; }
     BuildDialog Input, BuildDialog Input:focus { width: 1fr; border: none; height: 1; padding: 0 1; background: $panel; }
     BuildDialog Input:focus { text-style: underline; }
     BuildDialog Choices, BuildDialog Choices:focus { height: auto; max-height: 6; border: none; margin: 0 0 0 11; }
-    BuildDialog #about_val, BuildDialog #command { color: $text-muted; }
-    BuildDialog #about_val { margin-left: 12; }
+    BuildDialog.-short Choices, BuildDialog.-short Choices:focus { max-height: 3; }
+    BuildDialog .more, BuildDialog #command { color: $text-muted; }
+    BuildDialog .more { margin-left: 13; }
     BuildDialog #command { margin-top: 1; }
     BuildDialog #wrong { color: $error; }
     """
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012  # Screen declares it without ClassVar
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "build", "Build", priority=True),  # else a field or the list hides it from the footer
         Binding("tab", "app.focus_next", "Next field"),
@@ -90,6 +109,8 @@ class BuildDialog(ModalScreen[Order | None]):
         known: Sequence[KnownTokenizer],
         val_split: float,
         thresholds: Sequence[float] | None,
+        usual: Sequence[tuple[str, str]] = (),
+        recipe: str = "",
     ) -> None:
         """Ask how `sources` are to be built.
 
@@ -101,10 +122,14 @@ class BuildDialog(ModalScreen[Order | None]):
             known: tokenizers that are there.
             val_split: the part to hold out that would be sensible.
             thresholds: of each document, the part above which it is held out; None where that is not known.
+            usual: each kind among the sources, with the recipe by which it is cleaned unless another is chosen.
+            recipe: what to clean all sources by; nothing for each by that of its kind.
         """
         super().__init__()
         self._sources, self._about, self._name, self._tokenizer = sources, about, name, tokenizer
         self._val_split, self._thresholds = val_split, thresholds
+        self._usual = usual
+        self._recipe = list(_CLEANING).index(recipe) if recipe in _CLEANING else 0
         own = [tokenizer for tokenizer in known if tokenizer.argument not in ("byte", "char")]
         self._tokenizers = [*_NEW_TOKENIZERS, *own]
 
@@ -121,9 +146,17 @@ class BuildDialog(ModalScreen[Order | None]):
                 yield Input(self._tokenizer, id="tokenizer")
             yield Choices(*(Option(Content(each.label)) for each in self._tokenizers), markup=False)
             with Horizontal():
+                yield Static("Cleaning", classes="name")
+                yield OneOf(list(_CLEANING), self._recipe, id="recipe")
+            yield Static(id="about_recipe", classes="more", markup=False)
+            with Horizontal():
+                yield Static("Evaluation", classes="name")
+                about = "files, if any: texts that overlap them are left out"
+                yield Input(placeholder=about, id="overlap", suggester=PathSuggester())
+            with Horizontal():
                 yield Static("Held out", classes="name")
                 yield Input(f"{self._val_split:.15g}", id="val")
-            yield Static(id="about_val", markup=False)
+            yield Static(id="about_val", classes="more", markup=False)
             yield Static(id="command", markup=False)
             yield Static(id="wrong", markup=False)
         yield KeysBar()
@@ -151,6 +184,10 @@ class BuildDialog(ModalScreen[Order | None]):
         self.query_one("#wrong", Static).update("")
         self._show_command()
 
+    def on_one_of_changed(self) -> None:
+        """Other rules."""
+        self.on_input_changed()
+
     def on_input_submitted(self) -> None:
         """Enter in a field."""
         self.action_build()
@@ -161,10 +198,22 @@ class BuildDialog(ModalScreen[Order | None]):
     def _args(self, force: bool = False) -> commands.Args:
         held_out = self._field("val")
         split = None if held_out == f"{_VAL_SPLIT:g}" else held_out
-        return commands.data_build(self._field("name"), self._sources, self._field("tokenizer"), split, force=force)
+        cleaned = list(_CLEANING)[self.query_one(OneOf).chosen]
+        return commands.data_build(
+            self._field("name"),
+            self._sources,
+            self._field("tokenizer"),
+            split,
+            recipe=None if cleaned == _AS_USUAL else cleaned,
+            overlap=_paths(self._field("overlap")),
+            force=force,
+        )
 
     def _show_command(self) -> None:
         self.query_one("#command", Static).update(Content(f"$ {printable(commands.as_text(self._args()))}"))
+        about = list(_CLEANING.values())[self.query_one(OneOf).chosen]
+        usual = ", ".join(f"{kind}: {recipe}" for kind, recipe in self._usual)
+        self.query_one("#about_recipe", Static).update(Content(printable(about or usual)))
         self.query_one("#about_val", Static).update(_about_val(self._field("val"), self._thresholds))
 
     @work(exclusive=True)
@@ -172,9 +221,11 @@ class BuildDialog(ModalScreen[Order | None]):
         """Check what was typed; build if it is right, else say what is wrong."""
         name, tokenizer, held_out = (self._field(field) for field in ("name", "tokenizer", "val"))
         try:
-            exists, begun = await asyncio.to_thread(_check, name, tokenizer, held_out)
+            exists, begun = await asyncio.to_thread(_check, name, tokenizer, held_out, self._field("overlap"))
         except UserError as error:
-            self.query_one("#wrong", Static).update(Content(f"! {error}"))
+            wrong = self.query_one("#wrong", Static)
+            wrong.update(Content(f"! {printable(str(error))}"))
+            self.call_after_refresh(wrong.scroll_visible, animate=False)
             return
         if exists and not begun:
             question = f"There is a dataset {name!r} already. Replace it by the new one?"
@@ -192,7 +243,7 @@ def _about_val(held_out: str, thresholds: Sequence[float] | None) -> Content:
     """What the held-out part comes to."""
     share = _share(held_out)
     if thresholds is None or share is None:
-        return Content("of the text, for validation: 0.01 is a hundredth; 0.1 where there is less than 1 MB of it")
+        return Content("of the text, for validation: 0.01 is a hundredth")
     of = len(thresholds)
     held = sum(threshold < share for threshold in thresholds)
     told = f"for validation: {held:,} of {of:,} document{'' if of == 1 else 's'}, held out whole"
@@ -215,7 +266,17 @@ def _share(text: str) -> float | None:
     return share if 0 <= share < 1 else None
 
 
-def _check(name: str, tokenizer: str, held_out: str) -> tuple[bool, bool]:
+def _paths(typed: str) -> list[str]:
+    """The paths in a line: one that is there, blanks and all, or several with blanks between them."""
+    if not typed or os.path.exists(os.path.expanduser(typed)):
+        return [typed] if typed else []
+    try:
+        return shlex.split(typed)
+    except ValueError:  # a quotation mark without its other
+        return typed.split()
+
+
+def _check(name: str, tokenizer: str, held_out: str, overlap: str) -> tuple[bool, bool]:
     """Whether there is a dataset of that name, and whether an interrupted build of it.
 
     Raises:
@@ -229,4 +290,6 @@ def _check(name: str, tokenizer: str, held_out: str) -> tuple[bool, bool]:
     choose_tokenizer(tokenizer)
     if _share(held_out) is None:
         raise ConfigError(f"held out is {held_out!r}; it is a part of the text, from 0 to below 1, such as 0.01")
+    for path in _paths(overlap):
+        evaluation_files(path)
     return directory.exists(), draft_folder(directory).is_dir()

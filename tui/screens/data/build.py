@@ -1,6 +1,6 @@
 """Building a dataset from the data screen: the build that runs, and the line that shows how far it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
@@ -10,7 +10,8 @@ from mlxllm import paths
 from mlxllm.data.draft import draft_folder
 from tui.jobs import Job, Line
 from tui.screens.data.asking import Order
-from tui.words import count, duration
+from tui.widgets.shortening import cut_end
+from tui.words import count, duration, visible
 
 if TYPE_CHECKING:  # the application imports its screens
     from tui.app import MlxllmApp
@@ -21,6 +22,8 @@ _DOING = {
     "mixing": ", writing by the weights",
 }
 _BAR_CELLS = 20
+_NOTE_CELLS = 145
+"""Of the note below a finished build: two lines of a narrow terminal."""
 
 
 class BuildBar(Static):
@@ -141,17 +144,27 @@ class Builder:
             self.built = name
             train, val = self._label["train"]["tokens"], self._label["val"]["tokens"]
             text = f"Built {name}: {train:,} training and {val:,} validation tokens."
+            known = _worth_knowing(self._label.get("warnings", []))
             if train and val:
-                self._bar.say("v" if plain else "✓", f"{text} n trains a model on it.", "$success")
+                self._bar.say("v" if plain else "✓", f"{text} n trains a model on it.{known}", "$success")
             else:
                 # Documents are held out whole: of a handful, none may be, or all.
                 advice = "b builds it again: hold out another part, or add more texts."
-                self._bar.say("!", f"{text} Training needs both. {advice}", "$warning")
-            for warning in self._label.get("warnings", []):
-                self._mlx.warn(warning)
+                self._bar.say("!", f"{text} Training needs both. {advice}{known}", "$warning")
         elif job.cancelled:
             self.stopped = self._order if draft_folder(paths.new("datasets", name)).is_dir() else None
             self._bar.say("=" if plain else "‖", f"The build of {name} was stopped. {self._kept(name)}", "$warning")
         else:
             self._bar.say("x" if plain else "✗", f"{name} was not built: {job.error}", "$error")
         self._ended(name)
+
+
+def _worth_knowing(warnings: Sequence[str]) -> str:
+    """A line with the most important of what the build has noted; the statistics of the dataset tell all of it."""
+    if not warnings:
+        return ""
+    first = min(warnings, key=lambda warning: "NOTHING of it" not in warning)
+    told = first.partition("; first: ")[0]  # where it was stands with the dataset
+    told += ")" if told.count("(") > told.count(")") else ""
+    more = f" (and {len(warnings) - 1} more: see Statistics)" if len(warnings) > 1 else ""
+    return f"\n! {cut_end(visible(told), _NOTE_CELLS - len(more), ascii_only=True)}{more}"

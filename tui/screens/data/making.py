@@ -1,12 +1,13 @@
 """What the data screen makes: its list of sources, the mixture, and the datasets that are built of it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from textual import work
 
 from mlxllm import paths
 from mlxllm.data.manifest import Manifest
+from mlxllm.data.sources import list_sources
 from mlxllm.errors import UserError
 from tui import commands
 from tui.data.entries import GROUPS, Entry, Group, KnownTokenizer, tokenizer_of
@@ -15,6 +16,7 @@ from tui.data.mixture import (
     Size,
     all_thresholds,
     asked,
+    short_spec,
     suggested_name,
     suggested_tokenizer,
     suggested_val_split,
@@ -74,7 +76,8 @@ class MakesDatasets(ModeScreen):
     async def action_add(self) -> None:
         """Add a path; what cannot be added stays in the line, below the sentence that says why."""
         entry = self._entry
-        value = entry.kind.example if entry is not None and entry.kind is not None and ":" in entry.kind.example else ""
+        kind = entry.kind if entry is not None else None
+        value = f"{kind.kind}:" if kind is not None and ":" in kind.example else ""
         question = _ADD
         while (answer := await self.app.push_screen_wait(AddDialog(question, value, "~/notes"))) is not None:
             try:
@@ -140,17 +143,17 @@ class MakesDatasets(ModeScreen):
         if again is not None and entry is not None:
             name, tokenizer = entry.key, tokenizer_of(paths.folder("datasets") / entry.key, again)
         else:
-            titles = [
-                each.title for group in ("catalogue", "yours") for each in self._entries[group] if each.spec in mixture
-            ]
-            name = suggested_name(titles, [each.key for each in self._entries["datasets"]])
+            name = suggested_name(list(mixture), [each.key for each in self._entries["datasets"]])
             tokenizer = suggested_tokenizer(size)
-        about = "From " + ", ".join(spec if weight == 1 else f"{spec} x{weight:g}" for spec, weight in mixture.items())
+        about = "From " + ", ".join(
+            short_spec(spec) + ("" if weight == 1 else f" x{weight:g}") for spec, weight in mixture.items()
+        )
         about += f"; about {file_size(size)} of text" if size else ""
         sizes = [self._library.sizes.get(spec, Size(None, False)) for spec in mixture]
         share, thresholds = suggested_val_split(sizes), all_thresholds(sizes)
         weighted = [(spec, asked(weight)) for spec, weight in mixture.items()]
-        dialog = BuildDialog(weighted, about, name, tokenizer, self._tokenizers, share, thresholds)
+        usual, recipe = _recipes(mixture), _recipe_again(again) if again is not None else ""
+        dialog = BuildDialog(weighted, about, name, tokenizer, self._tokenizers, share, thresholds, usual, recipe)
         order: Order | None = await self.app.push_screen_wait(dialog)
         if order is not None:
             self._built_from = dict(mixture)
@@ -178,3 +181,18 @@ def _again(entry: Entry | None, mixture: Mapping[str, float]) -> Manifest | None
     if manifest is None or (mixture and manifest.train.tokens and manifest.val.tokens):
         return None
     return manifest
+
+
+def _recipes(specs: Iterable[str]) -> list[tuple[str, str]]:
+    """The kinds of these sources, each with the recipe by which it is cleaned unless another one is chosen."""
+    kinds = {spec.partition(":")[0] for spec in specs}
+    return [(kind.kind, kind.recipe) for kind in list_sources() if kind.kind in kinds]
+
+
+def _recipe_again(manifest: Manifest) -> str:
+    """What all sources were cleaned by; nothing where each was by that of its kind."""
+    sources = manifest.sources.values()
+    usual, names = dict(_recipes(source.spec for source in sources)), {source.recipe for source in sources}
+    if all(usual.get(source.spec.partition(":")[0]) == source.recipe for source in sources):
+        return ""
+    return names.pop() if len(names) == 1 else ""

@@ -60,13 +60,14 @@ class DataScreen(MakesDatasets):
     """
 
     def compose_body(self) -> ComposeResult:
-        preview = Preview(ascii_only=self.mlx.marks == "ascii")
+        ascii_only = self.mlx.marks == "ascii"
+        preview = Preview(ascii_only=ascii_only)
         self._library = Library(self.mlx.remembered)
         with Vertical():
             with Horizontal():
                 with Vertical(id="left"):
-                    yield SourceTree(ascii_only=self.mlx.marks == "ascii")
-                    yield MixtureList(self._library, preview.looker)
+                    yield SourceTree(ascii_only=ascii_only)
+                    yield MixtureList(self._library, preview.looker, ascii_only=ascii_only)
                 yield preview
             yield BuildBar()
 

@@ -7,8 +7,10 @@ from textual.content import Content
 
 from mlxllm.visible import readable, visible
 from tui.data.entries import Group
-from tui.data.mixture import Size, shares
+from tui.data.mixture import Size, shares, short_spec
 from tui.data.seen import Reason, Seen, Stretch
+from tui.widgets.shortening import cut_middle
+from tui.words import file_size
 
 Part = Content | str | tuple[str, str]
 
@@ -18,6 +20,8 @@ _TRAINED, _MASKED = "bold $success", "$text-muted"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _ASCII_SIGNS = str.maketrans({"·": "_", "⏎": "\\n", "⇥": "\\t", "␍": "\\r"})
 _BAR_WIDTH = 30
+_NAME_CELLS, _WEIGHT_AND_SHARE = 18, 10
+_MIXTURE_ROWS = 6
 _ABOUT_FIRST = 2
 """What stands above the documents; the rest stands below them."""
 
@@ -48,6 +52,13 @@ def statistics_section(seen: Seen, width: int, ascii_only: bool) -> Content:
     parts: list[Part] = []
     for name, value in seen.facts:
         parts += [(f"{visible_line(name):<{margin}}", "$accent"), f"{visible_line(value)}\n"]
+    for source, facts in seen.sources:
+        parts += ["\n", (f"{visible_line(source)}\n", "bold")]
+        for name, value in facts:
+            parts += [(f"  {name:<12}", "$accent"), f"{visible_line(value)}\n"]
+    if seen.notes:
+        parts.append(("\nNotes\n", "bold"))
+        parts += [f"  {visible_line(note)}\n" for note in seen.notes]
     if seen.lengths is not None:
         lengths = seen.lengths
         parts += [
@@ -71,10 +82,15 @@ def dropped_section(seen: Seen, width: int, ascii_only: bool) -> Content:
     if not seen.reasons:
         return Content(f"Nothing was dropped of {seen.reasons_of or 'what was looked at'}.")
     parts: list[Part] = [f"Of {seen.reasons_of}:\n"]
+    source = ""
     for reason in seen.reasons:
+        if reason.source != source:
+            source = reason.source
+            parts += ["\n", (f"{visible_line(source)}\n", "bold")]
         mark, style = _reason_mark(reason, ascii_only)
         what = "left out" if reason.left_out else "noted"
-        parts += ["\n", (f"{mark} {reason.count:,} {what}: {reason.what}\n", style)]
+        size = f", {file_size(reason.size)} of text" if reason.size else ""
+        parts += ["\n", (f"{mark} {reason.count:,} {what}: {reason.what}{size}\n", style)]
         parts += [f"    {visible_line(place)}\n" for place in reason.examples]
         if reason.count > len(reason.examples) > 0:
             parts.append((f"    and {reason.count - len(reason.examples):,} more\n", "$text-muted"))
@@ -104,6 +120,8 @@ def _or_problem(section: Callable[..., Content]) -> Callable[..., Content]:
     """The section; the sentence that says why, where there is nothing to see."""
 
     def shown(seen: Seen, width: int, ascii_only: bool) -> Content:
+        if seen.wanted:
+            return Content.assemble(visible_line(seen.wanted), "\n\n", *_about(seen.about))
         if seen.waiting:
             return Content.assemble(*_about(seen.about), visible_line(seen.waiting))
         if seen.problem:
@@ -128,15 +146,33 @@ def group_about(group: Group | None) -> Content:
     return Content(about[group] if group is not None else "")
 
 
-def mixture_lines(mixture: Mapping[str, float], sizes: Mapping[str, Size]) -> Content:
-    """What was taken, how often, and what part of the training text it is going to be."""
+def mixture_lines(
+    mixture: Mapping[str, float], sizes: Mapping[str, Size], width: int = 32, why: str = "", ascii_only: bool = False
+) -> Content:
+    """What was taken, how often, and what part of the training text it is going to be.
+
+    Args:
+        mixture: weights by specification.
+        sizes: as far as they are known.
+        width: cells of a line.
+        why: why shares are not known, where they are not.
+        ascii_only: whether marks must be ASCII.
+    """
     if not mixture:
         return Content.assemble(("Mixture", "bold"), ("  space takes a source", "$text-muted"))
     parts: list[Part] = [("Mixture", "bold"), ("  weight and share\n", "$text-muted")]
-    for spec, share in shares(mixture, sizes).items():
-        name = visible_line(spec.removeprefix("text:").rstrip("/").rpartition("/")[2] if "/" in spec else spec)
-        told = "   ?" if share is None else f"{share:>4.0%}"
-        parts += [f"{name[:18]:<18} ", (f"x{mixture[spec]:<4g}", "$accent"), f"{told}\n"]
+    told = shares(mixture, sizes)
+    names = {spec: visible_line(short_spec(spec)) for spec in told}
+    room = max(_NAME_CELLS, min(width - _WEIGHT_AND_SHARE, max(map(cell_len, names.values()))))
+    most = _MIXTURE_ROWS if len(told) > _MIXTURE_ROWS + 1 else len(told)
+    for spec, share in list(told.items())[:most]:
+        name = cut_middle(names[spec], room, ascii_only=ascii_only)
+        known = "   ?" if share is None else f"{share:>4.0%}"
+        parts += [name + " " * (room - cell_len(name) + 1), (f"x{mixture[spec]:<4g}", "$accent"), f"{known}\n"]
+    if len(told) > most:
+        parts.append((f"and {len(told) - most} more\n", "$text-muted"))
+    if why:
+        parts.append((f"? {why}", "$text-muted"))
     return Content.assemble(*parts).rstrip()
 
 

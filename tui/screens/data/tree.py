@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
+from rich.style import Style
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
 from tui.data.entries import GROUPS, Entry, Group
+from tui.widgets.shortening import cut_middle
 from tui.words import printable
 
 _EMPTY: dict[Group, str] = {
@@ -21,6 +24,9 @@ _EMPTY: dict[Group, str] = {
 
 _KINDS = ("catalogue", "formats")
 """Groups of kinds of sources, which are always there."""
+_INDENT_AND_BAR = 3
+_FEWEST_COLUMNS = 14
+"""Of a title, before the note behind it is left out."""
 
 
 class SourceTree(Tree[Entry | Group], inherit_bindings=False):
@@ -50,6 +56,7 @@ class SourceTree(Tree[Entry | Group], inherit_bindings=False):
         if ascii_only:
             self.ICON_NODE, self.ICON_NODE_EXPANDED = "+ ", "- "
         self._by_key: dict[tuple[Group, str], TreeNode[Entry | Group]] = {}
+        self._weights: Mapping[str, float] = {}
 
     @property
     def entry(self) -> Entry | None:
@@ -67,6 +74,7 @@ class SourceTree(Tree[Entry | Group], inherit_bindings=False):
 
     def show(self, entries: Mapping[Group, Sequence[Entry]], weights: Mapping[str, float]) -> None:
         """Show these, the cursor where it was."""
+        self._weights = weights
         here = self.entry
         at = (here.group, here.key) if here is not None else None
         line = self.cursor_line
@@ -80,7 +88,7 @@ class SourceTree(Tree[Entry | Group], inherit_bindings=False):
             head = Text(title if group in _KINDS else f"{title} ({number})", "bold")
             branch = self.root.add(head, group, expand=group not in closed)
             for entry in entries[group]:
-                self._by_key[group, entry.key] = branch.add_leaf(self._label(entry, weights), entry)
+                self._by_key[group, entry.key] = branch.add_leaf(entry.title, entry)
             if not number:
                 branch.add_leaf(Text(_EMPTY[group], "italic dim"), group)
         if at is None or not self.select(*at):  # the first entry, or what stands now where the cursor was
@@ -99,11 +107,21 @@ class SourceTree(Tree[Entry | Group], inherit_bindings=False):
 
     def relabel(self, weights: Mapping[str, float]) -> None:
         """Show other weights."""
+        self._weights = weights
         for node in self._by_key.values():
             if isinstance(node.data, Entry) and node.data.group in ("catalogue", "yours"):
-                node.set_label(self._label(node.data, weights))
+                node.refresh()
 
-    def _label(self, entry: Entry, weights: Mapping[str, float]) -> Text:
+    def render_label(self, node: TreeNode[Entry | Group], base_style: Style, style: Style) -> Text:
+        """An entry with its marks, in the columns that there are."""
+        if not isinstance(node.data, Entry):
+            return super().render_label(node, base_style, style)
+        label = self._label(node.data, max(_FEWEST_COLUMNS, self.size.width - _INDENT_AND_BAR))
+        label.stylize(style)
+        return label
+
+    def _label(self, entry: Entry, room: int) -> Text:
+        weights = self._weights
         mark = ""
         if entry.problem and entry.group not in _KINDS:
             mark = "x " if self._ascii else "✗ "
@@ -111,5 +129,10 @@ class SourceTree(Tree[Entry | Group], inherit_bindings=False):
             mark = "[x] " if entry.spec in weights else "[ ] "
         weight = weights.get(entry.spec, 1.0) if entry.spec else 1.0
         times = f" x{weight:g}" if weight != 1 else ""
-        note = f"  {entry.note}" if entry.note else ""
-        return Text.assemble(mark, printable(entry.title), (times, "bold"), (printable(note), "dim"))
+        note = printable(f"  {entry.note}") if entry.note else ""
+        room -= len(mark) + len(times)
+        title = printable(entry.title)
+        if room - cell_len(note) < min(_FEWEST_COLUMNS, cell_len(title)):
+            note = ""
+        title = cut_middle(title, room - cell_len(note), ascii_only=self._ascii)
+        return Text.assemble(mark, title, (times, "bold"), (note, "dim"))
