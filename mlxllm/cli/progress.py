@@ -9,7 +9,7 @@ from typing import TextIO
 
 from mlxllm.cli.run_view import after, rewards
 from mlxllm.cli.terminal import columns, fold, tell
-from mlxllm.runs import Event
+from mlxllm.runs import Event, bits_by_source
 
 _PLAIN_SECONDS = 10.0
 """Without a terminal, a line about progress comes this often."""
@@ -131,7 +131,8 @@ class TrainingView:
         per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
         said = "not finite" if loss is None else f"{loss:.4f}"
         self.say(f"  validation at step {event['step']:,}: loss {said}{per_byte}{after(rewards(event), '  ')}")
-        if each := by_source(event):
+        each = ", ".join(f"{name} {bits:.3f}" for name, bits in bits_by_source(event).items() if bits is not None)
+        if each:
             self.say(f"    bits per byte of {each}")
 
     def _on_sample(self, event: Event) -> None:
@@ -185,14 +186,6 @@ def part_of(tokens: int, dataset_tokens: int, method: str = "pretrain") -> str:
 def printable(line: str) -> str:
     """`line` without what a terminal would obey rather than print: an untrained model writes anything."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-
-
-def by_source(event: Event) -> str:
-    """Bits per byte of each source, where there are several."""
-    told = {name: score.get("bits_per_byte") for name, score in (event.get("sources") or {}).items()}
-    if len(told) < 2:
-        return ""
-    return ", ".join(f"{name} {bits:.3f}" for name, bits in told.items() if bits is not None)
 
 
 def _clock(seconds: float) -> str:

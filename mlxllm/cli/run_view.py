@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from mlxllm.runs import ACTIVE, Launch, RunSummary
+from mlxllm.visible import visible
 
 _STYLES = {
     "running": "green",
@@ -59,6 +60,7 @@ def details(run: RunSummary, checkpoints: Sequence[int]) -> list[tuple[str, str]
         ("step", _steps(run)),
         ("train loss", _number(run.train_loss, ".4f") + after(rewards(run.rewards or {}))),
         ("val loss", _validation(val)),
+        *_by_source(run.val_sources or {}),
         ("best val loss", _validation(best)),
         ("tokens", f"{run.tokens:,}" if run.tokens is not None else "-"),
         ("speed", f"{run.tok_per_sec:,.0f} tok/s" if run.tok_per_sec else "-"),
@@ -103,6 +105,14 @@ def _validation(val: Mapping[str, float | None]) -> str:
     bits = val.get("bits_per_byte")
     more = f" ({bits:.4f} bits a byte)" if bits is not None else ""
     return f"{loss:.4f}{more}{after(rewards(val))} at step {val.get('step') or 0:,.0f}"
+
+
+def _by_source(bits: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    """A line for each source of the last validation."""
+    told = [
+        f"{visible(name)}: " + ("-" if value is None else f"{value:.4f} bits a byte") for name, value in bits.items()
+    ]
+    return [("" if number else "  by source", line) for number, line in enumerate(told)]
 
 
 def rewards(numbers: Mapping[str, Any]) -> str:

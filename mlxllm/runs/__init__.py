@@ -42,7 +42,7 @@ from mlxllm.runs.state import (
     read_state,
     write_state,
 )
-from mlxllm.runs.summary import ABOUT_KEYS, Latest, RunSummary, count_events, list_runs, summarise
+from mlxllm.runs.summary import ABOUT_KEYS, Latest, RunSummary, bits_by_source, count_events, list_runs, summarise
 from mlxllm.runs.supervisor import caffeinate_argv, keep_awake, start_detached
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "Status",
     "all_runs",
     "ancestors",
+    "bits_by_source",
     "caffeinate_argv",
     "checkpoint_steps",
     "classify_exit",

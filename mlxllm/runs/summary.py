@@ -25,6 +25,15 @@ Numbers = dict[str, float | None]
 """Numeric fields of one event; None stands for NaN or an infinity."""
 
 
+def bits_by_source(val: Mapping[str, Any]) -> dict[str, float | None]:
+    """Bits per byte of each source in a `val` event; empty where all of the validation is of one source."""
+    scores = val.get("sources")
+    if not isinstance(scores, Mapping) or len(scores) < 2:
+        return {}
+    told = {str(name): score.get("bits_per_byte") for name, score in scores.items() if isinstance(score, Mapping)}
+    return {name: _number(bits) for name, bits in told.items()}
+
+
 class Latest:
     """The newest and the best numbers of a run, kept by looking at each event once, in order."""
 
@@ -33,6 +42,7 @@ class Latest:
         self.train: Numbers = {}
         self.val: Numbers = {}
         self.best_val: Numbers = {}
+        self.val_sources: Numbers = {}
         self.seconds = 0.0
         self._previous: float | None = None
 
@@ -46,7 +56,7 @@ class Latest:
         if kind == "train":
             self.train = _numbers(event)
         elif kind == "val":
-            self.val = _numbers(event)
+            self.val, self.val_sources = _numbers(event), bits_by_source(event)
             loss, best = self.val.get("loss"), self.best_val.get("loss")
             if loss is not None and (best is None or loss <= best):
                 self.best_val = self.val
@@ -58,12 +68,14 @@ class Latest:
 
         `train`: the numbers of the last `train` event (`step`, `loss`, `tokens`, `tok_per_sec`, ...); `val`
         and `best_val`: those of the last and of the lowest-loss `val` event (`step`, `loss`, `bits_per_byte`,
-        ...); `seconds`: time spent in all attempts, pauses left out.
+        ...); `val_sources`: bits per byte of each source at the last `val` event, where there are several;
+        `seconds`: time spent in all attempts, pauses left out.
         """
         return {
             "train": self.train,
             "val": self.val,
             "best_val": self.best_val,
+            "val_sources": self.val_sources,
             "seconds": round(self.seconds, 3),
         }
 
@@ -123,6 +135,8 @@ class RunSummary:
     val: Mapping[str, float | None] | None = None
     """`step`, `loss`, `bits_per_byte`, and with preferences `rewards/...`, of the last validation."""
     best_val: Mapping[str, float | None] | None = None
+    val_sources: Mapping[str, float | None] | None = None
+    """Bits per byte of each source at the last validation, where there are several."""
     tokens: int | None = None
     """Tokens trained on."""
     tok_per_sec: float | None = None
@@ -163,7 +177,7 @@ def summarise(run: RunDirectory) -> RunSummary:
     if not latest:
         counted = count_events(run.events)
         latest, about = counted.as_dict(), {**counted.about, **about}
-    train, val, best = (_block(latest, key) for key in ("train", "val", "best_val"))
+    train, val, best, sources = (_block(latest, key) for key in ("train", "val", "best_val", "val_sources"))
     step = max(state.step if state is not None else 0, int(train.get("step") or 0))
     max_steps = state.max_steps if state is not None else None
     seconds = _number(latest.get("seconds")) or 0.0
@@ -180,6 +194,7 @@ def summarise(run: RunDirectory) -> RunSummary:
         rewards={key: value for key, value in train.items() if key.startswith("rewards/")} or None,
         val=val or None,
         best_val=best or None,
+        val_sources=sources or None,
         tokens=int(tokens) if tokens is not None else None,
         tok_per_sec=_number(train.get("tok_per_sec")),
         seconds=seconds,

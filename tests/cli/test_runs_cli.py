@@ -160,6 +160,20 @@ def test_show_preferences(mlxllm_home: Path) -> None:
     assert shown["rewards"] == {"rewards/accuracies": 0.75, "rewards/margins": 0.25}
 
 
+def test_show_the_validation_of_each_source(mlxllm_home: Path) -> None:
+    run = RunDirectory.create(mlxllm_home / "runs" / "mixed")
+    with run.lock(), Recorder(run, step=0, max_steps=2, about={"method": "pretrain"}) as recorder:
+        sources = {"web": {"loss": 1.0, "bits_per_byte": 1.25}, "code": {"loss": None, "bits_per_byte": None}}
+        recorder.write("val", 2, loss=0.65, bits_per_byte=1.5, sources=sources)
+        recorder.finish("finished")
+    lines = ok("show", "mixed").stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("  by source"))
+    assert lines[at - 1].split() == "val loss 0.6500 (1.5000 bits a byte) at step 2".split()
+    assert lines[at].split() == "by source web: 1.2500 bits a byte".split()
+    assert lines[at + 1].split() == ["code:", "-"]
+    assert ok_json("show", "mixed")["val_sources"] == {"web": 1.25, "code": None}
+
+
 def test_show(finished: RunDirectory) -> None:
     lines = dict(line.split("  ", 1) for line in ok("show", "done").stdout.splitlines())
     fields = {key.strip(): value.strip() for key, value in lines.items()}

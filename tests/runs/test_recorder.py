@@ -135,7 +135,13 @@ def test_latest_in_the_state_is_what_the_events_say(run: RunDirectory) -> None:
     with run.lock(), record(run) as recorder:
         for step, loss in enumerate([3.0, 2.0, 2.5, math.nan, 2.6], start=1):
             recorder.write("train", step, loss=loss, tokens=step)
-            recorder.write("val", step, loss=loss + 0.5, bits_per_byte=loss, sources={"a": loss})
+            recorder.write(
+                "val",
+                step,
+                loss=loss + 0.5,
+                bits_per_byte=loss,
+                sources={name: {"bits_per_byte": loss} for name in "ab"},
+            )
         recorder.finish("finished")
     counted = Latest()
     for event in read_events(run.events):
@@ -148,6 +154,7 @@ def test_latest_in_the_state_is_what_the_events_say(run: RunDirectory) -> None:
     assert at_once == {key: value for key, value in state.latest.items() if key != "seconds"}
     assert state.latest["best_val"] == {"step": 2, "loss": 2.5, "bits_per_byte": 2.0}
     assert state.latest["val"]["loss"] == 3.1
+    assert state.latest["val_sources"] == {"a": 2.6, "b": 2.6}
 
 
 def test_time_between_attempts_and_on_pause_does_not_count() -> None:

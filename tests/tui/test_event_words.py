@@ -14,6 +14,15 @@ from tui.following.event_words import in_words
             {"kind": "val", "step": 100, "loss": 1.23456, "bits_per_byte": None},
             "validation at step 100: loss 1.235",
         ),
+        (
+            {
+                "kind": "val",
+                "step": 7,
+                "loss": 1.5,
+                "sources": {"web": {"bits_per_byte": 1.25}, "code": {"bits_per_byte": 0.5}, "x": {}},
+            },
+            "validation at step 7: loss 1.5 (web 1.25, code 0.5)",
+        ),
         ({"kind": "val", "step": 100, "loss": None}, "validation at step 100: no number"),
         ({"kind": "sample", "step": 7, "text": "a\n\x1b[31mb  c"}, "sample at step 7: a  [31mb c"),
         ({"kind": "sample", "step": 7, "text": "x" * 80, "request": "1"}, f"answer at step 7: {'x' * 70}..."),

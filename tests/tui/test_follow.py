@@ -141,6 +141,15 @@ def test_what_a_run_holds_beside_numbers() -> None:
     assert view.report.next_command == "mlxllm resume first"
 
 
+def test_the_newest_validation_by_source() -> None:
+    made = runs.make_run("mixed", steps=300)
+    follower = RunFollower(made)
+    assert follower.poll().val_sources == {}
+    for web in (1.5, 1.25):
+        runs.append(made, runs.val_event(300, sources={"web": {"bits_per_byte": web}, "code": {"bits_per_byte": None}}))
+    assert follower.poll().val_sources == {"web": 1.25, "code": None}
+
+
 def test_a_run_that_begins_later(mlxllm_home: Path) -> None:
     folder = RunDirectory(mlxllm_home / "runs" / "later")
     follower = RunFollower(folder)

@@ -7,7 +7,7 @@ import pytest
 from mlxllm.runs.exits import ExitReport
 from tests.tui.test_series import grown
 from tui.following.run_view import RunView
-from tui.screens.monitor.words import exam_of, sentence
+from tui.screens.monitor.words import exam_of, sentence, sources_line
 
 EXAM = """\
   base   sft    dpo    on what none of them has seen
@@ -60,3 +60,14 @@ def test_a_stage_says_how_long_all_of_them_take() -> None:
         left=125.0,
     )
     assert told.startswith("Quick start, stage 3 of 6, lessons; the whole of it takes about 2 min 05 s more.")
+
+
+def test_each_source_of_the_validation_is_told_in_one_line() -> None:
+    names = {"web": 1.2345, "arxiv-metadata-oai-snapshot.json": 0.8, "pubmed": None}
+    view = RunView("tales", "tales", val_sources=names)
+    assert sources_line(view, 120, False).plain == (
+        "bits per byte  web 1.234  arxiv-metadata-oai-snapshot.json 0.800  pubmed -"
+    )
+    assert sources_line(view, 60, True).plain == "bits/byte  web 1.23  arxiv-metadata-oai-sna.. 0.80  pubmed -"
+    assert sources_line(view, 63, False).plain.endswith("  arxiv-metadata-oai-snapshot 0.80  pubmed -")
+    assert sources_line(RunView("tales", "tales"), 80, False).plain == ""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlxllm.runs import Event
+from mlxllm.runs import Event, bits_by_source
 from tui.words import duration, printable
 
 _TEXT_CHARS = 70
@@ -21,7 +21,9 @@ def in_words(event: Event) -> str | None:
         number = event.get("attempt")
         return f"attempt {number} begins{at}{goal}" if number not in (None, 1) else f"the run begins{at}{goal}"
     if kind == "val":
-        return f"validation{at}: {_numbers(event, 'loss', 'bits_per_byte', 'rewards/margins') or 'no number'}"
+        each = ", ".join(f"{name} {bits:.4g}" for name, bits in bits_by_source(event).items() if bits is not None)
+        all_ = _numbers(event, "loss", "bits_per_byte", "rewards/margins") or "no number"
+        return f"validation{at}: {all_}" + (f" ({printable(each)})" if each else "")
     if kind == "sample":
         asked = "answer" if event.get("request") else "sample"
         if event.get("error"):

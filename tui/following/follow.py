@@ -26,6 +26,7 @@ from mlxllm.runs import (
     ExitReport,
     RunDirectory,
     RunState,
+    bits_by_source,
     effective_status,
     explain,
     log_tail,
@@ -86,6 +87,7 @@ class RunFollower:
         self._notes: deque[Note] = deque(maxlen=_KEPT_NOTES)
         self._shown: tuple[tuple[Sample, ...], tuple[Note, ...]] = ((), ())
         self._checkpoints: list[int] = []
+        self._val_sources: dict[str, float | None] = {}
         self._attempts = 0
         self._about: dict[str, Any] = {}
         self._spikes = alerts.SpikeWatch()
@@ -163,6 +165,8 @@ class RunFollower:
                     str(error) if error else None,
                 )
             )
+        elif kind == "val":
+            self._val_sources = bits_by_source(event)
         elif kind == "checkpoint_saved":
             self._checkpoints.append(step)
         elif kind == "run_started":
@@ -225,6 +229,7 @@ class RunFollower:
             report=self._report(status),
             train=train,
             val=val,
+            val_sources=self._val_sources,
             samples=samples,
             notes=notes,
             log=self._log_text(),

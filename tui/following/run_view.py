@@ -61,6 +61,8 @@ class RunView:
     """Of `train` events, by key: loss, learning_rate, grad_norm, tok_per_sec, peak_memory, footprint, rewards/..."""
     val: Mapping[str, SeriesView] = field(default_factory=dict)
     """Of `val` events: loss, bits_per_byte, rewards/..."""
+    val_sources: Mapping[str, float | None] = field(default_factory=dict)
+    """Bits per byte of each source at the newest validation, where there are several."""
     samples: tuple[Sample, ...] = ()
     notes: tuple[Note, ...] = ()
     """Everything but steps, the oldest first."""

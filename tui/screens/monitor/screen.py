@@ -18,7 +18,7 @@ from tui.screens.monitor.panels import LogPanel, Panel, SamplesPanel
 from tui.screens.monitor.steer import ANSWERING, FIRST_PROMPT
 from tui.screens.monitor.talk import TalkPanel, Waiting
 from tui.screens.monitor.watch import Seen
-from tui.screens.monitor.words import alert_lines, empty_sentence, head_line, numbers_line, sentence
+from tui.screens.monitor.words import alert_lines, empty_sentence, head_line, numbers_line, sentence, sources_line
 from tui.widgets.chart import Chart
 
 BASELINE = "baseline"
@@ -62,6 +62,7 @@ class MonitorScreen(LookingScreen):
     ]
     DEFAULT_CSS = """
     MonitorScreen #about { height: 2; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    MonitorScreen #sources { height: 1; padding: 0 1; display: none; text-wrap: nowrap; text-overflow: ellipsis; }
     MonitorScreen #sentence { height: auto; max-height: 4; padding: 0 1; color: $foreground; }
     MonitorScreen #alerts { height: auto; max-height: 5; padding: 0 1; }
     MonitorScreen #nothing { height: 1fr; padding: 2 4; display: none; }
@@ -89,6 +90,7 @@ class MonitorScreen(LookingScreen):
 
     def compose_body(self) -> ComposeResult:
         yield Static(id="about", markup=False)
+        yield Static(id="sources", markup=False)
         yield Static(id="sentence", markup=False)
         yield Static(id="alerts", markup=False)
         yield Static(
@@ -178,6 +180,7 @@ class MonitorScreen(LookingScreen):
         view, room = self.found.view, self.size.width - 2
         about = Content("\n").join([head_line(view, self.mlx.marks, room), numbers_line(view, self._machine, room)])
         self.query_one("#about", Static).update(about, layout=False)  # of the same height, several times a second
+        self._tell_line("#sources", sources_line(view, room, self.mlx.marks == "ascii"))
         found = self.found
         told = sentence(
             view,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from rich.cells import cell_len
 from textual.content import Content
 
 from tui.following.run_view import RunView
@@ -14,6 +15,7 @@ from tui.following.ticks import short
 from tui.machine import TRAINABLE_SHARE, Machine
 from tui.marks import Marks
 from tui.screens.home import status_mark
+from tui.widgets.shortening import cut_end
 from tui.words import GIB, count, duration, printable
 
 _BAR_CELLS = 20
@@ -23,6 +25,8 @@ _BAR_MARKS: dict[Marks, tuple[str, str]] = {"braille": ("⣿", "⣀"), "block": 
 _STAGE = re.compile(r"^(\d+)/(\d+)  +(\S.*)$", re.MULTILINE)
 """How a quickstart announces its next stage."""
 _STAGE_CHARS = 60
+_FEWEST_NAME_CELLS = 4
+_SUFFIX = re.compile(r"(?:\.[A-Za-z]\w{0,6}){1,3}$")
 _WORSE = 1.01
 """A loss this much higher than an earlier one is no noise."""
 _EXAM = re.compile(r"^ *base +sft +dpo .*\n *(\d+ %) +(\d+ %) +(\d+ %) +(\S.*)$", re.MULTILINE)
@@ -87,6 +91,27 @@ def numbers_line(view: RunView, machine: Machine | None, width: int) -> Content:
         if room < -2:
             break
         parts += ["  " if parts else "", (f"{name} ", "$text-muted"), (text, _colour(worrying))]
+    return Content.assemble(*parts)
+
+
+def sources_line(view: RunView, width: int, ascii_only: bool) -> Content:
+    """Bits per byte of each source at the newest validation; nothing where there is but one."""
+    if not view.val_sources:
+        return Content("")
+    names = [printable(name) for name in view.val_sources]
+    for title, digits in (("bits per byte", 3), ("bits/byte", 2)):
+        told = [" -" if bits is None else f" {bits:.{digits}f}" for bits in view.val_sources.values()]
+        room = width - len(title) - sum(2 + len(number) for number in told)
+        if sum(map(cell_len, names)) <= room:
+            break
+    else:  # of a path its end without the suffix, and of that its beginning
+        names = [_SUFFIX.sub("", name.rpartition("/")[2]) for name in names]
+    most = max(map(cell_len, names))
+    while most > _FEWEST_NAME_CELLS and sum(min(most, cell_len(name)) for name in names) > room:
+        most -= 1
+    parts: list[str | tuple[str, str]] = [(title, "$text-muted")]
+    for name, number in zip(names, told, strict=True):
+        parts += [(f"  {cut_end(name, most, ascii_only=ascii_only)}", "$accent"), (number, "bold")]
     return Content.assemble(*parts)
 
 
