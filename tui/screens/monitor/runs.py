@@ -85,7 +85,8 @@ class RunPicker(ModalScreen[Sequence[str] | None]):
 
     def _found(self, runs: Sequence[RunSummary]) -> None:
         self._runs = runs
-        self._show()
+        if self.query(OptionList):  # else it was put away meanwhile
+            self._show()
 
     def on_input_changed(self) -> None:
         """Show what fits."""
