@@ -23,6 +23,7 @@ from tui import commands
 from tui.data import look as data_look
 from tui.data.entries import Group
 from tui.screens.data.asking import BuildDialog
+from tui.screens.data.build import BuildBar
 from tui.screens.data.screen import DataScreen
 from tui.screens.data.tree import SourceTree
 from tui.widgets.one_of import OneOf
@@ -241,6 +242,9 @@ async def test_a_dataset_is_built_by_the_real_command(tmp_path: Path) -> None:
         await wait_for(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
         await wait_for(pilot, lambda: args in twins)
         await wait_for_seen(pilot, "Built tales:", "BuildBar")
+        bar = screen.query_one(BuildBar)
+        bar.progress({"file": "part-0.parquet", "fetched": 3_000_000, "file_bytes": 9_000_000}, False)
+        await wait_for_seen(pilot, "Building tales: fetching 3.0 MB of 9.0 MB, part-0.parquet", "BuildBar")
         await wait_for(
             pilot, lambda: screen.query_one(SourceTree).entry and screen.query_one(SourceTree).entry.key == "tales"
         )

@@ -11,7 +11,7 @@ from mlxllm.data.draft import draft_folder
 from tui.jobs import Job, Line
 from tui.screens.data.asking import Order
 from tui.widgets.shortening import cut_end
-from tui.words import count, duration, visible
+from tui.words import count, duration, file_size, visible
 
 if TYPE_CHECKING:  # the application imports its screens
     from tui.app import MlxllmApp
@@ -48,6 +48,11 @@ class BuildBar(Static):
 
     def progress(self, event: dict[str, object], ascii_only: bool) -> None:
         """Show an event of `mlxllm data build --json --progress`."""
+        file, fetched, size = (event.get(key) for key in ("file", "fetched", "file_bytes"))
+        if isinstance(file, str) and isinstance(fetched, int):
+            of = f" of {file_size(size)}" if isinstance(size, int) and size else ""
+            self._update(Content(f"Building {self._name}: fetching {file_size(fetched)}{of}, {visible(file)}; x stops"))
+            return
         phase, fraction = str(event.get("phase")), event.get("fraction")
         documents, tokens, speed = (event.get(key) for key in ("documents", "tokens", "mb_per_sec"))
         kept, share, left = (event.get(key) for key in ("kept", "kept_share", "seconds_left"))
