@@ -191,8 +191,8 @@ def inspect(
 def label(name: Name, json_: Json = False) -> None:
     """Show what a dataset is made of: per source what was read, kept, and left out and why.
 
-    read: records; size: their bytes as they lie there; text: what was made of them, before cleaning. What is left out is
-    not tokenized: its tokens are told about, as if it had as many a byte as the rest.
+    read: records; size: their bytes, unpacked; text: what was made of them, before cleaning. How many tokens was left out
+    is an estimate: it is not tokenized, and taken to have as many tokens a byte as what was kept.
     """
     from mlxllm.data.label import data_label
     from mlxllm.data.manifest import read_manifest
@@ -210,8 +210,11 @@ def label(name: Name, json_: Json = False) -> None:
         files = ", ".join(overlap["files"])
         documents = counted(overlap["documents"], "document")
         shared = "shares" if overlap["documents"] == 1 else "share"
-        print(f"\nevaluation   {documents} {shared} 13 words in a row with {files}")
+        kept = f"; {overlap['documents_kept']:,} of them kept all the same" if overlap["documents_kept"] else ""
+        print(f"\nevaluation   {documents} {shared} 13 words in a row with {files}{kept}")
     print(f"\ntokenizer    {view.tokenizer_line(content['tokenizer'])}\nfingerprint  {content['fingerprint']}")
+    for caution in content["cautions"]:
+        say(f"warning: {caution}")
 
 
 @app.command("ls")

@@ -48,12 +48,25 @@ def print_sources(label: Mapping[str, Any]) -> None:
                 f"{source['documents_kept']:,}",
                 _size(source["bytes"]),
                 f"{source['tokens']:,}",
+                f"{source['val_tokens']:,}",
                 f"{source['epochs']:.3g}x",
                 "-" if share is None else f"{share:.1%}",
             )
         )
-    header = ("source", "recipe", "read", "size", "text", "kept", "text kept", "tokens", "epochs", "of training")
-    print_table(header, rows, expendable=("size", "recipe", "text", "text kept", "read"))
+    header = (
+        "source",
+        "recipe",
+        "read",
+        "size",
+        "text",
+        "kept",
+        "text kept",
+        "tokens",
+        "held out",
+        "epochs",
+        "of training",
+    )
+    print_table(header, rows, expendable=("size", "text", "text kept", "recipe", "read", "held out"))
     for name, source in label["sources"].items():
         for title, key in (("languages", "languages"), ("licences", "licences")):
             if counts := source[key]:
@@ -64,7 +77,8 @@ def print_sources(label: Mapping[str, Any]) -> None:
             tokens = source["dropped_tokens"].get(reason)
             rounded = counted(int(float(f"{tokens:.2g}")), "token") if tokens else ""  # more would look as if counted
             about = (f", {_size(size)}" if size else "") + (f" (about {rounded})" if rounded else "")
-            print(f"\n{name}: {by_reason(count, reason)}{about}")
+            noted = "" if reason in source["dropped"] else "noted: "
+            print(f"\n{name}: {noted}{by_reason(count, reason)}{about}")
             print(fold("\n".join(f"  {place}" for place in places), sys.stdout))
 
 
@@ -89,7 +103,7 @@ def print_splits(splits: Mapping[str, Mapping[str, Any]]) -> None:
                 name,
                 f"{split['tokens']:,}",
                 f"{split['documents']:,}",
-                file_size(split["bytes"]),
+                _size(split["bytes"]),
                 "-" if per_token is None else f"{per_token:.2f}",
             )
         )

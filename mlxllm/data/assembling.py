@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlxllm.data.build_progress import Meter
+from mlxllm.data.cautions import cautions
 from mlxllm.data.clean.overlap import OVERLAP
 from mlxllm.data.clean.recipes import Recipe, recipe_name
 from mlxllm.data.draft import BuildCommand, BuildState, Draft, OnceEntry
@@ -207,20 +208,8 @@ def _write_dropped(path: Path, entries: Mapping[str, OnceEntry]) -> None:
 
 
 def _warnings(manifest: Manifest) -> Iterator[str]:
-    for name, split, remedy in (
-        ("train", manifest.train, "give more text or a smaller --val-split"),
-        ("validation", manifest.val, "give more text or a larger --val-split"),
-    ):
-        if not split.tokens:
-            yield f"the {name} split is empty, so `mlxllm train` will refuse this dataset; {remedy}"
-    if manifest.val.tokens > manifest.train.tokens:
-        yield (
-            f"more is held out than is left to learn from ({manifest.val.tokens:,} of "
-            f"{manifest.val.tokens + manifest.train.tokens:,} tokens): a few long documents decide; give more of them"
-        )
+    yield from cautions(manifest)
     for name, source in manifest.sources.items():
-        if manifest.val.tokens and source.documents_kept and not source.val.documents:
-            yield f"source {name!r}: it has nothing to be held out, so validation tells nothing of it"
         lost = sum(source.dropped.values())
         if lost and not source.documents_kept:
             yield (

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mlxllm.data.cautions import cautions
 from mlxllm.data.clean.duplicates import EXACT, NEAR
 from mlxllm.data.clean.overlap import OVERLAP
 from mlxllm.data.manifest import Manifest, SourceEntry, SplitEntry
@@ -12,7 +13,8 @@ def data_label(manifest: Manifest) -> dict[str, Any]:
 
     Of each source: records and bytes read, kept, dropped by reason and mended by reason with the first places of each;
     tokens and UTF-8 bytes of its documents, each counted once; their languages and licences; how often it is read, and
-    its share of the train split's tokens, where repetitions count. Then both splits, the tokenizer and the fingerprints.
+    its share of the train split's tokens, where repetitions count. Then both splits, what overlaps evaluation sets and how
+    many of that are kept all the same, the tokenizer, the fingerprint, and what one should know before training.
     What is dropped was mostly never tokenized, so that its tokens are told about, by the bytes a token of what is kept.
     """
     sources = {
@@ -53,9 +55,11 @@ def data_label(manifest: Manifest) -> dict[str, Any]:
             "documents": sum(
                 counts.get(OVERLAP, 0) for each in manifest.sources.values() for counts in (each.dropped, each.mended)
             ),
+            "documents_kept": sum(each.mended.get(OVERLAP, 0) for each in manifest.sources.values()),
         },
         "tokenizer": manifest.tokenizer.model_dump(),
         "fingerprint": manifest.fingerprint,
+        "cautions": list(cautions(manifest)),
         "warnings": list(manifest.warnings),
     }
 

@@ -96,3 +96,18 @@ def test_a_preview_is_cleaned_by_changed_rules(corpus: Path) -> None:
         run("preview", corpus, "--set", "nope=off")
     with pytest.raises(ConfigError, match="there is no source of kind 'pubmed' here"):
         run("preview", corpus, "--set", "pubmed:c4=off")
+
+
+def test_the_label_warns_of_shares_that_leave_text_unread_and_of_what_is_not_held_out(tmp_path: Path) -> None:
+    (tmp_path / "few.jsonl").write_text(json.dumps({"text": "A very small source."}) + "\n")
+    (tmp_path / "many.jsonl").write_text(
+        "".join(json.dumps({"text": f"The owl sees {n} mice tonight."}) + "\n" for n in range(300))
+    )
+    sources = ["--source", f"{tmp_path / 'few.jsonl'}@0.5", "--source", f"{tmp_path / 'many.jsonl'}@0.5"]
+    run("build", "d", *sources, "--tokenizer", "byte")
+    many = run_json("label", "d")["sources"]["many.jsonl"]
+    said = run("label", "d")[1]
+    assert f"shares leave most of 'many.jsonl' ({many['epochs']:.2g} of it) unread: 'few.jsonl' is so small" in said
+    assert "'few.jsonl': it has nothing to be held out" in said
+    run("build", "e", *sources, "--tokenizer", "byte", "--max-epochs", "1000")
+    assert "unread" not in run("label", "e")[1]

@@ -257,6 +257,7 @@ def test_folders_are_searched_in_order_without_what_is_hidden(tmp_path: Path) ->
     assert texts == ["text of a.py", "text of b/1.txt", "text of b/2.md", "c"]
     assert problems.mended == {"other file type": 3}
     assert "1 x .docx" in problems.examples["other file type"]
+    assert "`mlxllm data sources` lists" in problems.examples["other file type"][0]
     assert not TextSource(str(tmp_path)).single_text
 
 

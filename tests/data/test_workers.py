@@ -124,7 +124,11 @@ def test_what_overlaps_an_evaluation_set_is_left_out_or_told(tmp_path: Path) -> 
             drop_overlap=drop,
         )
         label = data_label(manifest)
-        assert label["evaluation_overlap"] == {"files": ["exam.jsonl"], "documents": 1}
+        assert label["evaluation_overlap"] == {
+            "files": ["exam.jsonl"],
+            "documents": 1,
+            "documents_kept": 0 if drop else 1,
+        }
         source = label["sources"]["lines"]
         assert source["documents_kept"] == 21 - drop
         counted = source["dropped" if drop else "mended"]

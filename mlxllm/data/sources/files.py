@@ -70,7 +70,9 @@ def find_files(
         )
     if others:
         problems.mended["other file type"] += others.total()
-        problems.examples["other file type"] = [f"{count} x {suffix}" for suffix, count in others.most_common(3)]
+        examples = [f"{count} x {suffix}" for suffix, count in others.most_common(3)]
+        examples[0] += "; `mlxllm data sources` lists the kinds that read others"
+        problems.examples["other file type"] = examples
     return sorted(found.values(), key=str)
 
 
