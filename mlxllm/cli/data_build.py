@@ -194,6 +194,10 @@ def choose_recipes(sources: "list[Source]", named: list[str], settings: list[str
         kind, equals, name = argument.rpartition("=")
         if equals and kind not in kinds():
             raise ConfigError(f"--recipe {argument}: {kind!r} is no kind of source; known kinds: {', '.join(kinds())}")
+        if equals and kind not in (there := {kind_of(source) for source in sources}):
+            raise ConfigError(
+                f"--recipe {argument}: no source is of the kind {kind}; there is {', '.join(sorted(there))}"
+            )
         chosen[kind] = name  # without a kind, of all
     recipes = [recipe(chosen.get(kind_of(source), chosen.get("", recipe_of(source)))) for source in sources]
     for setting in settings:

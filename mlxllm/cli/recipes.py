@@ -23,7 +23,7 @@ def recipes(
     if name is not None:
         chosen = recipe(name)
         if json_:
-            print(json.dumps({"name": name, **chosen.model_dump(mode="json")}))
+            print(json.dumps({"name": name, **chosen.model_dump(mode="json", exclude={"begun_as"})}))
             return
         for rule in RULES:
             if (settings := getattr(chosen, rule)) is None:
@@ -43,7 +43,15 @@ def recipes(
             print(fold(f"\nRules that do not run in it can be added: --set {others}", sys.stdout))
         return
     if json_:
-        print(json.dumps({"recipes": {each: made.model_dump(mode="json") for each, made in RECIPES.items()}}))
+        print(
+            json.dumps(
+                {
+                    "recipes": {
+                        each: made.model_dump(mode="json", exclude={"begun_as"}) for each, made in RECIPES.items()
+                    }
+                }
+            )
+        )
         return
     rows = []
     for each, made in RECIPES.items():

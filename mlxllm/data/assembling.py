@@ -180,7 +180,7 @@ def _source_entry(
         weight=weight,
         epochs=often,
         recipe=recipe_name(recipe),
-        rules=recipe.model_dump(mode="json", exclude_none=True),
+        rules=recipe.rules(),
         documents_read=tally.read,
         documents_kept=tally.kept,
         dropped=tally.dropped,

@@ -408,6 +408,12 @@ def test_recipes_tells_rules_that_can_be_set() -> None:
         run("recipes", "paper")
 
 
+def test_a_recipe_for_a_kind_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One text.")
+    with pytest.raises(ConfigError, match="--recipe hub=web: no source is of the kind hub; there is text"):
+        run("build", "d", "--source", tmp_path / "a.txt", "--tokenizer", "byte", "--recipe", "hub=web")
+
+
 def test_by_its_name_alone_a_build_goes_on_as_it_was_begun(tmp_path: Path, mlxllm_home: Path) -> None:
     (tmp_path / "t.txt").write_text("Some words of a longer text. " * 200_000)
     command = [sys.executable, "-m", "mlxllm", "data", "build", "d", "--source", str(tmp_path / "t.txt")]

@@ -426,3 +426,9 @@ def test_files_stay_in_their_folder(hub: Hub, path: str) -> None:
     hub.datasets["owner/web"] = {path: table(["x"])}
     with pytest.raises(UserError, match="holds no parquet and no JSON files"):
         texts_of("owner/web")
+
+
+def test_json_that_is_not_the_hubs_is_told_in_a_sentence(hub: Hub) -> None:
+    hub.strange.add("o/weird")
+    with pytest.raises(DataError, match="tells no commit of the data set o/weird; does HF_ENDPOINT name a Hub"):
+        list(open_source("hub:o/weird").documents())

@@ -96,6 +96,9 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message) as caught:
             read(spec)
         assert "\n" not in str(caught.value)
+    numbers = write(tmp_path / "numbers.parquet", {"content": [1]})
+    with pytest.raises(DataError, match="has in column 'content' int64 and no text"):
+        read(f"parquet:{numbers}")
     assert read(f"parquet:{path},column=body")[0][0].text == "x"
     with pytest.raises(ConfigError, match=r"has no option 'columm'.*did you mean 'column'"):
         open_source(f"parquet:{path},columm=body")

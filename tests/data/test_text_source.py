@@ -232,6 +232,16 @@ def test_corrupt_data_is_noticed(tmp_path: Path, packing: str) -> None:
         list(read_chunks(write(tmp_path / "x", bytes(packed))))
 
 
+@pytest.mark.parametrize("left", [2, 11, 20, 60])
+def test_records_cut_at_their_very_beginning_are_told_and_others_are_read(tmp_path: Path, left: int) -> None:
+    line = json.dumps({"text": os.urandom(200).hex()}).encode()
+    write(tmp_path / "a.jsonl.gz", gzip.compress(line)[:left])
+    write(tmp_path / "b.jsonl", b'{"text": "whole"}')
+    texts, problems = read(tmp_path)
+    assert texts == ["whole"]
+    assert "a.jsonl.gz: gzip data ends early" in problems.examples["damaged file"][0]
+
+
 def test_a_gzip_bomb_comes_in_small_pieces(tmp_path: Path) -> None:
     path = write(tmp_path / "x.gz", gzip.compress(bytes(50 << 20)))
     sizes = [len(chunk) for chunk in read_chunks(path)]

@@ -9,11 +9,9 @@ also the one with the largest gain in FineWeb's comparison, and one machine can 
 here it is on. To do as FineWeb did: `--set c4.sentence_ends=false`.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
@@ -55,6 +53,12 @@ class Recipe(Section):
     """Addresses replaced."""
     dedup: Dedup = "none"
     """Leave out documents that have come before: the same text (exact), or nearly the same (near)."""
+    begun_as: str = "none"
+    """The named recipe that it was before something was changed."""
+
+    def rules(self) -> dict[str, Any]:
+        """What runs, with all settings, as JSON has it."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"begun_as"})
 
 
 def _recipes() -> dict[str, Recipe]:
@@ -68,18 +72,20 @@ def _recipes() -> dict[str, Recipe]:
             c4=C4(),
             personal_data=PersonalData(),
             dedup="near",
+            begun_as="web",
         ),
-        "code": Recipe(code=Code(), personal_data=PersonalData(), dedup="near"),
+        "code": Recipe(code=Code(), personal_data=PersonalData(), dedup="near", begun_as="code"),
         # Authors publish their addresses in their papers: neither peS2o nor RedPajama replaces them. Nor does either ask
         # for Gopher's repetition, which finds the tables and the lines between formulas of good papers.
-        "papers": Recipe(language=Language(), papers=Papers(), dedup="near"),
+        "papers": Recipe(language=Language(), papers=Papers(), dedup="near", begun_as="papers"),
         "none": Recipe(),
     }
 
 
 RECIPES = _recipes()
 """By name. `none` leaves every document as it is."""
-RULES = tuple(name for name in Recipe.model_fields if name != "dedup")
+_NO_RULES = ("dedup", "begun_as")
+RULES = tuple(name for name in Recipe.model_fields if name not in _NO_RULES)
 """In the order in which they run."""
 
 
@@ -97,14 +103,8 @@ def recipe(name: str) -> Recipe:
 
 
 def recipe_name(of: Recipe) -> str:
-    """The name of a recipe; of one that was changed, that of the one it differs from least, and that it was changed."""
-    rules = of.model_dump()
-
-    def differences(name: str) -> int:
-        return sum(value != rules[rule] for rule, value in RECIPES[name].model_dump().items())
-
-    nearest = min(RECIPES, key=differences)
-    return nearest if not differences(nearest) else f"{nearest}, changed"
+    """The name of a recipe, and whether it was changed."""
+    return of.begun_as if of == RECIPES[of.begun_as] else f"{of.begun_as}, changed"
 
 
 def runs_in(made: Recipe, setting: str) -> bool:
@@ -135,7 +135,7 @@ def _with_setting(changed: Recipe, setting: str) -> Recipe:
         raise ConfigError(
             f"--set {setting!r} is not of the form rule.key=value, for example gopher_quality.max_words=50000"
         )
-    if rule not in Recipe.model_fields:
+    if rule not in ("dedup", *RULES):
         raise ConfigError(f"setting {path.strip()!r} (from --set {setting}) does not exist{_near(path.strip())}")
     raw = changed.model_dump(mode="json")
     value = plain_value(written)
@@ -192,8 +192,3 @@ def _near(path: str) -> str:
             return f"; did you mean {path}?"
     near = get_close_matches(path, all_keys(), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(near)}?" if near else f"; the rules are {', '.join(RULES)}, and dedup"
-
-
-def fingerprint(of: Recipe) -> str:
-    """SHA-256 of the rules and all their settings: two builds with the same one were cleaned alike."""
-    return hashlib.sha256(json.dumps(of.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()

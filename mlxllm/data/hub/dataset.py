@@ -50,8 +50,11 @@ def find_dataset(name: str, revision: str | None) -> HubDataset:
     import huggingface_hub  # only when used: it is slow to load
 
     with hub_problems(name, revision=revision):
-        info = patiently(lambda: huggingface_hub.HfApi().dataset_info(name, revision=revision, timeout=_PATIENCE))
-    if not info.sha:
+        try:
+            info = patiently(lambda: huggingface_hub.HfApi().dataset_info(name, revision=revision, timeout=_PATIENCE))
+        except (TypeError, KeyError, AttributeError):  # JSON, but not the Hub's
+            info = None
+    if info is None or not info.sha:
         raise DataError(f"the Hub tells no commit of the data set {name}; does HF_ENDPOINT name a Hub?")
     configs = (info.card_data.get("configs") if info.card_data else None) or []
     listed = tuple(each for each in configs if isinstance(each, Mapping)) if isinstance(configs, list) else ()

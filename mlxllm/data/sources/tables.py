@@ -124,7 +124,8 @@ class TableSource(RecordSource):
             raise DataError(f"{part} {refusal}")
         column = next((name for name in self._wanted() if name in table.columns), None)
         if column is None or not table.holds_text(column):
-            detail = _lacks(self._wanted(), list(table.columns), None if column is None else str(table.columns[column]))
+            wrong = None if column is None else (column, str(table.columns[column]))
+            detail = _lacks(self._wanted(), list(table.columns), wrong)
             if first:
                 raise DataError(f"{part} {detail}{self._remedy()}")
             yield Dropped("no text column", part, detail)
@@ -247,8 +248,8 @@ def _may_be_json(begins: bytes) -> bool:
     return first in (b"", b"{", b"[") or begins.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
 
 
-def _lacks(wanted: Sequence[str], columns: Sequence[str], kind: str | None) -> str:
-    if kind is not None:
-        return f"has in column {wanted[0]!r} {kind} and no text"
+def _lacks(wanted: Sequence[str], columns: Sequence[str], wrong: tuple[str, str] | None) -> str:
+    if wrong is not None:
+        return f"has in column {wrong[0]!r} {wrong[1]} and no text"
     names = ", ".join(columns[:_TOLD_COLUMNS]) or "none at all"
     return f"has no column {' or '.join(map(repr, wanted))}; its columns are {names}"

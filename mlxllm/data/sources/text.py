@@ -138,7 +138,7 @@ class TextSource:
     def _read_file(self, path: Path) -> Iterator[Document]:
         try:
             if self._holds_records(path):
-                encoding, _ = encoding_of(next(read_chunks(path), b""))
+                encoding, _ = encoding_of(_beginning(path))
                 if encoding != "utf-8":
                     self.problems.drop("undecodable file", str(path), f"JSON lines in {encoding}; save them as UTF-8")
                     return
@@ -305,3 +305,11 @@ def _is_records(path: Path) -> bool:
         return _text_of(json.loads(head.split(b"\n", 1)[0])) is not None
     except (ValueError, RecursionError):
         return False
+
+
+def _beginning(path: Path) -> bytes:
+    """Where that is damaged, reading the records tells it."""
+    try:
+        return next(read_chunks(path), b"")
+    except DamagedFileError:
+        return b""

@@ -7,7 +7,7 @@ import pytest
 
 from mlxllm.config import Section
 from mlxllm.data.clean.cleaner import _FUNCTIONS
-from mlxllm.data.clean.recipes import RECIPES, RULES, Recipe, all_keys, fingerprint, recipe, with_settings
+from mlxllm.data.clean.recipes import RECIPES, RULES, Recipe, all_keys, recipe, recipe_name, with_settings
 from mlxllm.data.sources import list_sources
 from mlxllm.errors import ConfigError
 
@@ -32,13 +32,18 @@ def test_the_recipe_of_every_source_exists() -> None:
         recipe("x")
 
 
-def test_a_recipe_travels_as_json_and_has_one_fingerprint() -> None:
+def test_a_recipe_travels_as_json() -> None:
+    for one in RECIPES.values():
+        assert Recipe.model_validate(json.loads(json.dumps(one.model_dump(mode="json")))) == one
+
+
+def test_a_changed_recipe_is_called_by_what_it_was() -> None:
     for name, one in RECIPES.items():
-        again = Recipe.model_validate(json.loads(json.dumps(one.model_dump(mode="json"))))
-        assert again == one
-        assert fingerprint(again) == fingerprint(one), name
-    assert len({fingerprint(one) for one in RECIPES.values()}) == len(RECIPES)
-    assert fingerprint(with_settings(recipe("web"), ["c4.min_sentences=4"])) != fingerprint(recipe("web"))
+        assert recipe_name(one) == name
+        assert recipe_name(with_settings(one, ["personal_data=on", "dedup=exact", "code=on"])) == f"{name}, changed"
+    stripped = with_settings(recipe("web"), [f"{rule}=off" for rule in RULES])
+    assert recipe_name(stripped) == "web, changed"
+    assert "begun_as" not in stripped.rules()
 
 
 def test_settings_change_a_copy() -> None:
