@@ -39,7 +39,7 @@ class RopeScaling(Section):
     """llama3: wavelengths above original / this are divided by `factor`."""
     high_freq_factor: float = Field(4.0, gt=0)
     """llama3: wavelengths below original / this are left alone."""
-    original_max_position_embeddings: int = Field(8192, gt=0)
+    original_max_position_embeddings: int = Field(8192, gt=0, le=2**30)
     """llama3: the context that the model was first trained on."""
 
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from mlxllm.config import ModelConfig, RopeScaling
 from mlxllm.errors import ModelError
 from mlxllm.model.families import FAMILIES, Family
+from mlxllm.visible import brief
 
 _ACTIVATIONS = {
     "silu": "silu",
@@ -72,7 +73,7 @@ def config_from_hf(raw: Mapping[str, Any]) -> ModelConfig:
         wrong = first["msg"].removeprefix("Value error, ")
         if name:
             place = ".".join([family.keys.get(name, name), *(str(part) for part in first["loc"][1:])])
-            wrong = f"{place} is {_brief(first['input'])}; {wrong.replace('Input should', 'it should')}"
+            wrong = f"{place} is {brief(first['input'])}; {wrong.replace('Input should', 'it should')}"
         raise ModelError(f"config.json of this {family.architecture} does not fit: {wrong}") from None
 
 
@@ -89,7 +90,7 @@ def family_of(raw: Mapping[str, Any]) -> Family:
         if name in (family.architecture, family.model_type):
             return family
     known = ", ".join(family.architecture for family in FAMILIES)
-    what = f"the architecture {_brief(name)}, which mlxllm does not know" if name else "no architecture"
+    what = f"the architecture {brief(name)}, which mlxllm does not know" if name else "no architecture"
     code = next((key for key in ("auto_map", "model_file") if raw.get(key)), None)
     never = f"; the code that {code} points to is never run" if code else ""
     raise ModelError(f"config.json names {what}{never}; known are {known}")
@@ -97,16 +98,8 @@ def family_of(raw: Mapping[str, Any]) -> Family:
 
 def _unsupported(family: Family, key: str, value: Any, remedy: str) -> ModelError:
     return ModelError(
-        f"config.json of this {family.architecture} has {key} = {_brief(value)}, which mlxllm cannot compute; {remedy}"
+        f"config.json of this {family.architecture} has {key} = {brief(value)}, which mlxllm cannot compute; {remedy}"
     )
-
-
-def _brief(value: object) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # Python prints no integers of thousands of digits
-        return "something endless"
-    return text if len(text) < 60 else f"{text[:56]} ..."
 
 
 def _window_from_hf(family: Family, raw: Mapping[str, Any]) -> int | None:

@@ -15,7 +15,7 @@ from mlxllm.model.families import FAMILIES, Family, Rename
 from mlxllm.model.hf_config import architecture_of, why_no_architecture
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer
-from mlxllm.visible import visible
+from mlxllm.visible import called
 
 Weights = dict[str, mx.array]
 
@@ -220,5 +220,5 @@ def _check_numbers(where: str, name: str, array: mx.array) -> None:
 
 
 def _some(names: list[str]) -> str:
-    first = visible(names[0] if len(names[0]) <= 100 else f"{names[0][:96]} ...")
+    first = called(names[0])
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"

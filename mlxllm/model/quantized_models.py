@@ -21,7 +21,7 @@ from mlxllm.model.quantization import (
     pack,
 )
 from mlxllm.model.transformer import Transformer
-from mlxllm.visible import visible
+from mlxllm.visible import brief, called
 
 _MODES = {"affine": (2, 3, 4, 5, 6, 8), "mxfp4": (4,), "mxfp8": (8,), "nvfp4": (4,)}
 """Mode -> bits that MLX has it in."""
@@ -171,7 +171,7 @@ def _packed_layers(shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str,
 
 def _misfit(where: str, layer: str, form: Format) -> ModelError:
     return ModelError(
-        f"{where}: the arrays of {visible(layer)} are not what {form.mode} with {form.bits} bits and groups of "
+        f"{where}: the arrays of {called(layer)} are not what {form.mode} with {form.bits} bits and groups of "
         f"{form.group_size} gives, as config.json says under quantization; download the model again"
     )
 
@@ -181,15 +181,10 @@ def _format(settings: Mapping[str, Any], where: str) -> Format:
     known = _MODES.get(mode, ()) if isinstance(mode, str) else ()
     if type(bits) is not int or bits not in known or type(group_size) is not int or group_size not in _GROUPS[mode]:
         raise ModelError(
-            f"{where}: config.json asks for quantization with mode {_brief(mode)}, bits {_brief(bits)} and group_size "
-            f"{_brief(group_size)}, which MLX does not have; its modes are {', '.join(_MODES)}"
+            f"{where}: config.json asks for quantization with mode {brief(mode)}, bits {brief(bits)} and group_size "
+            f"{brief(group_size)}, which MLX does not have; its modes are {', '.join(_MODES)}"
         )
     return Format(mode, bits, group_size)
-
-
-def _brief(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:36]} ..."
 
 
 def unpacked(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlxllm.errors import ModelError
-from mlxllm.visible import visible
+from mlxllm.visible import brief, called, visible
 
 ITEM_BYTES = {
     "BOOL": 1,
@@ -120,7 +120,7 @@ def _tensors(header: dict[str, Any], data_bytes: int) -> dict[str, Tensor]:
         )
     places = []
     for name, entry in header.items():
-        shown = _shown(name)
+        shown = called(name)
         if len(name) > _LONGEST_NAME:
             raise _HeaderError(f"its header has a name of {len(name):,} characters, {shown}")
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
@@ -138,7 +138,7 @@ def _tensors(header: dict[str, Any], data_bytes: int) -> dict[str, Tensor]:
     for begin, end, name, _ in places:
         if begin != at:
             what = "overlap" if begin < at else "leave a gap"
-            raise _HeaderError(f"the numbers of {_shown(name)} and of the tensor before it {what}")
+            raise _HeaderError(f"the numbers of {called(name)} and of the tensor before it {what}")
         at = end
     if at != data_bytes:
         lacks = "is cut off" if at > data_bytes else "has more than it says"
@@ -148,43 +148,31 @@ def _tensors(header: dict[str, Any], data_bytes: int) -> dict[str, Tensor]:
 
 def _dtype(shown: str, dtype: object) -> str:
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise _HeaderError(f"{shown} has the dtype {_brief(dtype)}; known are {', '.join(ITEM_BYTES)}")
+        raise _HeaderError(f"{shown} has the dtype {brief(dtype)}; known are {', '.join(ITEM_BYTES)}")
     return dtype
 
 
 def _shape(shown: str, shape: object) -> tuple[int, ...]:
     if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not all(map(_is_count, shape)):
-        raise _HeaderError(f"{shown} has the shape {_brief(shape)}")
+        raise _HeaderError(f"{shown} has the shape {brief(shape)}")
     if any(length > _LARGEST_DIMENSION for length in shape):
-        raise _HeaderError(f"{shown} has the shape {_brief(shape)}, more than can be in memory")
+        raise _HeaderError(f"{shown} has the shape {brief(shape)}, more than can be in memory")
     return tuple(shape)
 
 
 def _offsets(shown: str, offsets: object) -> tuple[int, int]:
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_count, offsets)):
-        raise _HeaderError(f"{shown} has the data_offsets {_brief(offsets)}")
+        raise _HeaderError(f"{shown} has the data_offsets {brief(offsets)}")
     begin, end = offsets
     if end < begin:
-        raise _HeaderError(f"{shown} ends before it begins: {_brief(offsets)}")
+        raise _HeaderError(f"{shown} ends before it begins: {brief(offsets)}")
     return begin, end
-
-
-def _is_count(value: object) -> bool:
-    """Whether it is a number that a file can hold; the bound keeps products and messages short."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-
-
-def _brief(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python prints no integers of thousands of digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
 def _words(error: Exception) -> str:
     return " ".join(visible(word) for word in str(error)[:80].split())
 
 
-def _shown(name: str) -> str:
-    return visible(name if len(name) <= 80 else f"{name[:76]} ...")
+def _is_count(value: object) -> bool:
+    """Whether it is a number that a file can hold; the bound keeps products and messages short."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

@@ -11,7 +11,7 @@ from mlxllm.model.checkpoint_files import MODEL_FILE
 from mlxllm.model.safetensors_header import Tensor, read_header
 from mlxllm.runs.files import read_json
 from mlxllm.runtime import device_info
-from mlxllm.visible import visible
+from mlxllm.visible import called
 
 INDEX_FILE = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -40,11 +40,8 @@ def weight_files(path: Path) -> tuple[Path, ...]:
         return (inside(path, found[0].name),)
     if found:
         raise ModelError(f"{path} holds {len(found)} .safetensors files but no {INDEX_FILE} that says what they are")
-    for name in (MODEL_FILE, INDEX_FILE):
-        if (path / name).is_symlink():
-            raise ModelError(f"{path / name} is a link to a file that is not there; download the model again")
     if pickles := sorted(file.name for file in path.iterdir() if file.suffix in PICKLES):
-        raise ModelError(pickle_refusal(f"{path} holds its weights as a pickle ({visible(pickles[0])})"))
+        raise ModelError(pickle_refusal(f"{path} holds its weights as a pickle ({called(pickles[0])})"))
     raise ModelError(f"{path} holds no .safetensors file with the model's weights")
 
 
@@ -115,13 +112,13 @@ def read_headers(path: Path, files: tuple[Path, ...]) -> dict[str, Tensor]:
     for file in files:
         for name, tensor in read_header(file).items():
             if name in found:
-                raise ModelError(f"{path} holds {visible(name)} twice, in {where[name]} and {file.name}; remove one")
+                raise ModelError(f"{path} holds {called(name)} twice, in {where[name]} and {file.name}; remove one")
             found[name], where[name] = tensor, file.name
     if len(files) > 1:
         for name, file_name in index_of(path).items():
             if where.get(name) != file_name:
                 raise ModelError(
-                    f"{path / file_name} lacks {visible(name)}, which {INDEX_FILE} says is there; download both again"
+                    f"{path / file_name} lacks {called(name)}, which {INDEX_FILE} says is there; download both again"
                 )
     return found
 
