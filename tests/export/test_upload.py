@@ -9,7 +9,6 @@ from mlxllm.errors import ConfigError, UserError
 from mlxllm.export.upload import check_repository, upload
 from tests.export.upload_server import TOKEN, Store, serve_store
 
-
 # huggingface_hub sends LFS objects in a way that httpx would have otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .content=:DeprecationWarning")
 
