@@ -6,7 +6,6 @@ both layouts again.
 Shapes: r rank; A is (in, r) and B (r, out) here and in mlx-lm, (r, in) and (out, r) in PEFT; m is (out,).
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import mlx.core as mx
 
 from mlxllm.errors import ConfigError, ModelError
-from mlxllm.export.folders import new_folder
+from mlxllm.export.hf import put_folder
+from mlxllm.export.tokenizers import as_json
 from mlxllm.model.adapter_files import ADAPTER_CONFIG_FILE, PEFT_FILE, read_adapter, save_adapter
 from mlxllm.model.adapters import adapters, has_adapters, spec_of
 from mlxllm.model.loading import LoadedModel
@@ -51,8 +51,8 @@ def write_peft_adapter(loaded: LoadedModel, path: Path, *, check: Check | None =
         check: is given the folder before it gets its name.
 
     Raises:
-        ConfigError: there are no adapters, or `path` is there.
-        ModelError: PEFT's layout has no word for these adapters.
+        ConfigError: there are no adapters.
+        ModelError: PEFT's layout has no word for these adapters, or `path` is there.
         UserError: it cannot be written.
     """
     found = _adapters(loaded)
@@ -90,12 +90,12 @@ def write_peft_adapter(loaded: LoadedModel, path: Path, *, check: Check | None =
         "bias": "none",
         "fan_in_fan_out": False,
     }
-    with new_folder(path, "the adapter") as partial:
+
+    def write(partial: Path) -> None:
         mx.save_safetensors(str(partial / PEFT_FILE), arrays, {"format": "pt"})
-        (partial / ADAPTER_CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        read_adapter(partial, loaded.config)
-        if check is not None:
-            check(partial)
+        (partial / ADAPTER_CONFIG_FILE).write_bytes(as_json(config))
+
+    _put(loaded, path, write, check)
     return _told(path, "peft", found, base, notes)
 
 
@@ -115,7 +115,8 @@ def write_mlx_adapter(loaded: LoadedModel, path: Path, *, check: Check | None = 
     elif config is not None:
         fingerprint, below = config.base_fingerprint, config.base_adapter
         quantize = config.lora.quantize if config.lora is not None else None
-    with new_folder(path, "the adapter") as partial:
+
+    def write(partial: Path) -> None:
         save_adapter(
             loaded.model,
             partial,
@@ -124,10 +125,20 @@ def write_mlx_adapter(loaded: LoadedModel, path: Path, *, check: Check | None = 
             base_fingerprint=fingerprint or None,
             base_quantize=quantize or None,
         )
+
+    _put(loaded, path, write, check)
+    return _told(path, "mlx-lm", found, base, notes)
+
+
+def _put(loaded: LoadedModel, path: Path, write: Check, check: Check | None) -> None:
+    """Have the folder appear when it is whole and can be read again."""
+
+    def reread(partial: Path) -> None:
         read_adapter(partial, loaded.config)
         if check is not None:
             check(partial)
-    return _told(path, "mlx-lm", found, base, notes)
+
+    put_folder(path, write, check=reread)
 
 
 def _adapters(loaded: LoadedModel) -> dict[str, Adapter]:

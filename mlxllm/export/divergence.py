@@ -14,6 +14,21 @@ import mlx.nn as nn
 
 from mlxllm.model.transformer import Transformer
 
+SAMPLE = """\
+The train left the valley before sunrise, and nobody on the platform had seen the old man get in. He sat by the window
+with a basket on his knees and counted the bridges: one over the mill, two over the river, and a long one of iron that
+sang under the wheels. "You count every time," said the girl across from him. "Does the number ever change?"
+
+Water boils at 100 degrees at sea level and at about 90 on a mountain of 3,000 metres, because the air above it weighs
+less. A cook who knows this adds some minutes; one who does not blames the potatoes.
+
+def mean(values):
+    return sum(values) / len(values) if values else 0.0
+
+Question: which is larger, 3/4 or 0.7? Answer: 3/4, because it is 0.75. Als der Zug hielt, stieg niemand aus.
+"""
+"""Prose, a fact, some code, some numbers, another language: what a loss is measured on where nothing else is given."""
+
 WINDOW = 256
 """Tokens that are read at once."""
 

@@ -7,7 +7,6 @@ packed otherwise than the rest, or not at all, stands by its name in config.json
 Shapes: V vocabulary, D hidden, E experts; matrices are (out, in), those of experts (E, out, in).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,12 +17,12 @@ import mlx.nn as nn
 
 from mlxllm.errors import ConfigError, ModelError
 from mlxllm.export.divergence import Divergence, divergence
-from mlxllm.export.folders import new_folder
+from mlxllm.export.hf import dtype_of, write_folder
+from mlxllm.export.hf_files import model_config
 from mlxllm.model.adapters import fused, has_adapters
-from mlxllm.model.checkpoint_files import MODEL_FILE
 from mlxllm.model.feed_forward import Experts
-from mlxllm.model.hf_config import architecture_of, config_to_hf, why_no_architecture
-from mlxllm.model.hf_folder import CONFIG_FILE, TOKENIZER_DIRECTORY, load_hf_folder
+from mlxllm.model.hf_config import architecture_of, why_no_architecture
+from mlxllm.model.hf_folder import load_hf_folder
 from mlxllm.model.hf_weights import name_in_mlx_lm
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.module import named_modules, named_parameters
@@ -116,8 +115,8 @@ def write_quantized(
         check: is given the folder before it gets its name.
 
     Raises:
-        ConfigError: a format that MLX does not have, a name that fits no matrix, `path` is there, or nothing to pack.
-        ModelError: mlx-lm has no architecture for the model, or cannot read it packed.
+        ConfigError: a format that MLX does not have, a name that fits no matrix, or nothing to pack.
+        ModelError: mlx-lm has no architecture for the model, or cannot read it packed, or `path` is there.
         UserError: it cannot be written.
     """
     form = format_of(mode, bits, group_size)
@@ -133,16 +132,22 @@ def write_quantized(
         raise ConfigError(f"the weights of {loaded.name} are quantised already; begin with the model as it was before")
     model = fused(loaded.model) if has_adapters(loaded.model) else loaded.model
     before = sum(weight.nbytes for weight in named_parameters(model).values())
-    with new_folder(path, "the model") as partial:
-        arrays, settings, plain, kept = _packed_arrays(model, form, keep, dtype)
-        _write_rest(loaded, partial, settings)
-        mx.save_safetensors(str(partial / MODEL_FILE), arrays, {"format": "mlx"})
-        again, _, _ = load_hf_folder(partial)
-        loss = None if token_ids is None else divergence(model, again, token_ids)
+    arrays, settings, plain, kept = _packed_arrays(model, form, keep, dtype)
+    raw = model_config(config, dtype or dtype_of(model), loaded.tokenizer, loaded.history)
+    raw |= {"quantization": settings, "quantization_config": settings}
+    losses: list[Divergence] = []
+
+    def reread(folder: Path) -> None:
+        again, _, _ = load_hf_folder(folder)
+        if token_ids is not None:
+            losses.append(divergence(model, again, token_ids))
         if check is not None:
-            check(partial)
-        after = sum(array.nbytes for array in arrays.values())
-        packed = sum(name.endswith(".scales") for name in arrays)
+            check(folder)
+
+    write_folder(loaded, path, raw, arrays, check=reread)
+    after = sum(array.nbytes for array in arrays.values())
+    packed = sum(name.endswith(".scales") for name in arrays)
+    loss = losses[0] if losses else None
     weights = sum(weight.size for weight in named_parameters(model).values())
     return Quantized(
         path, form.mode, form.bits, form.group_size, before, after, 8 * after / weights, packed, plain, kept, loss
@@ -210,14 +215,6 @@ def _chosen(keep: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
             raise ConfigError(f"--keep {wish} fits no matrix of this model; it has {', '.join(leaves)}")
         chosen.update(fitting)
     return tuple(name for name in names if name in chosen)
-
-
-def _write_rest(loaded: LoadedModel, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Everything but the weights."""
-    raw = config_to_hf(loaded.config) | {"mlxllm": {"history": list(loaded.history)}}
-    raw |= {"quantization": dict(settings), "quantization_config": dict(settings)}
-    (folder / CONFIG_FILE).write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
-    loaded.tokenizer.save(folder / TOKENIZER_DIRECTORY)
 
 
 def _or(numbers: Mapping[int, Any] | Sequence[int]) -> str:

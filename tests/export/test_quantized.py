@@ -13,12 +13,12 @@ from mlxllm.errors import ConfigError, ModelError, UserError
 from mlxllm.export.divergence import divergence
 from mlxllm.export.quantized import MODES, format_of, write_quantized
 from mlxllm.model.adapters import fused
-from mlxllm.model.hf_folder import save_hf_folder
 from mlxllm.model.loading import LoadedModel, load_model
 from mlxllm.model.module import named_modules
 from mlxllm.model.quantization import QuantizedEmbedding, QuantizedExperts, QuantizedLinear
 from mlxllm.model.transformer import Transformer
 from mlxllm.tokenizer.byte import ByteTokenizer
+from tests.export.tiny import save_folder
 from tests.model.test_hf_folder import VOCAB, adapted
 from tests.model.tiny import VARIANTS, max_difference, tiny_model, token_ids
 
@@ -38,7 +38,7 @@ TEXT = list(b"Ein Satz, and another one: 1, 2, 3.")
 
 
 def model_of(folder: Path, **changes: Any) -> LoadedModel:
-    save_hf_folder(tiny_model(vocab_size=VOCAB, **{**WIDE, **changes}), ByteTokenizer(), ("base", "sft"), folder)
+    save_folder(tiny_model(vocab_size=VOCAB, **{**WIDE, **changes}), ByteTokenizer(), ("base", "sft"), folder)
     return load_model(str(folder))
 
 
@@ -116,7 +116,7 @@ def test_adapters_are_merged_and_a_dtype_is_taken(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     loaded = model_of(tmp_path / "model")
-    with pytest.raises(ConfigError, match="model exists already; name a new folder"):
+    with pytest.raises(ModelError, match="model exists already; name a new folder"):
         write_quantized(loaded, tmp_path / "model")
     with pytest.raises(ConfigError, match=r"--keep q_poj fits no matrix of this model; it has embed_tokens, q_proj"):
         write_quantized(loaded, tmp_path / "out", keep=("q_poj",))
