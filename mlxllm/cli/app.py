@@ -21,6 +21,7 @@ from mlxllm.cli import (
     finetune,
     fuse,
     prefs,
+    quantize,
     quickstart,
     runs,
     sample,
@@ -34,7 +35,7 @@ from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs cache".split(),
+    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse quantize resume runs cache".split(),
     *"sample chat compare taste prefs eval".split(),
 )
 
@@ -70,6 +71,7 @@ app.command("train", rich_help_panel=_MAKE, cls=train.TrainCommand)(train.train)
 app.command("sft", rich_help_panel=_MAKE)(finetune.sft)
 app.command("dpo", rich_help_panel=_MAKE)(finetune.dpo)
 app.command("fuse", rich_help_panel=_MAKE)(fuse.fuse)
+app.command("quantize", rich_help_panel=_MAKE)(quantize.quantize)
 app.command("resume", rich_help_panel=_MAKE)(train.resume)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MAKE)
