@@ -37,6 +37,17 @@ def has_hub_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _TOKENIZERS)
 
 
+def has_chat_template(folder: Path) -> bool:
+    """Whether a model's folder has a chat template, usable or not; `conversation` reads it."""
+    if any((folder / name).is_file() for name in TEMPLATE_FILES):
+        return True
+    try:
+        content = _read(folder, CONFIG_FILE)
+        return content is not None and bool(parse_object(content, CONFIG_FILE).get("chat_template"))
+    except DataError:
+        return False
+
+
 def read_hub_files(folder: Path) -> dict[str, bytes]:
     """The files of a tokenizer, by name.
 
