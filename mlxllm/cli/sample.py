@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxllm.cli import sampling
+from mlxllm.cli.model_defaults import with_model_defaults
 from mlxllm.cli.streaming import Stream
 from mlxllm.errors import ConfigError
 
@@ -55,23 +56,25 @@ def sample(
     """
     if num_samples < 1:
         raise ConfigError(f"--num-samples is {num_samples}; it should be 1 or more")
-    config = sampling.sample_config(
-        max_tokens=max_tokens,
-        temperature=temp,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        repetition_context_size=repetition_context_size,
-        seed=seed,
-    )
+    given: dict[str, float | None] = {
+        "max_tokens": max_tokens,
+        "temperature": temp,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "repetition_context_size": repetition_context_size,
+        "seed": seed,
+    }
+    config = sampling.sample_config(**given)
     last_seed = sampling.sample_config(seed=config.seed + num_samples - 1).seed
     biases = sampling.logit_biases(logit_bias or ())
-    for option, given in (("--prompt", prompt or ""), *(("--stop", each) for each in stop or ())):
-        sampling.check_text(given, option)
+    for option, typed in (("--prompt", prompt or ""), *(("--stop", each) for each in stop or ())):
+        sampling.check_text(typed, option)
     text = sampling.stdin_text() if prompt == "-" else prompt or ""
 
     loaded = sampling.load(model, device, adapter)
+    config = with_model_defaults(loaded, **given)
     from mlxllm.inference.length import Length  # here: it loads MLX, and the errors above need not wait for it
     from mlxllm.inference.session import Session
 
