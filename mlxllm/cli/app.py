@@ -25,6 +25,7 @@ from mlxllm.cli import (
     quickstart,
     runs,
     sample,
+    serve,
     serving,
     taste,
     tokenizer,
@@ -36,7 +37,7 @@ from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
     *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse quantize resume runs cache".split(),
-    *"sample chat compare taste prefs eval".split(),
+    *"sample chat serve compare taste prefs eval".split(),
 )
 
 
@@ -77,6 +78,7 @@ app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MAKE)
 app.command("sample", rich_help_panel=_USE)(sample.sample)
 app.command("chat", rich_help_panel=_USE)(chat.chat)
+app.command("serve", rich_help_panel=_USE, context_settings={"allow_extra_args": True})(serve.serve)
 app.command("compare", rich_help_panel=_USE)(compare.compare)
 app.command("taste", rich_help_panel=_USE)(taste.taste)
 app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
