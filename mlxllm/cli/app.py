@@ -26,6 +26,7 @@ from mlxllm.cli import (
     quickstart,
     runs,
     sample,
+    serve,
     serving,
     taste,
     tokenizer,
@@ -81,6 +82,7 @@ app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MAKE)
 app.command("sample", rich_help_panel=_USE)(sample.sample)
 app.command("chat", rich_help_panel=_USE)(chat.chat)
+app.command("serve", rich_help_panel=_USE, context_settings={"allow_extra_args": True})(serve.serve)
 app.command("compare", rich_help_panel=_USE)(compare.compare)
 app.command("taste", rich_help_panel=_USE)(taste.taste)
 app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)

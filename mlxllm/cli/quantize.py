@@ -87,10 +87,9 @@ def _sample_ids(loaded: "LoadedModel") -> list[int]:
 
 def _told(done: "Quantized") -> list[str]:
     """What became of the model, a sentence a line."""
-    lines = [
-        f"{done.packed:,} matrices packed as {done.mode} with {done.bits} bits in groups of {done.group_size}: "
-        f"{file_size(done.bytes_before)} -> {file_size(done.bytes_after)}, {done.bits_per_weight:.2f} bits a weight: {done.path}"
-    ]
+    sizes = f"{file_size(done.bytes_before)} -> {file_size(done.bytes_after)}, {done.bits_per_weight:.2f} bits a weight"
+    form = f"{done.mode} with {done.bits} bits in groups of {done.group_size}"
+    lines = [f"{done.packed:,} matrices packed as {form}: {sizes}: {done.path}"]
     if done.plain:
         rows = f"their rows are no whole number of groups of {done.group_size}"
         lines.append(f"warning: {_names(done.plain)} stay plain: {rows}; a smaller --group-size may do")

@@ -61,7 +61,7 @@ def upload(folder: Path, repository: str, *, private: bool = True, progress: boo
     """
     check_repository(repository)
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     (enable_progress_bars if progress else disable_progress_bars)()
