@@ -18,6 +18,7 @@ from mlxllm.cli import (
     data,
     doctor,
     evaluate,
+    export,
     finetune,
     fuse,
     prefs,
@@ -28,6 +29,7 @@ from mlxllm.cli import (
     taste,
     tokenizer,
     train,
+    verify,
 )
 from mlxllm.cli.help import WIDTH, Group, dress
 from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
@@ -35,7 +37,7 @@ from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
     *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs cache".split(),
-    *"sample chat compare taste prefs eval".split(),
+    *"sample chat compare taste prefs eval export verify".split(),
 )
 
 
@@ -79,6 +81,8 @@ app.command("compare", rich_help_panel=_USE)(compare.compare)
 app.command("taste", rich_help_panel=_USE)(taste.taste)
 app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
+app.command("export", rich_help_panel=_USE)(export.export)
+app.command("verify", rich_help_panel=_USE)(verify.verify)
 dress(app)
 
 

@@ -37,7 +37,8 @@ def model_config(config: ModelConfig, dtype: mx.Dtype, tokenizer: Tokenizer, his
 
     Where readers look for a value under different keys it stands under all of them: transformers 5 has rotary positions in
     `rope_parameters` and `num_local_experts`, transformers 4 and mlx-lm have `rope_theta`, `rope_scaling` and
-    `num_experts`; mlx-lm wants GPT-2's `n_ctx`, and takes a window from `layer_types`.
+    `num_experts`; mlx-lm wants GPT-2's `n_ctx`. `layer_types` is left out: mlx-lm 0.32 does not open a model whose layers
+    all have a window if it is told so.
 
     Args:
         config: the model's shape.
@@ -55,8 +56,6 @@ def model_config(config: ModelConfig, dtype: mx.Dtype, tokenizer: Tokenizer, his
         raw["rope_parameters"] = {"rope_theta": config.rope_theta} | (raw["rope_scaling"] or {"rope_type": "default"})
     if "num_experts" in raw:
         raw["num_local_experts"] = raw["num_experts"]
-    if config.sliding_window is not None:
-        raw["layer_types"] = ["sliding_attention"] * config.num_hidden_layers
     prefix = tuple(getattr(tokenizer, "prefix_ids", ()))
     return raw | {
         "bos_token_id": prefix[0] if prefix else None,
