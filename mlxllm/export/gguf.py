@@ -121,7 +121,11 @@ def vocabulary_of(loaded: LoadedModel) -> Vocabulary:
     Raises:
         ModelError: llama.cpp has no such tokenizer.
     """
-    return own_vocabulary(loaded.tokenizer, loaded.config.vocab_size)
+    if loaded.tokenizer.kind != "hub":
+        return own_vocabulary(loaded.tokenizer, loaded.config.vocab_size)
+    from mlxllm.export.gguf_foreign import foreign_vocabulary  # our own need nothing of it
+
+    return foreign_vocabulary(loaded.tokenizer, loaded.config.vocab_size)
 
 
 def chat_template(loaded: LoadedModel) -> str | None:

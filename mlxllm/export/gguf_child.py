@@ -18,7 +18,9 @@ def main() -> None:
 
     asked = json.load(sys.stdin)
     longest = max([len(ids) for ids in asked["sequences"]] + [len(asked["prompt"]) + asked["max_tokens"], 1])
-    threads = max(1, min(8, os.cpu_count() or 1))
+    # Its threads wait for each other by spinning: for a small model one is faster.
+    small = os.path.getsize(asked["file"]) < 64 * 2**20 if os.path.isfile(asked["file"]) else True
+    threads = 1 if small else max(1, min(8, os.cpu_count() or 1))
     model = llama_cpp.Llama(
         asked["file"],
         n_ctx=max(longest, 32),

@@ -101,7 +101,8 @@ def own_vocabulary(tokenizer: Tokenizer, rows: int) -> Vocabulary:
         notes.append(f"{lost:,} tokens with U+2581 in them print as nothing in llama.cpp")
     # As in SentencePiece's own files: the specials and bytes have 0, the pieces minus their rank.
     scores = [0.0] * FIRST_LEARNED_ID + [-float(rank) for rank in range(len(learned))]
-    notes += [_spelled_out(token) for token in tokens[:FIRST_LEARNED_ID] if _reachable(token, taken)]
+    if met := [token for token in tokens[:FIRST_LEARNED_ID] if _reachable(token, taken)]:
+        notes.append(f"llama.cpp reads a text that spells the token {' or '.join(met[:3])} as that token")
     padded(tokens, types, rows)
     scores += [scores[-1] - 1] * (rows - len(scores))
     eot = tokenizer.special_ids["<|end|>"]
@@ -135,7 +136,3 @@ def _reachable(token: str, vocabulary: set[str]) -> bool:
         (cut == 1 or token[:cut] in vocabulary) and (cut == len(token) - 1 or token[cut:] in vocabulary)
         for cut in range(1, len(token))
     )
-
-
-def _spelled_out(token: str) -> str:
-    return f"llama.cpp reads the text {token} as that token, even where special tokens are not asked for"
