@@ -1,6 +1,7 @@
 """`mlxllm fuse`: adapters merged into plain weights."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +24,7 @@ def fuse(
 ) -> None:
     """Merge adapters into plain weights: a folder that sample, chat, sft and dpo take as --model.
 
-    It has config.json and model.safetensors, from which mlx-lm and transformers load the model; the tokenizer in it is
-    mlxllm's own, which they cannot read: give them token ids, not text.
+    mlx-lm and transformers load it as well: it is what `mlxllm export` writes, without the verification.
 
     A quantised base (QLoRA) is unpacked on the way, so that nothing that was trained is rounded away.
     """
@@ -32,8 +32,8 @@ def fuse(
     if path.exists():
         raise ConfigError(f"--save-path {save_path} exists already; name a new folder, or remove that one first")
     loaded = sampling.load(model, device, adapter)
+    from mlxllm.export.hf import write_hf
     from mlxllm.model.adapters import adapters, fused, has_adapters
-    from mlxllm.model.hf_folder import save_hf_folder
     from mlxllm.model.module import named_parameters
 
     if not has_adapters(loaded.model):
@@ -43,7 +43,7 @@ def fuse(
         )
     merged = len(adapters(loaded.model))
     plain = fused(loaded.model)
-    save_hf_folder(plain, loaded.tokenizer, loaded.history, path, words=loaded.tokenizer_directory)
+    write_hf(replace(loaded, model=plain), path)
     weights = named_parameters(plain).values()
     count, size = sum(w.size for w in weights), sum(w.nbytes for w in weights)
     if json_:

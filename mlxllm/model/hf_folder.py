@@ -1,12 +1,9 @@
-"""A model as a folder in Hugging Face's form: config.json, *.safetensors, and our tokenizer in tokenizer/.
+"""Reading a folder in Hugging Face's form: config.json, *.safetensors, and our tokenizer in tokenizer/.
 
-Read as `save_pretrained` or mlx-lm writes it, quantised by mlx-lm or not; written plain, so that both read it. What
-their config.json has no word for stands under `mlxllm` in it, which they pass over.
+As `save_pretrained`, mlx-lm or `mlxllm.export.hf` writes it, quantised by mlx-lm or not. What their config.json has no
+word for stands under `mlxllm` in it, which they pass over.
 """
 
-import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,16 +11,14 @@ from typing import Any
 import mlx.core as mx
 
 from mlxllm.config import ModelConfig
-from mlxllm.errors import DataError, ModelError, UserError
-from mlxllm.model.checkpoint_files import MODEL_FILE
-from mlxllm.model.hf_config import config_from_hf, config_to_hf, family_of
-from mlxllm.model.hf_weights import weights_from_hf, weights_to_hf
+from mlxllm.errors import DataError, ModelError
+from mlxllm.model.hf_config import config_from_hf
+from mlxllm.model.hf_weights import check_shapes, weights_from_hf
 from mlxllm.model.module import named_parameters
 from mlxllm.model.quantization import PackedMatrix
-from mlxllm.model.quantized_models import packed_in, unpacked, use_packed
+from mlxllm.model.quantized_models import packed_in, unpacked, unpacked_shapes, use_packed
 from mlxllm.model.transformer import Transformer
-from mlxllm.model.weight_files import read_object, read_safetensors, weight_files
-from mlxllm.runs.files import fsync_directory, fsync_file
+from mlxllm.model.weight_files import check_memory, inside, read_headers, read_object, read_safetensors, weight_files
 from mlxllm.tokenizer import Tokenizer, load_tokenizer
 from mlxllm.tokenizer.hub_files import has_chat_template, has_hub_tokenizer
 from mlxllm.tokenizer.storage import is_own_tokenizer
@@ -58,12 +53,17 @@ def load_hf_folder(path: Path, *, dtype: mx.Dtype | None = None) -> tuple[Transf
     raw = _read_config(path)
     config = _config(path, raw)
     files = weight_files(path)
+    where, settings = str(files[0] if len(files) == 1 else path), _quantization(raw)
+    # All that can be told from headers is told before a number is read.
+    tensors = read_headers(path, files)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    check_shapes(config, unpacked_shapes(shapes, settings, where) if settings is not None else shapes, where)
+    check_memory(path, tensors)
     theirs: dict[str, mx.array] = {}
     for file in files:
         theirs.update(read_safetensors(file))
-    where = str(files[0] if len(files) == 1 else path)
     packed: dict[str, PackedMatrix] = {}
-    if (settings := _quantization(raw)) is not None:
+    if settings is not None:
         packed = packed_in(theirs, settings, where)
         plain = [array.dtype for name, array in theirs.items() if name.rpartition(".")[0] not in packed]
         dtype = dtype or next((kind for kind in plain if mx.issubdtype(kind, mx.floating)), mx.float32)
@@ -131,62 +131,11 @@ def tokenizer_directory(folder: Path) -> Path:
     return inner if is_own_tokenizer(inner) or (inner.is_dir() and not has_hub_tokenizer(folder)) else folder
 
 
-def save_hf_folder(
-    model: Transformer, tokenizer: Tokenizer, history: tuple[str, ...], path: Path, *, words: Path | None = None
-) -> None:
-    """Write a plain model so that `load_model` finds it, and mlx-lm and transformers its weights.
-
-    Args:
-        model: without adapters and packed matrices.
-        tokenizer: goes along.
-        history: the stages that made the model.
-        path: must not exist; it appears when it is whole.
-        words: where the tokenizer lies; the chat template that belongs to it goes along.
-
-    Raises:
-        ModelError: no Hugging Face architecture has this config (the message names the fields), or `path` is there.
-        UserError: it cannot be written.
-    """
-    raw = config_to_hf(model.config) | {_OURS: {"history": list(history)}}
-    if "n_positions" in raw:  # mlx-lm wants it under GPT-2's first name for it as well
-        raw["n_ctx"] = raw["n_positions"]
-    if path.exists():
-        raise ModelError(f"{path} exists already; name a new folder, or remove that one first")
-    # transformers reads GPT-2's names with and without their prefix, mlx-lm only without, as OpenAI's own files are.
-    prefix = family_of(raw).prefix
-    theirs = weights_to_hf(model.config, named_parameters(model))
-    weights = {name.removeprefix(prefix): theirs[name] for name in sorted(theirs)}
-    path = Path(os.path.abspath(path))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        # The metadata is fixed: equal weights give equal files.
-        mx.save_safetensors(str(partial / MODEL_FILE), weights, {"format": "mlx"})
-        (partial / CONFIG_FILE).write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
-        tokenizer.save(partial / TOKENIZER_DIRECTORY)
-        if words is not None:
-            from mlxllm.conversation.template_files import carry_template  # brings Jinja, which loading has no use for
-
-            carry_template(words, partial)
-        for file in (partial / MODEL_FILE, partial / CONFIG_FILE):
-            with open(file, "rb") as written:
-                fsync_file(written.fileno())
-        fsync_directory(partial)
-        partial.rename(path)
-        fsync_directory(path.parent)
-    except (OSError, RuntimeError, DataError) as error:  # MLX reports a failed write as RuntimeError
-        raise UserError(
-            f"cannot write the model to {path}: {error}; make room there, or choose another folder"
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 def _read_config(path: Path) -> dict[str, Any]:
     if not (path / CONFIG_FILE).is_file():
         raise ModelError(f"{path} is neither a run nor a model: it holds no {CONFIG_FILE}")
     try:
-        return read_object(path / CONFIG_FILE)
+        return read_object(inside(path, CONFIG_FILE))
     except ModelError as error:
         raise ModelError(f"{error}; copy the {CONFIG_FILE} of the model there again") from None
 

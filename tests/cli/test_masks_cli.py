@@ -14,9 +14,9 @@ import pytest
 
 from mlxllm.config import RunConfig
 from mlxllm.conversation import OwnFormat
-from mlxllm.model.hf_folder import save_hf_folder
 from mlxllm.tokenizer.byte import ByteTokenizer
 from mlxllm.training.sft import open_sft_data
+from tests.export.tiny import save_folder
 from tests.model.tiny import tiny_model
 from tests.training.tiny import REPOSITORY, call, json_lines, sentence, succeeded
 
@@ -127,7 +127,7 @@ def test_every_token_above_its_id(files: Path) -> None:
 
 def test_limit_and_a_model_instead_of_a_tokenizer(files: Path, tmp_path: Path) -> None:
     model = tiny_model(vocab_size=ByteTokenizer().vocab_size)
-    save_hf_folder(model, ByteTokenizer(), ("base",), tmp_path / "model")
+    save_folder(model, ByteTokenizer(), ("base",), tmp_path / "model")
     (tmp_path / "model/model.safetensors").unlink()  # weights are not needed
     process = succeeded(
         call("data", "inspect", "--masks", files / "talk.jsonl", "--model", tmp_path / "model", "--limit", 1)

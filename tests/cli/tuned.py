@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mlxllm.model.hf_folder import save_hf_folder
 from mlxllm.tokenizer.byte import ByteTokenizer
+from tests.export.tiny import save_folder
 from tests.inference.tiny import write_folder, writing_answers
 from tests.model.test_hf_folder import quantise
 from tests.model.tiny import VARIANTS, tiny_model
@@ -27,7 +27,7 @@ def finetuning_files(folder: Path) -> Path:
         "packed": {"hidden_size": 64, "intermediate_size": 96},
         "experts": {**VARIANTS["experts"]},
     }.items():
-        save_hf_folder(tiny_model(vocab_size=VOCAB, **changes), ByteTokenizer(), ("base",), folder / name)
+        save_folder(tiny_model(vocab_size=VOCAB, **changes), ByteTokenizer(), ("base",), folder / name)
     quantise(folder / "packed", {"group_size": 32, "bits": 4})
     contents = {
         "talk.jsonl": _lines(TALK),

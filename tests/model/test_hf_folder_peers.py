@@ -9,9 +9,10 @@ import pytest
 
 from mlxllm.config import LoraConfig
 from mlxllm.model.adapters import fused
-from mlxllm.model.hf_folder import load_hf_folder, save_hf_folder
+from mlxllm.model.hf_folder import load_hf_folder
 from mlxllm.model.quantized_models import is_quantized
 from mlxllm.tokenizer.byte import ByteTokenizer
+from tests.export.tiny import save_folder
 from tests.model.test_hf_folder import VOCAB, WIDE, adapted
 from tests.model.tiny import VARIANTS, max_difference, tiny_model, token_ids
 
@@ -30,7 +31,7 @@ def test_a_folder_that_mlx_lm_quantised(mode: str, variant: str, dtype: mx.Dtype
     changes: dict[str, Any] = {**VARIANTS[variant], **WIDE, "intermediate_size": 128, "moe_intermediate_size": 64}
     changes["tie_word_embeddings"] = False
     source, ids = tiny_model(vocab_size=VOCAB, **changes), token_ids(2, 9)
-    save_hf_folder(source, ByteTokenizer(), ("base",), tmp_path / "model")
+    save_folder(source, ByteTokenizer(), ("base",), tmp_path / "model")
     theirs, config = utils.load_model(tmp_path / "model")
     theirs.set_dtype(dtype)
     theirs, config = utils.quantize_model(theirs, config, None, None, mode=mode)
@@ -57,6 +58,6 @@ def test_mlx_lm_computes_what_we_merged(variant: str, lora: str, tmp_path: Path)
     utils = pytest.importorskip("mlx_lm.utils")
     changes = {**VARIANTS[variant], "hidden_size": 64, "intermediate_size": 256, "moe_intermediate_size": 64}
     model, ids = adapted(tiny_model(vocab_size=VOCAB, **changes), LORAS[lora]), token_ids(2, 9)
-    save_hf_folder(fused(model), ByteTokenizer(), ("base", "sft"), tmp_path / "merged")
+    save_folder(fused(model), ByteTokenizer(), ("base", "sft"), tmp_path / "merged")
     theirs, _ = utils.load_model(tmp_path / "merged")
     assert max_difference(theirs(ids), model(ids)) < 1e-4

@@ -1,0 +1,97 @@
+"""`mlxllm export`: a model as files that other programs open."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlxllm.cli import sampling, verification_view
+from mlxllm.cli.train import program
+from mlxllm.errors import ConfigError
+
+Readers = Annotated[
+    str | None,
+    typer.Option(
+        "--readers",
+        metavar="R,R",
+        help="Who reads it back: mlxllm, transformers, mlx-lm; by default all that are installed.",
+        show_default=False,
+    ),
+]
+
+
+def export(
+    model: sampling.Model,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The new folder.", show_default=False)],
+    format_: Annotated[
+        str, typer.Option("--format", metavar="F", help="hf: for transformers, mlx-lm and mlxllm.")
+    ] = "hf",
+    adapter: sampling.AdapterName = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype", metavar="D", help="float32, bfloat16 or float16; by default the model's.", show_default=False
+        ),
+    ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option("--quantize", metavar="Q", help="Pack the matrices into a few bits.", show_default=False),
+    ] = None,
+    readers: Readers = None,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not read it back.")] = False,
+    device: sampling.Device = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
+) -> None:
+    """Write a model as a folder that other programs open, and prove that it is still the same model.
+
+    Adapters are merged. Every reader that is installed opens the finished folder in a process of its own; its token ids,
+    logits and greedy tokens are compared with the model's, and the result is written to verification.json. Where one
+    differs, nothing is kept.
+    """
+    path = out.expanduser()
+    if path.exists():
+        raise ConfigError(f"--out {out} exists already; name a new folder, or remove that one first")
+    if no_verify and readers is not None:
+        raise ConfigError("--no-verify asks no reader, and --readers names some; leave one of the two out")
+    from mlxllm.export.formats import Order, format_named
+    from mlxllm.export.formats import export as write
+    from mlxllm.export.hf import plain_model
+    from mlxllm.export.verification import DifferentError, chosen_readers
+
+    format_named(format_, dtype=dtype, quantize=quantize)
+    asked = None if readers is None else chosen_readers(split(readers))
+    full_precision()
+    loaded = sampling.load(model, device, adapter)
+    loaded = replace(loaded, model=plain_model(loaded))
+    order = Order(loaded, path, dtype, quantize)
+    try:
+        verification = write(format_, order, verify=not no_verify, readers=asked)
+    except DifferentError as error:
+        if json_:
+            print(json.dumps({"model": model, "path": None, "format": format_, **error.verification.as_dict()}))
+        else:
+            verification_view.show(error.verification)
+        raise
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if json_:
+        told = {"model": model, "path": str(path.absolute()), "format": format_, "bytes": size}
+        print(json.dumps({**told, **(verification.as_dict() if verification is not None else {"passed": None})}))
+        return
+    if verification is not None:
+        verification_view.show(verification)
+    sampling.say(f"{model} written to {path} ({size / 2**20:,.1f} MiB)")
+    use = "sample" if loaded.kind == "base" else "chat"
+    sampling.say(f"try it: {program()} {use} --model {path if path.is_absolute() else f'./{path}'}")
+
+
+def split(readers: str) -> list[str]:
+    """The names in `a,b`."""
+    return [name.strip() for name in readers.split(",") if name.strip()]
+
+
+def full_precision() -> None:
+    """Have MLX multiply float32 in full: by default newer GPUs round it to ten bits first. Before the first product."""
+    os.environ.setdefault("MLX_ENABLE_TF32", "0")

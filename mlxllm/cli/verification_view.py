@@ -1,0 +1,48 @@
+"""The table of a verification, on a terminal or in a pipe."""
+
+from typing import TYPE_CHECKING
+
+from mlxllm.cli import sampling
+from mlxllm.cli.table import print_table
+
+if TYPE_CHECKING:  # it imports MLX
+    from mlxllm.export.verification import Verification
+
+_COLOURS = {"passed": "32", "failed": "31"}
+
+
+def show(verification: "Verification") -> None:
+    """Print one row a reader, and what was compared."""
+    rows = [
+        (
+            row.reader,
+            row.version or "-",
+            row.status,
+            _word(row.ids_equal),
+            _number(row.max_logit_difference),
+            _number(row.kl),
+            _word(row.greedy_equal),
+            row.note,
+        )
+        for row in verification.rows
+    ]
+    header = ("reader", "version", "result", "ids", "logits", "KL", "greedy", "")
+    print_table(header, rows, expendable=("version", "KL"), style=_coloured)
+    sampling.say(
+        f"compared: the ids of {verification.texts} texts, the logits at {verification.positions} positions (at most "
+        f"{verification.max_logit_bound:.1g} apart) and their KL divergence in nats, {verification.greedy_tokens} greedy "
+        f"tokens; weights {verification.weights}, computed in {verification.computed_in}"
+    )
+
+
+def _coloured(column: str, cell: str) -> str:
+    colour = _COLOURS.get(cell) if column == "result" else None
+    return f"\x1b[{colour}m{cell}\x1b[0m" if colour else cell
+
+
+def _word(equal: bool | None) -> str:
+    return "-" if equal is None else "equal" if equal else "differ"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}" if value else "0"

@@ -1,0 +1,49 @@
+"""`mlxllm verify`: whether an export is still the model that it was made from."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlxllm.cli import sampling, verification_view
+from mlxllm.cli.export import Readers, full_precision, split
+from mlxllm.errors import ConfigError, ModelError, UserError
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `mlxllm export` wrote.", show_default=False)],
+    against: Annotated[
+        str,
+        typer.Option(metavar="M", help="The model that it was made from: a run, or a folder.", show_default=False),
+    ],
+    adapter: sampling.AdapterName = None,
+    readers: Readers = None,
+    device: sampling.Device = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
+) -> None:
+    """Compare an export, as each installed reader reads it, with the model that it was made from.
+
+    Token ids of a fixed text, logits, and greedy tokens; the result is written to verification.json in the folder. It
+    ends with 1 where a reader differs.
+    """
+    path = folder.expanduser()
+    if not path.is_dir():
+        raise ConfigError(f"{folder} is not a folder; give one that `mlxllm export` wrote")
+    from mlxllm.export.verification import chosen_readers, write_verification
+    from mlxllm.export.verification import verify as compare
+
+    asked = None if readers is None else chosen_readers(split(readers))
+    full_precision()
+    loaded = sampling.load(against, device, adapter)
+    verification = compare(path, loaded, asked)
+    try:
+        write_verification(path, verification)
+    except UserError as error:  # somebody else's folder: the answer is still one
+        sampling.say(f"warning: {error}")
+    if json_:
+        print(json.dumps({"path": str(path.absolute()), "against": against, **verification.as_dict()}))
+    else:
+        verification_view.show(verification)
+    if not verification.passed:
+        raise ModelError(f"{folder} is not the model {against}: {verification.failure()}; export it again")

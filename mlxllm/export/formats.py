@@ -1,0 +1,98 @@
+"""The formats that `mlxllm export` knows, in one table: what each takes, who reads it, and what writes it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlxllm.errors import ConfigError
+from mlxllm.export.hf_files import DTYPES
+from mlxllm.export.verification import READERS, Verification, checked
+from mlxllm.model.loading import LoadedModel
+
+Check = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be written."""
+
+    loaded: LoadedModel
+    path: Path
+    """Must not exist."""
+    dtype: str | None = None
+    """One of the format's; None for the format's own choice."""
+    quantize: str | None = None
+    """One of the format's."""
+    check: Check | None = None
+    """Looks at the finished folder; what it raises leaves nothing there."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format."""
+
+    summary: str
+    write: Callable[[Order], None]
+    dtypes: Sequence[str]
+    readers: Sequence[str]
+    """Who can read it back."""
+    quantizations: Sequence[str] = ()
+    """What `--quantize` may be."""
+
+
+def _write_hf(order: Order) -> None:
+    from mlxllm.export.hf import write_hf
+
+    dtype = None if order.dtype is None else DTYPES[order.dtype]
+    write_hf(order.loaded, order.path, dtype=dtype, check=order.check)
+
+
+FORMATS: Mapping[str, Format] = {
+    "hf": Format(
+        summary="a folder for transformers, mlx-lm and mlxllm",
+        write=_write_hf,
+        dtypes=tuple(DTYPES),
+        readers=READERS,
+    ),
+}
+
+
+def format_named(name: str, *, dtype: str | None, quantize: str | None) -> Format:
+    """The format of that name, which takes this dtype and quantisation.
+
+    Raises:
+        ConfigError: it does not; the message lists what there is.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"--format is {name!r}; known are {', '.join(FORMATS)}")
+    form = FORMATS[name]
+    if dtype is not None and dtype not in form.dtypes:
+        raise ConfigError(f"--dtype is {dtype!r}, which --format {name} does not have; it has {', '.join(form.dtypes)}")
+    if quantize is not None and quantize not in form.quantizations:
+        there = f"it has {', '.join(form.quantizations)}" if form.quantizations else "leave it out"
+        raise ConfigError(f"--quantize is {quantize!r}, which --format {name} does not have; {there}")
+    return form
+
+
+def export(
+    name: str, order: Order, *, verify: bool = True, readers: Sequence[str] | None = None
+) -> Verification | None:
+    """Write a model in a format, and verify it unless told not to.
+
+    Args:
+        name: of the format.
+        order: what is to be written; its `check` is replaced where it is to be verified.
+        verify: whether readers are to be asked.
+        readers: which ones; by default all that are installed.
+
+    Raises:
+        ConfigError: see `format_named` and `verification.chosen_readers`.
+        DifferentError: the export differs from the model, and nothing was left.
+        ModelError: no such architecture exists, or the folder is there already.
+        UserError: it cannot be written.
+    """
+    form = format_named(name, dtype=order.dtype, quantize=order.quantize)
+    found: list[Verification] = []
+    check = checked(order.loaded, found, readers) if verify else order.check
+    form.write(Order(order.loaded, order.path, order.dtype, order.quantize, check))
+    return found[0] if found else None

@@ -1,0 +1,155 @@
+"""Whether what a reader made of an export is what the model makes of it: the bounds, and one row of the table.
+
+The bounds on logits grow with the largest logit beyond 5, since float32 has seven digits of it. A first difference among
+the greedy tokens is excused where the model itself holds the two tokens equal within twice the bound: that is a tie, and
+the rest of the two continuations cannot be compared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from mlxllm.export.measuring import Logits, Measured
+from mlxllm.export.readers.running import Reading
+
+
+class Bounds(NamedTuple):
+    """What may differ at most."""
+
+    logits: float
+    """Of any logit."""
+    kl: float
+    """Mean KL divergence, nats a token."""
+    greedy: bool = True
+    """Whether the greedy tokens have to be equal."""
+
+
+_BOUNDS = {
+    "float32": Bounds(1e-4, 1e-6),
+    "bfloat16": Bounds(0.5, 2e-2, greedy=False),
+    "float16": Bounds(0.05, 2e-3, greedy=False),
+}
+QUANTISED = Bounds(float("inf"), 1.0, greedy=False)
+"""For a model whose matrices were packed, against the one before: it is another one, but still knows the text."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One reader's result."""
+
+    reader: str
+    status: str
+    """`passed`, `failed`, or why it was not asked: `not installed`, `skipped`."""
+    version: str = ""
+    ids_equal: bool | None = None
+    """Of all texts, and of the conversation."""
+    max_logit_difference: float | None = None
+    kl: float | None = None
+    """Mean over the positions, nats a token."""
+    greedy_equal: bool | None = None
+    note: str = ""
+    """What is wrong, or was excused, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What readers are held to."""
+
+    ids: list[list[int]]
+    """Of each text."""
+    chat_ids: list[int] | None
+    measured: Measured
+    bounds: Bounds
+
+    @property
+    def max_logit_bound(self) -> float:
+        """The bound for logits of this size."""
+        return self.bounds.logits * max(1.0, float(np.abs(self.measured.logits).max()) / 5)
+
+
+def bounds_for(computed_in: str) -> Bounds:
+    """The bounds for a computation in this dtype."""
+    return _BOUNDS[computed_in]
+
+
+def judge(reader: str, reading: Reading, reference: Reference) -> Row:
+    """The row of a reader that could read the export."""
+    measured, problems = reference.measured, []
+    if where := _first_different_ids(reading, reference):
+        problems.append(where)
+    difference, divergence = None, None
+    if reading.logits.shape != measured.logits.shape:
+        problems.append(f"logits have the shape {reading.logits.shape}, not {measured.logits.shape}")
+    elif not np.isfinite(reading.logits).all():
+        problems.append("some logits are not numbers")
+    else:
+        difference = float(np.abs(reading.logits - measured.logits).max())
+        divergence = mean_kl(measured.logits, reading.logits)
+        if difference > reference.max_logit_bound:
+            problems.append(f"a logit differs by {difference:.2g}, more than {reference.max_logit_bound:.2g}")
+        elif divergence > reference.bounds.kl:
+            problems.append(f"KL is {divergence:.2g} nats, more than {reference.bounds.kl:.2g}")
+    equal, excuse = reading.greedy == list(measured.greedy), ""
+    if not equal and reading.prompt_ids == list(measured.prompt_ids):
+        at, gap = _first_other_token(reading.greedy, measured)
+        what = f"greedy token {at + 1} of {len(measured.greedy)} is another one"
+        if reference.bounds.greedy and gap <= 2 * reference.max_logit_bound:
+            equal, excuse = True, f"{what}, which is a tie: their logits are {gap:.2g} apart"
+        elif reference.bounds.greedy:
+            problems.append(what)
+        else:
+            excuse = what
+    return Row(
+        reader=reader,
+        status="failed" if problems else "passed",
+        version=reading.version,
+        ids_equal=not where,
+        max_logit_difference=difference,
+        kl=divergence,
+        greedy_equal=equal,
+        note="; ".join(problems) or excuse,
+    )
+
+
+def mean_kl(reference: Logits, other: Logits) -> float:
+    """Mean over the rows of KL(reference || other) of the distributions that (T, V) logits stand for, in nats."""
+    total = 0.0
+    for ours, theirs in zip(reference, other, strict=True):  # one row at a time: V may be large
+        p, q = _log_probabilities(ours), _log_probabilities(theirs)
+        total += float(np.sum(np.exp(p) * (p - q)))
+    return max(0.0, total / len(reference))
+
+
+def _log_probabilities(logits: Logits) -> np.ndarray:
+    row = logits.astype(np.float64)
+    row -= row.max()
+    row -= np.log(np.exp(row).sum())
+    return row
+
+
+def _first_different_ids(reading: Reading, reference: Reference) -> str:
+    """Where the ids are others, in a few words; empty where they are equal."""
+    for number, (theirs, ours) in enumerate(zip(reading.ids, reference.ids, strict=True), 1):
+        if theirs != ours:
+            return f"text {number} has other ids from token {_first_difference(theirs, ours) + 1:,} on"
+    if reading.prompt_ids != list(reference.measured.prompt_ids):
+        return "the prompt has other ids, with what the tokenizer puts before it"
+    if reference.chat_ids is not None and reading.chat_ids != reference.chat_ids:
+        at = _first_difference(reading.chat_ids or [], reference.chat_ids)
+        return f"the conversation has other ids from token {at + 1:,} on"
+    return ""
+
+
+def _first_difference(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _first_other_token(greedy: Sequence[int], measured: Measured) -> tuple[int, float]:
+    """Where a continuation leaves the model's, and how far the model holds the two tokens apart there."""
+    at = _first_difference(greedy, measured.greedy)
+    if at >= min(len(greedy), len(measured.greedy)):
+        return at, float("inf")  # it ended early
+    row = measured.greedy_logits[at]
+    return at, float(row[measured.greedy[at]] - row[greedy[at]])

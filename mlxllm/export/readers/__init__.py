@@ -1,0 +1,1 @@
+"""Libraries that read an export, each in a process of its own."""

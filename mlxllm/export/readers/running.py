@@ -1,0 +1,136 @@
+"""Asking a library about a folder: which Python has it, and what it answers."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlxllm.errors import ModelError
+
+PEERS_PYTHON = "MLXLLM_PEERS_PYTHON"
+"""Environment variable: a Python that has transformers and torch, or mlx-lm, where this one has not."""
+
+_MODULES = {"transformers": ("transformers", "torch"), "mlx-lm": ("mlx_lm",), "mlxllm": ()}
+_CHILD = Path(__file__).with_name("child.py")
+_ROOT = Path(__file__).parents[3]
+_LONGEST_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Question:
+    """What each reader is asked about a folder."""
+
+    texts: Sequence[str]
+    """To encode."""
+    sequence: Sequence[int]
+    """Ids whose logits are wanted."""
+    prompt: str
+    """Is continued greedily."""
+    max_tokens: int
+    messages: Sequence[Mapping[str, str]] | None
+    """To render with the chat template; None where there is none."""
+    dtype: str | None
+    """What to compute in; None for the dtype of the weights."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader made of it."""
+
+    version: str
+    ids: list[list[int]]
+    """Of each text."""
+    prompt_ids: list[int]
+    logits: npt.NDArray[np.float32]
+    """(T, V) after each id of the sequence."""
+    greedy: list[int]
+    """What follows the prompt."""
+    chat_ids: list[int] | None
+    """Of the messages and the beginning of an answer."""
+
+
+def python_with(reader: str) -> str | None:
+    """The interpreter that has a reader's libraries: this one, else $MLXLLM_PEERS_PYTHON; None if neither has."""
+    modules = _MODULES[reader]
+    if all(find_spec(name) is not None for name in modules):
+        return sys.executable
+    other = os.environ.get(PEERS_PYTHON, "")
+    return other if other and _has(other, modules) else None
+
+
+@cache
+def _has(python: str, modules: tuple[str, ...]) -> bool:
+    look = f"import importlib.util as u, sys; sys.exit(not all(u.find_spec(n) for n in {modules!r}))"
+    try:
+        return subprocess.run([python, "-c", look], capture_output=True, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def ask(reader: str, folder: Path, question: Question, *, cpu: bool) -> Reading:
+    """What a reader that is installed makes of a folder.
+
+    Args:
+        reader: `transformers`, `mlx-lm` or `mlxllm`.
+        folder: with config.json, weights and tokenizer.
+        question: what to find out.
+        cpu: stay off the GPU.
+
+    Raises:
+        ModelError: it cannot read the folder; the message has its own words.
+    """
+    python = python_with(reader)
+    assert python is not None
+    # Nothing is fetched, and nothing of this folder is looked up elsewhere.
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "0",
+    }
+    if reader == "mlxllm":
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    with tempfile.TemporaryDirectory(prefix="mlxllm-verify-") as scratch:
+        logits, answer = Path(scratch) / "logits.npy", Path(scratch) / "answer.json"
+        request: dict[str, Any] = {
+            "folder": str(folder.absolute()),
+            "texts": list(question.texts),
+            "sequence": [int(i) for i in question.sequence],
+            "prompt": question.prompt,
+            "max_tokens": question.max_tokens,
+            "messages": [dict(message) for message in question.messages] if question.messages else None,
+            "dtype": question.dtype,
+            "cpu": cpu,
+            "logits": str(logits),
+            "answer": str(answer),
+        }
+        try:
+            done = subprocess.run(
+                [python, str(_CHILD), reader],
+                input=json.dumps(request),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=environment,
+                cwd=scratch,
+                timeout=_LONGEST_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise ModelError(f"{reader} had not read the model after {_LONGEST_SECONDS // 60} minutes") from None
+        if not answer.is_file():
+            last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
+            raise ModelError(f"{reader} ended with code {done.returncode}: {last.strip()[:300]}")
+        told = json.loads(answer.read_text("utf-8"))
+        if "error" in told:
+            raise ModelError(f"{reader} cannot read the model: {told['error']}")
+        return Reading(**told, logits=np.load(logits))

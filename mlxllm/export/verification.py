@@ -1,0 +1,282 @@
+"""The proof that what left is what was trained: every reader that is installed against the model itself.
+
+Each reader opens the finished folder in a process of its own, and is asked for
+
+- the ids of a fixed text in many scripts, and of a rendered conversation where the model has a chat template,
+- the logits after each of up to 256 tokens of that text,
+- 64 tokens that continue a fixed prompt greedily, through the reader's own cache.
+
+All of it is computed in float32, by weights that were first rounded to the dtype of the file: so a bfloat16 file is held to
+the same bounds as a float32 file. Only where memory is too small for that do both sides compute in the file's dtype, with
+wider bounds. See `judging` for the bounds.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from mlxllm.conversation.template_files import template_with
+from mlxllm.errors import ConfigError, ModelError, OutOfMemoryError
+from mlxllm.export.hf import plain_model
+from mlxllm.export.hf_files import CONFIG_FILE, DTYPES, dtype_name
+from mlxllm.export.judging import QUANTISED, Bounds, Reference, Row, bounds_for, judge
+from mlxllm.export.measuring import chat_ids, measure
+from mlxllm.export.memory import free_memory
+from mlxllm.export.readers.running import PEERS_PYTHON, Question, ask, python_with
+from mlxllm.export.sample_text import MESSAGES, PROMPT, SAMPLES
+from mlxllm.export.tokenizers import is_own
+from mlxllm.model.hf_folder import BASE, model_with, read_hf_config
+from mlxllm.model.loading import LoadedModel, load_model
+from mlxllm.model.module import named_parameters
+from mlxllm.model.weight_files import read_object
+from mlxllm.runs.events import strict_json
+from mlxllm.runs.files import write_json_atomic
+
+VERIFICATION_FILE = "verification.json"
+READERS = ("mlxllm", "transformers", "mlx-lm")
+"""Who reads a folder in Hugging Face's form."""
+POSITIONS = 256
+GREEDY_TOKENS = 64
+
+_SHAPE = "vocab_size hidden_size num_hidden_layers num_attention_heads num_key_value_heads num_experts".split()
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All rows, and what they were measured with."""
+
+    rows: tuple[Row, ...]
+    weights: str
+    """Dtype of the file, or how it is quantised."""
+    computed_in: str
+    texts: int
+    positions: int
+    greedy_tokens: int
+    max_logit_bound: float
+    kl_bound: float
+
+    @property
+    def passed(self) -> bool:
+        """No reader found a difference, and one at least has looked."""
+        statuses = [row.status for row in self.rows]
+        return "failed" not in statuses and "passed" in statuses
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"passed": self.passed, **asdict(self), "rows": [asdict(row) for row in self.rows]}
+
+    def failure(self) -> str:
+        """What the first reader that differs found, in a sentence."""
+        failed = (f"{row.reader}: {row.note}" for row in self.rows if row.status == "failed")
+        return next(failed, "no reader that is installed could look at it")
+
+
+def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = None) -> Verification:
+    """Compare what is in a folder, as each reader reads it, with the model that it was made from.
+
+    Args:
+        folder: in Hugging Face's form.
+        against: the model.
+        readers: names of `READERS`; by default all that are installed.
+
+    Raises:
+        ConfigError: a reader that was asked for is unknown or not installed.
+        ModelError: the folder is no model, or one of another shape.
+        OutOfMemoryError: there is no room for the model once more.
+    """
+    chosen = chosen_readers(readers)
+    raw = read_object(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
+    _check_shape(folder, against)
+    stored = DTYPES.get(str(raw.get("dtype") or raw.get("torch_dtype")), mx.float32)
+    computed_in = _computed_in(against, stored)
+    question = question_for(against, computed_in, against.config.max_position_embeddings)
+    packed = raw.get("quantization")
+    model = rounded(against, stored, DTYPES[computed_in])
+    first = reference = reference_for(model, question, bounds_for(computed_in))
+    if isinstance(packed, dict):
+        # Packed matrices are another model, near to the first. Whether others read them as we do is another question.
+        first = replace(reference, bounds=QUANTISED)
+        model = load_model(str(folder.absolute()), dtype=DTYPES[computed_in])
+        reference = reference_for(model, question, reference.bounds)
+    short = _within_window(model, question, reference)
+    rows = []
+    for reader in chosen:
+        if python_with(reader) is None:
+            rows.append(Row(reader, "not installed"))
+        elif isinstance(packed, dict) and reader == "transformers":
+            rows.append(Row(reader, "skipped", note="transformers does not read matrices that MLX has packed"))
+        else:
+            held_to, asked, note = first if reader == "mlxllm" else reference, question, ""
+            if reader == "mlx-lm" and short is not None:
+                asked, held_to, note = (
+                    *short,
+                    f"compared within the window of {against.config.sliding_window} tokens only",
+                )
+            rows.append(_row(reader, folder, asked, held_to, note))
+    return Verification(
+        rows=tuple(rows),
+        weights=_packing(packed) if isinstance(packed, dict) else dtype_name(stored),
+        computed_in=computed_in,
+        texts=len(question.texts),
+        positions=len(question.sequence),
+        greedy_tokens=question.max_tokens,
+        max_logit_bound=reference.max_logit_bound,
+        kl_bound=reference.bounds.kl,
+    )
+
+
+class DifferentError(ModelError):
+    """An export is not the model that it was made from."""
+
+    def __init__(self, verification: Verification) -> None:
+        super().__init__(
+            f"the export differs from the model, so it was not kept: {verification.failure()}; --readers leaves a reader "
+            f"out, and --no-verify writes without looking"
+        )
+        self.verification = verification
+
+
+def checked(
+    against: LoadedModel, found: list[Verification], readers: Sequence[str] | None = None
+) -> Callable[[Path], None]:
+    """A `check` for the writers: it verifies the folder, writes verification.json into it, and adds the result to `found`.
+
+    It raises `DifferentError` where a reader differs, so that nothing is left under the final name.
+    """
+
+    def check(folder: Path) -> None:
+        verification = verify(folder, against, readers)
+        if not verification.passed:
+            raise DifferentError(verification)
+        write_verification(folder, verification)
+        found.append(verification)
+
+    return check
+
+
+def write_verification(folder: Path, verification: Verification) -> None:
+    """Write verification.json into the folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    write_json_atomic(folder / VERIFICATION_FILE, strict_json(verification.as_dict()))
+
+
+def chosen_readers(readers: Sequence[str] | None, known: Sequence[str] = READERS) -> list[str]:
+    """The readers to ask, in the order of `known`.
+
+    Raises:
+        ConfigError: one that was asked for is unknown or not installed.
+    """
+    if readers is None:
+        return list(known)
+    if not readers or (unknown := [name for name in readers if name not in known]):
+        what = f"{unknown[0]!r} is not one" if readers else "none is named"
+        raise ConfigError(f"--readers: {what}; known are {', '.join(known)}")
+    if missing := [name for name in readers if python_with(name) is None]:
+        raise ConfigError(
+            f"--readers: {missing[0]} is not installed here; install it beside mlxllm, or let ${PEERS_PYTHON} name a Python "
+            f"that has it"
+        )
+    return [name for name in known if name in readers]
+
+
+def _row(reader: str, folder: Path, question: Question, reference: Reference, note: str) -> Row:
+    try:
+        reading = ask(reader, folder, question, cpu=mx.default_device().type == mx.DeviceType.cpu)
+    except ModelError as error:
+        return Row(reader, "failed", note=str(error))
+    row = judge(reader, reading, reference)
+    return replace(row, note="; ".join(filter(None, [row.note, note])))
+
+
+def _within_window(loaded: LoadedModel, question: Question, reference: Reference) -> tuple[Question, Reference] | None:
+    """A shorter question, where a sliding window is shorter than ours: mlx-lm attends to everything before."""
+    window = loaded.config.sliding_window
+    prompt = len(reference.measured.prompt_ids)
+    if window is None or window >= max(len(question.sequence), prompt + question.max_tokens):
+        return None
+    shorter = question_for(loaded, question.dtype, window)
+    return shorter, reference_for(loaded, shorter, reference.bounds)
+
+
+def question_for(loaded: LoadedModel, computed_in: str | None, longest: int) -> Question:
+    """What readers are asked.
+
+    Args:
+        loaded: the model.
+        computed_in: the dtype to compute in.
+        longest: tokens of a sequence, or of a prompt and what follows, at most.
+    """
+    tokenizer = loaded.tokenizer
+    prefix = list(getattr(tokenizer, "prefix_ids", ()))
+    sequence = prefix + [i for text in SAMPLES for i in tokenizer.encode(text)]
+    max_tokens = min(GREEDY_TOKENS, max(1, longest // 2))
+    prompt = PROMPT
+    while len(prefix) + len(tokenizer.encode(prompt)) > max(1, longest - max_tokens) and len(prompt) > 1:
+        prompt = prompt[: len(prompt) * 3 // 4]
+    own = is_own(tokenizer)
+    speaks = loaded.history[-1] != BASE if own else template_with(loaded.tokenizer_directory) is not None
+    return Question(
+        texts=SAMPLES,
+        sequence=sequence[: min(POSITIONS, longest)],
+        prompt=prompt,
+        max_tokens=max_tokens,
+        messages=MESSAGES if speaks else None,
+        dtype=computed_in,
+    )
+
+
+def reference_for(loaded: LoadedModel, question: Question, bounds: Bounds) -> Reference:
+    """What a reader should find."""
+    return Reference(
+        ids=[loaded.tokenizer.encode(text) for text in question.texts],
+        chat_ids=chat_ids(loaded, question.messages) if question.messages else None,
+        measured=measure(loaded, question.sequence, question.prompt, question.max_tokens),
+        bounds=bounds,
+    )
+
+
+def rounded(loaded: LoadedModel, stored: mx.Dtype, compute: mx.Dtype) -> LoadedModel:
+    """The model without adapters, its weights rounded as a file of the dtype `stored` has them, computing in `compute`."""
+    model = plain_model(loaded)
+    weights = {name: weight.astype(stored).astype(compute) for name, weight in named_parameters(model).items()}
+    return replace(loaded, model=model_with(model.config, weights))
+
+
+def _computed_in(loaded: LoadedModel, stored: mx.Dtype) -> str:
+    """float32 where the model fits into memory twice in it, here and in a reader; else the dtype of the file.
+
+    Raises:
+        OutOfMemoryError: not even that fits.
+    """
+    count = sum(weight.size for weight in named_parameters(loaded.model).values())
+    free = free_memory()
+    for dtype in (mx.float32, stored):
+        if 2 * count * dtype.size < free:
+            return dtype_name(dtype)
+    raise OutOfMemoryError(
+        f"verification needs the model twice in memory, {2 * count * stored.size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB "
+        f"are free; close other programs, or leave it out with --no-verify"
+    )
+
+
+def _check_shape(folder: Path, against: LoadedModel) -> None:
+    config = read_hf_config(folder)
+    for field in _SHAPE:
+        there, here = getattr(config, field), getattr(against.config, field)
+        if there != here:
+            raise ModelError(
+                f"{folder} holds a model with {field} {there:,}, and {against.name} has {here:,}: it was made from another "
+                f"model; give that"
+            )
+
+
+def _packing(settings: Mapping[str, Any]) -> str:
+    plain = {key: value for key, value in settings.items() if key in ("mode", "bits", "group_size")}
+    return json.dumps(plain, sort_keys=True)
