@@ -219,11 +219,10 @@ def question_for(loaded: LoadedModel, computed_in: str | None, longest: int) -> 
         longest: tokens of a sequence, or of a prompt and what follows, at most.
     """
     tokenizer = loaded.tokenizer
-    prefix = list(getattr(tokenizer, "prefix_ids", ()))
-    sequence = prefix + [i for text in SAMPLES for i in tokenizer.encode(text)]
+    sequence = list(tokenizer.prefix_ids) + [i for text in SAMPLES for i in tokenizer.encode(text)]
     max_tokens = min(GREEDY_TOKENS, max(1, longest // 2))
     prompt = PROMPT
-    while len(prefix) + len(tokenizer.encode(prompt)) > max(1, longest - max_tokens) and len(prompt) > 1:
+    while len(tokenizer.encode_begun(prompt)) > max(1, longest - max_tokens) and len(prompt) > 1:
         prompt = prompt[: len(prompt) * 3 // 4]
     own = is_own(tokenizer)
     speaks = loaded.history[-1] != BASE if own else template_with(loaded.tokenizer_directory) is not None
