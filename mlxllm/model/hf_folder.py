@@ -20,10 +20,14 @@ from mlxllm.model.quantized_models import packed_in, unpacked, use_packed
 from mlxllm.model.transformer import Transformer
 from mlxllm.model.weight_files import read_object, read_safetensors, weight_files
 from mlxllm.tokenizer import Tokenizer, load_tokenizer
+from mlxllm.tokenizer.hub_files import has_chat_template, has_hub_tokenizer
+from mlxllm.tokenizer.storage import is_own_tokenizer
 
 CONFIG_FILE = "config.json"
 TOKENIZER_DIRECTORY = "tokenizer"
 BASE = "base"
+INSTRUCT = "instruct"
+"""The stage of somebody else's model that came with a chat template."""
 
 _OURS = "mlxllm"
 """Key of config.json for what nobody else reads: {"history": the stages that made the model}."""
@@ -91,9 +95,11 @@ def model_with(
 
 
 def read_history(path: Path) -> tuple[str, ...]:
-    """The stages that made the model in a folder; without a note of ours it is a base model."""
+    """The stages that made the model in a folder; without a note of ours a chat template tells one that answers."""
     ours = _read_config(path).get(_OURS)
-    return history_in(ours) if isinstance(ours, dict) else (BASE,)
+    if isinstance(ours, dict):
+        return history_in(ours)
+    return (BASE, INSTRUCT) if has_chat_template(path) else (BASE,)
 
 
 def history_in(noted: Mapping[str, Any]) -> tuple[str, ...]:
@@ -115,9 +121,9 @@ def folder_tokenizer(path: Path) -> Tokenizer:
 
 
 def tokenizer_directory(folder: Path) -> Path:
-    """Where a model's folder keeps its tokenizer."""
-    own = folder / TOKENIZER_DIRECTORY
-    return own if own.is_dir() else folder
+    """Where a model's folder keeps its tokenizer: in tokenizer/ if it was made here, which is exact and fast."""
+    inner = folder / TOKENIZER_DIRECTORY
+    return inner if is_own_tokenizer(inner) or (inner.is_dir() and not has_hub_tokenizer(folder)) else folder
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What every tokenizer is: a table from ids to bytes, and a way to spell text with it.
 
-Ids are laid out the same way in all three kinds:
+Ids are laid out the same way in the three kinds that are made here (`hub.py` opens those of others):
 
     0 .. 4      special tokens, in the order of SPECIAL_TOKENS
     5 .. 260    the 256 single bytes
@@ -46,7 +46,13 @@ class Tokenizer(ABC):
     """Text to ids and back. Immutable; `fingerprint` tells two tokenizers with different ids apart."""
 
     kind: ClassVar[str]
-    """`char`, `byte` or `bpe`."""
+    """`char`, `byte` or `bpe`; `hub` for one that came with somebody else's model."""
+    stop_ids: tuple[int, ...]
+    """The ids that end what a model writes, the end of a text first."""
+    adds_space: bool = False
+    """Whether `encode` puts a space before a text, so that its first word is a word like any other."""
+    prefix_ids: tuple[int, ...] = ()
+    """What stands before every text that a model learned from, such as `<s>`; nothing in our own."""
 
     def __init__(self, learned: Sequence[str]) -> None:
         """Lay out the vocabulary.
@@ -58,6 +64,7 @@ class Tokenizer(ABC):
         self.vocab_size: int = FIRST_LEARNED_ID + len(self._learned)
         self.special_ids: dict[str, int] = {token: i for i, token in enumerate(SPECIAL_TOKENS)}
         self.eot_id: int = self.special_ids["<|endoftext|>"]
+        self.stop_ids = (self.eot_id,)
         self._token_bytes = [b""] * FIRST_BYTE_ID + [bytes([b]) for b in range(256)]
         self._token_bytes += [piece.encode("utf-8") for piece in self._learned]
         # A dict, not a list: it refuses negative ids.
@@ -86,6 +93,32 @@ class Tokenizer(ABC):
         ids: list[int] = self.encode_to_array([text])[0].tolist()
         return ids
 
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """What stands before a text that is yet to begin: its prefix, else the end of the text before."""
+        return self.prefix_ids or (self.eot_id,)
+
+    @property
+    def learned_ids(self) -> Sequence[int]:
+        """The ids of what was learned from text, without special tokens and single bytes."""
+        return range(FIRST_LEARNED_ID, self.vocab_size)
+
+    def encode_begun(self, text: str) -> list[int]:
+        """The ids of a text from its beginning, as models learn it: `prefix_ids` and `encode`.
+
+        Raises:
+            DataError: `text` holds a lone surrogate.
+        """
+        return [*self.prefix_ids, *self.encode(text)]
+
+    def encode_continued(self, text: str) -> list[int]:
+        """The ids of `text` in the middle of another, without a space that some put before a beginning.
+
+        Raises:
+            DataError: `text` holds a lone surrogate.
+        """
+        return self.encode(text)
+
     def encode_with_specials(self, text: str) -> list[int]:
         """The ids of a rendered chat template: what spells a special token becomes its id.
 
@@ -100,6 +133,14 @@ class Tokenizer(ABC):
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`: special tokens as their spelling, bytes that are not UTF-8 as U+FFFD.
+
+        Raises:
+            DataError: an id is not in the vocabulary.
+        """
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_continued(self, ids: Iterable[int]) -> str:
+        """The text of `ids` in the middle of another: as `decode`, but a space at the beginning is always kept.
 
         Raises:
             DataError: an id is not in the vocabulary.

@@ -20,6 +20,7 @@ from mlxllm.tokenizer.base import (
 )
 from mlxllm.tokenizer.byte import ByteTokenizer
 from mlxllm.tokenizer.char import CharTokenizer
+from mlxllm.tokenizer.hub_files import HUB_FILES, has_hub_tokenizer, read_hub_files
 
 CONFIG_FILE = "tokenizer_config.json"
 _FILES: dict[str, tuple[str, ...]] = {"char": (CHARACTERS_FILE,), "byte": (), "bpe": (MODEL_FILE,)}
@@ -36,15 +37,17 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
     directory = Path(os.path.abspath(directory))  # "." has no name to put a temporary folder beside
     if directory.exists() and not _may_replace(directory):
         raise DataError(f"{directory} exists and is not a tokenizer; choose another name or remove it first")
-    config = {
-        "format": _FORMAT,
-        "format_version": FORMAT_VERSION,
-        "kind": tokenizer.kind,
-        "vocab_size": tokenizer.vocab_size,
-        "special_tokens": tokenizer.special_ids,
-        "fingerprint": tokenizer.fingerprint,
-    }
-    files = {CONFIG_FILE: (json.dumps(config, indent=2) + "\n").encode(), **tokenizer.model_files()}
+    files = tokenizer.model_files()
+    if tokenizer.kind in _FILES:  # what came with somebody else's model stays as it is
+        config = {
+            "format": _FORMAT,
+            "format_version": FORMAT_VERSION,
+            "kind": tokenizer.kind,
+            "vocab_size": tokenizer.vocab_size,
+            "special_tokens": tokenizer.special_ids,
+            "fingerprint": tokenizer.fingerprint,
+        }
+        files = {CONFIG_FILE: (json.dumps(config, indent=2) + "\n").encode(), **files}
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -77,9 +80,15 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
 def load_tokenizer(directory: Path) -> Tokenizer:
     """Open a tokenizer directory and check that it is whole and means what it meant when it was written.
 
+    A model's folder with a tokenizer of somebody else's (`tokenizer.json`, SentencePiece's `tokenizer.model`) is one, too.
+
     Raises:
-        DataError: it is missing, damaged, of a newer format, or its files do not fit its fingerprint.
+        DataError: it is missing, damaged, of a newer format or an unknown kind, or its files do not fit its fingerprint.
     """
+    if has_hub_tokenizer(directory) and not is_own_tokenizer(directory):
+        from mlxllm.tokenizer.hub import HubTokenizer  # the tokenizers library is loaded only for these
+
+        return HubTokenizer(read_hub_files(directory), str(directory))
     config = _read_config(directory)
     kind, expected = config.get("kind"), config.get("fingerprint")
     if not isinstance(kind, str) or kind not in _FILES:
@@ -97,6 +106,15 @@ def load_tokenizer(directory: Path) -> Tokenizer:
             f"files hold {tokenizer.vocab_size:,}; {_REMEDY}"
         )
     return tokenizer
+
+
+def is_own_tokenizer(directory: Path) -> bool:
+    """Whether a folder holds a tokenizer that was made here, damaged or not."""
+    try:
+        config = read_json(directory / CONFIG_FILE)
+    except UserError:
+        return False
+    return isinstance(config, dict) and config.get("format") == _FORMAT
 
 
 def _build(kind: str, files: dict[str, bytes], directory: Path) -> Tokenizer:
@@ -117,7 +135,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
     if not directory.is_dir():
         raise DataError(f"there is no tokenizer at {directory}")
     if not path.is_file():
-        raise DataError(f"{directory} is not a tokenizer: it holds no {CONFIG_FILE}")
+        raise DataError(f"{directory} is not a tokenizer: it holds no {CONFIG_FILE}, tokenizer.json or tokenizer.model")
     try:
         config = read_json(path)
     except UserError as error:
@@ -145,8 +163,8 @@ def _read(path: Path) -> bytes:
 
 
 def _may_replace(directory: Path) -> bool:
-    """Only a tokenizer of ours and nothing besides: a Hub model's folder has a tokenizer_config.json, too."""
+    """Only a tokenizer and nothing besides: a Hub model's folder has a tokenizer_config.json, too."""
     if not directory.is_dir():
         return False
-    ours = {CONFIG_FILE, CHARACTERS_FILE, MODEL_FILE}
+    ours = {CONFIG_FILE, CHARACTERS_FILE, MODEL_FILE, *HUB_FILES}
     return {path.name for path in directory.iterdir()} <= ours

@@ -6,7 +6,7 @@ from mlxllm.tokenizer.base import Tokenizer
 
 
 class StreamDecoder:
-    """Decodes one id after another; the pieces joined, `flush` included, equal `Tokenizer.decode` of all ids.
+    """Decodes one id after another; the pieces joined, `flush` included, equal `Tokenizer.decode_continued` of all ids.
 
     A character may be spread over several tokens. Its bytes are held back until it is whole, or until they
     can no longer become one, which gives U+FFFD.

@@ -103,7 +103,7 @@ def _edit(directory: Path, **changes: Any) -> None:
         ({"kind": "word"}, "unknown kind 'word'; known are char, byte, bpe"),
         ({"kind": ["bpe"]}, "unknown kind"),
         ({"format_version": 2}, "has format version 2, this mlxllm reads 1"),
-        ({"format": "other"}, "was not written by mlxllm"),
+        ({"format": "other"}, "was not written by mlxllm|if it was made here"),
         ({"vocab_size": 7}, "says 7 ids, its files hold"),
         ({"special_tokens": {"<|endoftext|>": 1}}, "special tokens are not the reserved ones"),
     ],
@@ -175,5 +175,5 @@ def test_a_foreign_model_file_with_a_right_fingerprint_is_refused(
 def test_a_missing_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no tokenizer at"):
         load_tokenizer(tmp_path / "none")
-    with pytest.raises(DataError, match=r"is not a tokenizer: it holds no tokenizer_config\.json"):
+    with pytest.raises(DataError, match=r"is not a tokenizer: it holds no tokenizer_config"):
         load_tokenizer(tmp_path)
