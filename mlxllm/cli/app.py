@@ -35,6 +35,8 @@ from mlxllm.cli import (
 )
 from mlxllm.cli.help import WIDTH, Group, dress
 from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
+from mlxllm.cli.transfer_line import ModelLine
+from mlxllm.data.transfers import told
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
@@ -124,7 +126,8 @@ def run() -> None:
         KeyboardInterrupt: Ctrl-C, where the command had nothing to save.
     """
     try:
-        code = app(prog_name="mlxllm", standalone_mode=False)
+        with told(ModelLine()):
+            code = app(prog_name="mlxllm", standalone_mode=False)
     except UserError as error:
         _fail(str(error), error.exit_code)
     except typer.TyperException as error:
