@@ -103,7 +103,7 @@ def _check(loaded: "LoadedModel", found: "list[Verification]") -> "Callable[[Pat
 def _sample_ids(loaded: "LoadedModel") -> list[int]:
     from mlxllm.export.divergence import SAMPLE
 
-    return list(loaded.tokenizer.encode(SAMPLE))
+    return [*loaded.tokenizer.prefix_ids, *loaded.tokenizer.encode(SAMPLE)]
 
 
 def _told(done: "Quantized") -> list[str]:
