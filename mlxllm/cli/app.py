@@ -40,8 +40,8 @@ from mlxllm.data.transfers import told
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse quantize resume runs cache".split(),
-    *"sample chat serve compare taste prefs eval export verify".split(),
+    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs cache".split(),
+    *"sample chat compare taste prefs eval quantize export verify serve".split(),
 )
 
 
