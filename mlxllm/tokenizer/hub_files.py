@@ -29,6 +29,7 @@ MOST_BYTES = 200 * 10**6
 """Of one file; the largest of known models has 34 million."""
 TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
+_SHOWN = 60  # characters of what stands in a file, in a message
 _TOKENIZERS = (TOKENIZER_JSON, SENTENCEPIECE_MODEL)
 
 
@@ -122,6 +123,13 @@ def spelling(token: Any) -> str | None:
     """A special token is its text, or an object that describes it."""
     content = token.get("content") if isinstance(token, dict) else token
     return content if isinstance(content, str) else None
+
+
+def quoted(value: Any) -> str:
+    """What stands in a file, in quotes and on one line, as far as a message has room for it."""
+    text = value[:_SHOWN] if isinstance(value, str) else value
+    shown = repr(text) if isinstance(value, str | int | float | None) else f"a JSON {type(value).__name__}"
+    return shown[: 4 * _SHOWN] + ("..." if isinstance(value, str) and len(value) > _SHOWN else "")
 
 
 def token_ids_of(value: Any) -> list[int]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlxllm.errors import DataError
+from mlxllm.tokenizer.hub_files import quoted
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 """What a byte without a piece is called."""
@@ -117,7 +118,7 @@ def _parts(part: Any) -> list[Mapping[str, Any]]:
 
 
 def _unknown(where: str, kinds: list[Any]) -> DataError:
-    found = ", ".join(str(kind) for kind in kinds) or "none"
+    found = ", ".join(quoted(kind).strip("'") for kind in kinds[:8]) or "none"
     return DataError(
         f"{where} spells its tokens in a way that is not known here (decoder: {found}); known are ByteLevel, as GPT-2, "
         f"Llama 3 and Qwen have it, and SentencePiece's, as Llama 2 and Mistral do"
