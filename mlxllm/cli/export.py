@@ -17,7 +17,7 @@ Readers = Annotated[
     typer.Option(
         "--readers",
         metavar="R,R",
-        help="Who reads it back: mlxllm, transformers, mlx-lm; by default all that are installed.",
+        help="Who reads it back: mlxllm, transformers, mlx-lm; of GGUF gguf, llama.cpp; by default all that are installed.",
         show_default=False,
     ),
 ]
@@ -25,21 +25,35 @@ Readers = Annotated[
 
 def export(
     model: sampling.Model,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The new folder.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The new folder (gguf: or FILE.gguf).", show_default=False)
+    ],
     format_: Annotated[
-        str, typer.Option("--format", metavar="F", help="hf: for transformers, mlx-lm and mlxllm.")
+        str,
+        typer.Option(
+            "--format", metavar="F", help="hf: for transformers, mlx-lm and mlxllm; gguf: for llama.cpp and Ollama."
+        ),
     ] = "hf",
     adapter: sampling.AdapterName = None,
     dtype: Annotated[
         str | None,
         typer.Option(
-            "--dtype", metavar="D", help="float32, bfloat16 or float16; by default the model's.", show_default=False
+            "--dtype",
+            metavar="D",
+            help="float32, bfloat16 or float16; by default the model's (gguf: float16).",
+            show_default=False,
         ),
     ] = None,
     quantize: Annotated[
         str | None,
-        typer.Option("--quantize", metavar="Q", help="Pack the matrices into a few bits.", show_default=False),
+        typer.Option(
+            "--quantize",
+            metavar="Q",
+            help="Pack the matrices into a few bits (gguf: q8_0, q4_0, ...).",
+            show_default=False,
+        ),
     ] = None,
+    modelfile: Annotated[bool, typer.Option("--modelfile", help="gguf: an Ollama Modelfile as well.")] = False,
     readers: Readers = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not read it back.")] = False,
     device: sampling.Device = None,
@@ -59,14 +73,16 @@ def export(
     from mlxllm.export.formats import Order, format_named
     from mlxllm.export.formats import export as write
     from mlxllm.export.hf import plain_model
-    from mlxllm.export.verification import DifferentError, chosen_readers
+    from mlxllm.export.verification import DifferentError
 
-    format_named(format_, dtype=dtype, quantize=quantize)
-    asked = None if readers is None else chosen_readers(split(readers))
+    form = format_named(format_, dtype=dtype, quantize=quantize)
+    if modelfile and format_ != "gguf":
+        raise ConfigError(f"--modelfile is for Ollama, which reads --format gguf, not {format_}; leave it out")
+    asked = None if readers is None else form.choose(split(readers))
     full_precision()
     loaded = sampling.load(model, device, adapter)
     loaded = replace(loaded, model=plain_model(loaded))
-    order = Order(loaded, path, dtype, quantize)
+    order = Order(loaded, path, dtype, quantize, modelfile)
     try:
         verification = write(format_, order, verify=not no_verify, readers=asked)
     except DifferentError as error:
@@ -75,7 +91,7 @@ def export(
         else:
             verification_view.show(error.verification)
         raise
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
     if json_:
         told = {"model": model, "path": str(path.absolute()), "format": format_, "bytes": size}
         print(json.dumps({**told, **(verification.as_dict() if verification is not None else {"passed": None})}))
@@ -83,6 +99,12 @@ def export(
     if verification is not None:
         verification_view.show(verification)
     sampling.say(f"{model} written to {path} ({size / 2**20:,.1f} MiB)")
+    if format_ == "gguf":
+        file = path if path.is_file() else path / "model.gguf"
+        sampling.say(
+            f"try it: llama-cli -m {file}" if not modelfile else f"try it: ollama create NAME -f {path}/Modelfile"
+        )
+        return
     use = "sample" if loaded.kind == "base" else "chat"
     sampling.say(f"try it: {program()} {use} --model {path if path.is_absolute() else f'./{path}'}")
 
