@@ -39,7 +39,7 @@ class RopeScaling(Section):
     """llama3: wavelengths above original / this are divided by `factor`."""
     high_freq_factor: float = Field(4.0, gt=0)
     """llama3: wavelengths below original / this are left alone."""
-    original_max_position_embeddings: int = Field(8192, gt=0)
+    original_max_position_embeddings: int = Field(8192, gt=0, le=2**30)
     """llama3: the context that the model was first trained on."""
 
 
@@ -56,7 +56,7 @@ class ModelConfig(Section):
     """Number of query heads H."""
     num_key_value_heads: int = Field(4, gt=0)
     """Number of key and value heads K: H is multi-head, 1 is multi-query, between is grouped-query attention."""
-    head_dim: int | None = Field(None, gt=0)
+    head_dim: int | None = Field(None, gt=0, le=2**16)
     """Width of one head; by default hidden_size / num_attention_heads."""
     intermediate_size: int = Field(704, gt=0, le=2**20)
     """Width of the feed-forward's hidden layer."""
@@ -92,11 +92,11 @@ class ModelConfig(Section):
     """Attend to this many last positions only."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout on embeddings, attention outputs and feed-forward outputs while training."""
-    num_experts: int = Field(0, ge=0)
+    num_experts: int = Field(0, ge=0, le=2**14)
     """Number of experts of each feed-forward; 0 is a dense model."""
     num_experts_per_tok: int = Field(2, gt=0)
     """Experts that each token is sent to."""
-    moe_intermediate_size: int = Field(256, gt=0)
+    moe_intermediate_size: int = Field(256, gt=0, le=2**20)
     """Width of one expert's hidden layer."""
     norm_topk_prob: bool = True
     """Whether the chosen experts' weights are made to sum to one."""

@@ -27,6 +27,20 @@ def by_reason(count: int, reason: str) -> str:
     return f"{count:,} x {reason}"
 
 
+def brief(value: object, longest: int = 60) -> str:
+    """A value that somebody else wrote as Python shows it, on one line and cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python prints no integers of thousands of digits
+        return "something endless"
+    return text if len(text) <= longest else f"{text[: longest - 4]} ..."
+
+
+def called(name: str, longest: int = 100) -> str:
+    """A name that somebody else wrote, on one line and cut where it is long."""
+    return visible(name if len(name) <= longest else f"{name[: longest - 4]}...")
+
+
 def _escape(char: str) -> str:
     code = ord(char)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

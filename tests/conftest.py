@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ os.environ["NO_COLOR"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 for _name in "FORCE_COLOR CLICOLOR_FORCE PY_COLORS GITHUB_ACTIONS TERM_PROGRAM COLUMNS LINES".split():
     os.environ.pop(_name, None)
+
+# A shell's background job begins with Ctrl-C ignored, and all that it starts would ignore it as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis
 import pytest

@@ -167,9 +167,9 @@ def evaluate(model: str, data: str) -> Args:
     return ("eval", "--model", model, "--data", data, "--json")
 
 
-def fuse(model: str, folder: str) -> Args:
-    """Adapters merged into plain weights."""
-    return ("fuse", "--model", model, "--save-path", folder)
+def export(model: str, folder: str, form: str) -> Args:
+    """A model written for others, and read back by them."""
+    return ("export", "--model", model, "--out", folder, "--format", form, "--json")
 
 
 def prefs_ls() -> Args:

@@ -22,9 +22,11 @@ from mlxllm.cli import (
     finetune,
     fuse,
     prefs,
+    quantize,
     quickstart,
     runs,
     sample,
+    serve,
     serving,
     taste,
     tokenizer,
@@ -33,11 +35,13 @@ from mlxllm.cli import (
 )
 from mlxllm.cli.help import WIDTH, Group, dress
 from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
+from mlxllm.cli.transfer_line import ModelLine
+from mlxllm.data.transfers import told
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
     *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs cache".split(),
-    *"sample chat compare taste prefs eval export verify".split(),
+    *"sample chat compare taste prefs eval quantize export verify serve".split(),
 )
 
 
@@ -72,11 +76,13 @@ app.command("train", rich_help_panel=_MAKE, cls=train.TrainCommand)(train.train)
 app.command("sft", rich_help_panel=_MAKE)(finetune.sft)
 app.command("dpo", rich_help_panel=_MAKE)(finetune.dpo)
 app.command("fuse", rich_help_panel=_MAKE)(fuse.fuse)
+app.command("quantize", rich_help_panel=_MAKE)(quantize.quantize)
 app.command("resume", rich_help_panel=_MAKE)(train.resume)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MAKE)
 app.command("sample", rich_help_panel=_USE)(sample.sample)
 app.command("chat", rich_help_panel=_USE)(chat.chat)
+app.command("serve", rich_help_panel=_USE, context_settings={"allow_extra_args": True})(serve.serve)
 app.command("compare", rich_help_panel=_USE)(compare.compare)
 app.command("taste", rich_help_panel=_USE)(taste.taste)
 app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
@@ -120,7 +126,8 @@ def run() -> None:
         KeyboardInterrupt: Ctrl-C, where the command had nothing to save.
     """
     try:
-        code = app(prog_name="mlxllm", standalone_mode=False)
+        with told(ModelLine()):
+            code = app(prog_name="mlxllm", standalone_mode=False)
     except UserError as error:
         _fail(str(error), error.exit_code)
     except typer.TyperException as error:

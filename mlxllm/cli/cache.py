@@ -20,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="See and clear what was downloaded 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 
 _SETS = "sets"
+_SERVED = "served"
 _WHAT = {
     "hub": "files of the Hugging Face Hub that a build has not read to their end",
     "references": "scores of reference models, which dpo works out anew",
@@ -87,7 +88,7 @@ def clear(
 
 
 def _entries() -> list[Entry]:
-    """Everything in the cache, ready sets one by one; what an interrupted download or deletion left counts as well."""
+    """Everything in the cache, ready sets and served models one by one; what was interrupted counts as well."""
     folder = paths.folder("cache")
     if not folder.is_dir():
         return []
@@ -97,6 +98,9 @@ def _entries() -> list[Entry]:
             sizes = [(each, _size(each)) for each in sorted(path.iterdir())]
             # What was given up before a byte came is nothing.
             found += [Entry(f"{_SETS}/{one.name}", one, size, _about_set(one.name)) for one, size in sizes if size]
+        elif path.name == _SERVED and path.is_dir():
+            about = "an export that `mlxllm serve` makes again when it is needed"
+            found += [Entry(f"{_SERVED}/{one.name}", one, _size(one), about) for one in sorted(path.iterdir())]
         else:
             found.append(Entry(path.name, path, _size(path), _WHAT.get(path.name, "made anew when it is needed")))
     return found

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from mlxllm.cli import sampling
 from mlxllm.cli.chat_input import LineReader, StopKeys
+from mlxllm.cli.model_defaults import with_model_defaults
 from mlxllm.cli.streaming import Stream
 from mlxllm.errors import DataError, UserError
 from mlxllm.runs.suggestions import read_suggestions
@@ -41,20 +42,22 @@ def chat(
     A base model continues your text; one that was tuned answers, and /again, /better and /rewrite store which answers
     you prefer. Lines can also be piped in: what the model writes is on stdout.
     """
-    config = sampling.sample_config(
-        max_tokens=max_tokens,
-        temperature=temp,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        repetition_context_size=repetition_context_size,
-        seed=seed,
-    )
+    given: dict[str, float | None] = {
+        "max_tokens": max_tokens,
+        "temperature": temp,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "repetition_context_size": repetition_context_size,
+        "seed": seed,
+    }
+    sampling.sample_config(**given)  # what cannot be is refused before a model is loaded
     biases = sampling.logit_biases(logit_bias or ())
     for each in stop or ():
         sampling.check_text(each, "--stop")
     loaded = sampling.load(model, device, adapter)
+    config = with_model_defaults(loaded, **given)
     from mlxllm.cli.chat_commands import Chat
     from mlxllm.cli.chat_turns import TurnsChat
     from mlxllm.inference.length import Length  # here: MLX is loaded after the options were looked at
@@ -137,8 +140,11 @@ def _base_opening(loaded: "LoadedModel") -> str:
 
 
 def _opening(loaded: "LoadedModel") -> str:
+    from mlxllm.model.hf_folder import INSTRUCT
+
     stages = ", then ".join(loaded.history)
-    lines = [f"{_named(loaded)} was tuned to answer ({stages}): it is your turn; /help shows the commands."]
+    answers = "came with a chat template" if loaded.kind == INSTRUCT else f"was tuned to answer ({stages})"
+    lines = [f"{_named(loaded)} {answers}: it is your turn; /help shows the commands."]
     suggestions = read_suggestions(loaded.path.parent.parent) if loaded.step is not None else []
     if suggestions:
         lines += ["Try one of these:", *(f"  {text}" for text in suggestions)]

@@ -1,12 +1,14 @@
 """`mlxllm sample`: continue a text."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlxllm.cli import sampling
+from mlxllm.cli.model_defaults import with_model_defaults
 from mlxllm.cli.streaming import Stream
 from mlxllm.errors import ConfigError
 
@@ -48,41 +50,44 @@ def sample(
 ) -> None:
     """Continue a text: prompt and continuation on stdout, speed on stderr.
 
-    No template and no special token is added. The text ends before <|endoftext|>,
-    before a --stop string, or after --max-tokens.
+    No template is added, and no special token but what the model's own tokenizer
+    puts before every text. The text ends before <|endoftext|>, before a --stop
+    string, or after --max-tokens.
     """
     if num_samples < 1:
         raise ConfigError(f"--num-samples is {num_samples}; it should be 1 or more")
-    config = sampling.sample_config(
-        max_tokens=max_tokens,
-        temperature=temp,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        repetition_context_size=repetition_context_size,
-        seed=seed,
-    )
+    given: dict[str, float | None] = {
+        "max_tokens": max_tokens,
+        "temperature": temp,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "repetition_context_size": repetition_context_size,
+        "seed": seed,
+    }
+    config = sampling.sample_config(**given)
     last_seed = sampling.sample_config(seed=config.seed + num_samples - 1).seed
     biases = sampling.logit_biases(logit_bias or ())
-    for option, given in (("--prompt", prompt or ""), *(("--stop", each) for each in stop or ())):
-        sampling.check_text(given, option)
+    for option, typed in (("--prompt", prompt or ""), *(("--stop", each) for each in stop or ())):
+        sampling.check_text(typed, option)
     text = sampling.stdin_text() if prompt == "-" else prompt or ""
 
     loaded = sampling.load(model, device, adapter)
+    config = with_model_defaults(loaded, **given)
     from mlxllm.inference.length import Length  # here: it loads MLX, and the errors above need not wait for it
     from mlxllm.inference.session import Session
 
     # A session keeps the prompt's keys and values from sample to sample.
     session = Session(loaded.model, loaded.tokenizer, max_kv_size=max_kv_size, kv_bits=kv_bits)
-    prompt_ids = loaded.tokenizer.encode(text)
+    prompt_ids = loaded.tokenizer.encode_begun(text) if text else []
     if note := Length(loaded, max_kv_size=max_kv_size, kv_bits=kv_bits).check(len(prompt_ids)):
         sampling.say(note)
     for at in range(config.seed, last_seed + 1):
         one = config.model_copy(update={"seed": at})
         generation = session.generate(prompt_ids, one, stop=stop or (), logit_bias=biases)
         if json_:
-            print(json.dumps(_as_object(generation, one, loaded.tokenizer.eot_id)), flush=True)
+            print(json.dumps(_as_object(generation, one, loaded.tokenizer.stop_ids)), flush=True)
             continue
         _show(text, generation)
         sampling.say(_summary(generation, one, num_samples))
@@ -101,11 +106,11 @@ def _show(prompt: str, generation: "Generation") -> None:
         stream.end()
 
 
-def _as_object(generation: "Generation", config: "SampleConfig", eot_id: int) -> dict[str, object]:
+def _as_object(generation: "Generation", config: "SampleConfig", stop_ids: Sequence[int]) -> dict[str, object]:
     tokens = list(generation)
     # The token that says "no more" is no part of the text.
     ids = [token.id for token in tokens]
-    if ids and ids[-1] == eot_id:
+    if ids and ids[-1] in stop_ids:
         ids.pop()
     text = "".join(token.text for token in tokens)
     return {"text": text, "token_ids": ids, **asdict(generation.stats), "seed": config.seed}

@@ -20,7 +20,10 @@ if TYPE_CHECKING:  # pydantic and MLX are imported by the commands that use them
 Model = Annotated[
     str,
     typer.Option(
-        "--model", metavar="M", help="A run (RUN, RUN@STEP, RUN@best) or a folder with a model.", show_default=False
+        "--model",
+        metavar="M",
+        help="A run (RUN, RUN@STEP, RUN@best), a folder with a model, or OWNER/NAME[@REVISION] of the Hub.",
+        show_default=False,
     ),
 ]
 AdapterName = Annotated[

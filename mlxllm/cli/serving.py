@@ -1,5 +1,6 @@
 """`mlxllm serve-tui`: the terminal application in a browser on this machine."""
 
+import errno
 import shlex
 import socket
 import sys
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxllm.cli.sampling import say
-from mlxllm.errors import UserError
+from mlxllm.errors import ConfigError, UserError
 
 if TYPE_CHECKING:  # the web server is loaded by the command
     from collections.abc import Awaitable, Callable
@@ -25,12 +26,7 @@ def serve_tui(
     from aiohttp import web
     from textual_serve.server import Server  # here: they load a web server
 
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_LOOPBACK, port))
-        except OSError as error:
-            raise UserError(f"port {port} cannot be used: {error.strerror}; give another one with --port") from None
+    check_port(_LOOPBACK, port)
     hosts = {f"{name}:{port}" for name in (_LOOPBACK, "localhost")}
 
     class LocalServer(Server):
@@ -43,6 +39,27 @@ def serve_tui(
 
     say(f"the application is at http://{_LOOPBACK}:{port} for browsers on this machine; Ctrl-C ends it")
     LocalServer(shlex.join([sys.executable, "-m", "mlxllm"]), host=_LOOPBACK, port=port, title="mlxllm").serve()
+
+
+def check_port(host: str, port: int) -> None:
+    """See to it that a server could listen there.
+
+    Raises:
+        ConfigError: this machine has no such address.
+        UserError: another program has the port, or it takes more rights.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        raise ConfigError(f"--host {host!r} is no address; give 127.0.0.1, or an address of this machine") from None
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise ConfigError(f"--host {host} is not an address of this machine; 127.0.0.1 always is") from None
+            raise UserError(f"port {port} cannot be used: {error.strerror}; give another one with --port") from None
 
 
 def _only(hosts: set[str]) -> "Callable[..., Awaitable[web.StreamResponse]]":

@@ -31,6 +31,7 @@ _TOKENS_SHOWN = 400
 _FILE_BYTES = 1 << 20
 _LONGEST = 8
 _CHARACTERS_SHOWN = 120
+_SPECIAL_SHOWN = 16
 
 
 @app.command()
@@ -184,9 +185,7 @@ def _describe(tokenizer: "Tokenizer", directory: Path) -> dict[str, Any]:
 
 def _longest(tokenizer: "Tokenizer") -> list[str]:
     """The longest learned pieces, white space left out, the stronger of equals first."""
-    from mlxllm.tokenizer import FIRST_LEARNED_ID
-
-    pieces = [tokenizer.piece(i) for i in range(FIRST_LEARNED_ID, tokenizer.vocab_size)]
+    pieces = [tokenizer.piece(i) for i in tokenizer.learned_ids]
     return sorted((piece for piece in pieces if piece.strip()), key=len, reverse=True)[:_LONGEST]
 
 
@@ -198,7 +197,7 @@ def _print_about(tokenizer: "Tokenizer", about: dict[str, Any]) -> None:
     rows = [
         ("tokenizer", f"{about['name']} ({about['kind']})"),
         ("vocabulary", f"{about['vocab_size']:,} ids"),
-        ("special", "  ".join(f"{token} {i}" for token, i in about["special_ids"].items())),
+        ("special", _special(about["special_ids"])),
     ]
     if tokenizer.kind == "char":
         rows.append(("characters", _alphabet(tokenizer)))
@@ -209,6 +208,15 @@ def _print_about(tokenizer: "Tokenizer", about: dict[str, Any]) -> None:
         ("this text", f"{about['bytes']:,} bytes, {about['tokens']:,} tokens{rate}"),
     ]
     print_fields(rows)
+
+
+def _special(special_ids: dict[str, int]) -> str:
+    """The special tokens with their ids, of very many the first."""
+    from mlxllm.visible import visible
+
+    shown = [f"{visible(token)} {i}" for token, i in special_ids.items()]
+    more = len(shown) - _SPECIAL_SHOWN
+    return "  ".join(shown[:_SPECIAL_SHOWN]) + (f"  and {more:,} more" if more > 0 else "")
 
 
 def _alphabet(tokenizer: "Tokenizer") -> str:

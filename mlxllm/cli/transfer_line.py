@@ -4,7 +4,7 @@ import sys
 import time
 
 from mlxllm.cli.run_view import file_size
-from mlxllm.cli.terminal import columns, tell
+from mlxllm.cli.terminal import columns, fold, tell
 
 _LINE_SECONDS = 0.2
 _SPEED_SECONDS = 10.0
@@ -61,3 +61,28 @@ def _left(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+class ModelLine:
+    """Tells on stderr of a model that is fetched: its size first, then the line of its progress."""
+
+    def __init__(self) -> None:
+        """Nothing is fetched yet."""
+        self._line: TransferLine | None = None
+
+    def begins(self, what: str, files: int, size: int) -> None:
+        """Say what comes before it does."""
+        some = "1 file" if files == 1 else f"{files:,} files"
+        tell(fold(f"downloading {what} from the Hub: {some}, {file_size(size)}", sys.stderr), sys.stderr)
+        self._line = TransferLine(what.split()[0])
+
+    def progress(self, done: int, size: int) -> None:
+        """Show how far it is."""
+        if self._line is not None:
+            self._line(done, size)
+
+    def ends(self) -> None:
+        """Take the line away."""
+        if self._line is not None:
+            self._line.clear()
+            self._line = None

@@ -152,7 +152,12 @@ class Preparer:
         if self.tokenizer is None:
             made.texts = texts
         else:
-            made.ids, made.ends = tokenize(texts, [kept.ends for kept in made.kept], self.tokenizer)
+            made.ids, made.ends = tokenize(
+                texts,
+                [kept.ends for kept in made.kept],
+                self.tokenizer,
+                begins=[not kept.continues for kept in made.kept],
+            )
         return made
 
     @property
@@ -206,7 +211,7 @@ def _is_whole(item: Item) -> bool:
 
 
 def tokenize(
-    texts: Sequence[str], ends: Sequence[bool], tokenizer: Tokenizer
+    texts: Sequence[str], ends: Sequence[bool], tokenizer: Tokenizer, *, begins: Sequence[bool] | None = None
 ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
     """Texts one behind the other in as few bytes an id as will do, and the place behind each.
 
@@ -214,6 +219,7 @@ def tokenize(
         texts: each is tokenized by itself, long ones in stretches.
         ends: behind which of them a document ends, and <|endoftext|> stands.
         tokenizer: makes the ids.
+        begins: which of them begin a document, whose ids the tokenizer's prefix precedes; by default all.
 
     Raises:
         DataError: an id is not in the tokenizer's vocabulary.
@@ -228,10 +234,18 @@ def tokenize(
     lengths = np.zeros(len(texts), np.int64)
     at = 0
     encoded = tokenizer.encode_to_array(stretches)
+    prefix = np.array(tokenizer.prefix_ids, np.uint32)
     for number, closes in enumerate(ends):
+        first = begins is None or begins[number]
+        if first and len(prefix):
+            parts.append(prefix)
+            lengths[number] += len(prefix)
         while at < len(last) and last[at] == number:
+            if tokenizer.adds_space and not first:
+                encoded[at] = np.array(tokenizer.encode_continued(stretches[at]), np.uint32)
             parts.append(encoded[at])
             lengths[number] += len(encoded[at])
+            first = False
             at += 1
         if closes:
             parts.append(end_of_text)

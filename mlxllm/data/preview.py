@@ -200,7 +200,7 @@ def tokenize_preview(
     first: list[int] = []
     lengths = []
     for ids in tokenizer.encode_to_array(list(texts)):
-        listed = [*ids.tolist(), tokenizer.eot_id]
+        listed = [*tokenizer.prefix_ids, *ids.tolist(), tokenizer.eot_id]
         counts.update(listed)
         lengths.append(len(listed))
         first += listed[: max(0, shown - len(first))]

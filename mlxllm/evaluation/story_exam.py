@@ -79,14 +79,14 @@ def _write(
     max_tokens: int,
 ) -> list[str]:
     if chat_format is None:
-        prompts = [tokenizer.encode("".join(m["content"] + "\n" for m in exam.messages)) for exam in exams]
-        stops: set[int] = {tokenizer.eot_id}
+        prompts = [tokenizer.encode_begun("".join(m["content"] + "\n" for m in exam.messages)) for exam in exams]
+        stops: set[int] = set(tokenizer.stop_ids)
     else:
         prompts = [chat_format.generation_prompt([Message("user", m["content"]) for m in e.messages]) for e in exams]
-        stops = {*chat_format.stop_ids, tokenizer.eot_id}
+        stops = {*chat_format.stop_ids, *tokenizer.stop_ids}
     sample = sample.model_copy(update={"max_tokens": max_tokens})
     written = generate_batch(model, tokenizer, prompts, sample, stop_ids=stops)
-    return [tokenizer.decode(ids) for ids in written]
+    return [tokenizer.decode_continued(ids) for ids in written]
 
 
 def _share(results: Sequence[bool]) -> float:

@@ -23,7 +23,7 @@ from mlxllm.conversation.template import ChatTemplate
 from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import DataError, ModelError, UserError
 from mlxllm.export.card import bytes_text, model_card
-from mlxllm.export.hf_files import CONFIG_FILE, DTYPES, GENERATION_FILE, dtype_name, generation_config, model_config
+from mlxllm.export.hf_files import CONFIG_FILE, GENERATION_FILE, generation_config, model_config
 from mlxllm.export.tokenizers import (
     TEMPLATE_FILE,
     TOKENIZER_CONFIG_FILE,
@@ -35,8 +35,8 @@ from mlxllm.export.tokenizers import (
 )
 from mlxllm.model.adapters import fused, has_adapters
 from mlxllm.model.checkpoint_files import MODEL_FILE
-from mlxllm.model.hf_config import family_of
-from mlxllm.model.hf_folder import BASE, TOKENIZER_DIRECTORY
+from mlxllm.model.hf_config import architecture_of, family_of
+from mlxllm.model.hf_folder import BASE, TOKENIZER_DIRECTORY, model_with
 from mlxllm.model.hf_weights import weights_to_hf
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.module import named_parameters
@@ -44,6 +44,7 @@ from mlxllm.model.quantized_models import is_quantized
 from mlxllm.model.transformer import Transformer
 from mlxllm.model.weight_files import INDEX_FILE
 from mlxllm.runs.files import fsync_directory, fsync_file
+from mlxllm.tokenizer import Tokenizer
 
 MAX_SHARD_SIZE = 5 * 10**9
 """Bytes of one file of weights, as the Hub has them."""
@@ -71,7 +72,7 @@ def write_hf(
         ModelError: no Hugging Face architecture has this config (the message names the fields), or `path` is there.
         UserError: it cannot be written.
     """
-    model = plain_model(loaded)
+    model = with_any_tokenizer(plain_model(loaded), loaded.tokenizer)
     dtype = dtype or dtype_of(model)
     raw = model_config(model.config, dtype, loaded.tokenizer, loaded.history)
     write_folder(loaded, path, raw, weights_for(raw, model), dtype=dtype, max_shard_size=max_shard_size, check=check)
@@ -123,6 +124,26 @@ def plain_model(loaded: LoadedModel) -> Transformer:
     """The model without adapters and packed matrices; itself where it has none."""
     model = loaded.model
     return fused(model) if has_adapters(model) or is_quantized(model) else model
+
+
+def with_any_tokenizer(model: Transformer, tokenizer: Tokenizer) -> Transformer:
+    """The same function as an architecture that transformers opens with the tokenizer of the folder.
+
+    transformers 5 gives each `qwen2` model Qwen's own tokenizer, whatever lies beside it. With a tokenizer of ours such a
+    model leaves as the Llama that it also is: with biases of the output projections that are zero.
+
+    Args:
+        model: plain.
+        tokenizer: that goes with it.
+    """
+    config = model.config
+    if not is_own(tokenizer) or architecture_of(config) != "Qwen2ForCausalLM" or config.sliding_window is not None:
+        return model
+    weights = named_parameters(model)
+    for name, weight in list(weights.items()):
+        if name.endswith("o_proj.weight"):
+            weights[name.removesuffix("weight") + "bias"] = mx.zeros(weight.shape[:1], weight.dtype)
+    return model_with(config.model_copy(update={"attention_out_bias": True}), weights)
 
 
 def dtype_of(model: Transformer) -> mx.Dtype:
@@ -269,6 +290,3 @@ def _shards(sizes: Mapping[str, int], max_size: int) -> Iterator[list[str]]:
 
 def _bytes(array: mx.array, dtype: mx.Dtype | None) -> int:
     return array.nbytes if dtype is None else array.size * dtype.size
-
-
-__all__ = ["DTYPES", "dtype_name", "dtype_of", "plain_model", "put_folder", "write_folder", "write_hf"]

@@ -19,6 +19,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlxllm.config import ModelConfig
 from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import ConfigError, ModelError, OutOfMemoryError
 from mlxllm.export.hf import plain_model
@@ -26,6 +27,7 @@ from mlxllm.export.hf_files import CONFIG_FILE, DTYPES, dtype_name
 from mlxllm.export.judging import QUANTISED, Bounds, Reference, Row, bounds_for, judge
 from mlxllm.export.measuring import chat_ids, measure
 from mlxllm.export.memory import free_memory
+from mlxllm.export.readers.limits import why_not
 from mlxllm.export.readers.running import PEERS_PYTHON, Question, ask, python_with
 from mlxllm.export.sample_text import MESSAGES, PROMPT, SAMPLES
 from mlxllm.export.tokenizers import is_own
@@ -93,8 +95,9 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
     if (file := gguf_file(folder)) is not None:
         return verify_gguf(file, against, readers)
     chosen = chosen_readers(readers)
-    raw = read_object(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
-    _check_shape(folder, against)
+    config = read_hf_config(folder)
+    raw = read_object(folder / CONFIG_FILE)
+    _check_shape(folder, config, against)
     stored = DTYPES.get(str(raw.get("dtype") or raw.get("torch_dtype")), mx.float32)
     computed_in = _computed_in(against, stored)
     question = question_for(against, computed_in, against.config.max_position_embeddings)
@@ -111,8 +114,10 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
     for reader in chosen:
         if python_with(reader) is None:
             rows.append(Row(reader, "not installed"))
-        elif isinstance(packed, dict) and reader == "transformers":
-            rows.append(Row(reader, "skipped", note="transformers does not read matrices that MLX has packed"))
+        elif reason := why_not(
+            reader, config, own_tokenizer=is_own(against.tokenizer), packed=isinstance(packed, dict)
+        ):
+            rows.append(Row(reader, "skipped", note=reason))
         else:
             held_to, asked, note = first if reader == "mlxllm" else reference, question, ""
             if reader == "mlx-lm" and short is not None:
@@ -218,11 +223,10 @@ def question_for(loaded: LoadedModel, computed_in: str | None, longest: int) -> 
         longest: tokens of a sequence, or of a prompt and what follows, at most.
     """
     tokenizer = loaded.tokenizer
-    prefix = list(getattr(tokenizer, "prefix_ids", ()))
-    sequence = prefix + [i for text in SAMPLES for i in tokenizer.encode(text)]
+    sequence = list(tokenizer.prefix_ids) + [i for text in SAMPLES for i in tokenizer.encode(text)]
     max_tokens = min(GREEDY_TOKENS, max(1, longest // 2))
     prompt = PROMPT
-    while len(prefix) + len(tokenizer.encode(prompt)) > max(1, longest - max_tokens) and len(prompt) > 1:
+    while len(tokenizer.encode_begun(prompt)) > max(1, longest - max_tokens) and len(prompt) > 1:
         prompt = prompt[: len(prompt) * 3 // 4]
     own = is_own(tokenizer)
     speaks = loaded.history[-1] != BASE if own else template_with(loaded.tokenizer_directory) is not None
@@ -270,8 +274,7 @@ def _computed_in(loaded: LoadedModel, stored: mx.Dtype) -> str:
     )
 
 
-def _check_shape(folder: Path, against: LoadedModel) -> None:
-    config = read_hf_config(folder)
+def _check_shape(folder: Path, config: ModelConfig, against: LoadedModel) -> None:
     for field in _SHAPE:
         there, here = getattr(config, field), getattr(against.config, field)
         if there != here:

@@ -35,10 +35,10 @@ def generate_batch(
         tokenizer: the one that the model was trained with.
         prompts: ids, at least one each.
         sample: how tokens are chosen, and how many at most. A repetition penalty is not looked at.
-        stop_ids: tokens that end a continuation; by default `<|endoftext|>`.
+        stop_ids: tokens that end a continuation; by default the tokenizer's `stop_ids`.
         batch_size: B; prompts of about equal length go together.
     """
-    stops = frozenset((tokenizer.eot_id,) if stop_ids is None else stop_ids)
+    stops = frozenset(tokenizer.stop_ids if stop_ids is None else stop_ids)
     sampler = Sampler(sample, model.config.vocab_size, usable=tokenizer.vocab_size)
     was_training = model.training
     model.eval()

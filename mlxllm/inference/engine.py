@@ -220,7 +220,7 @@ class Engine:
         if reason != "stop":
             # Text that was held back, as it might have become a stop string, belongs to it; half a character does not.
             ids = whole_characters(held.loaded.tokenizer, [token.id for token in tokens])
-            text = held.loaded.tokenizer.decode(ids)
+            text = held.loaded.tokenizer.decode_continued(ids)
             held.remember(prompt, text, ids)
         self._replies.say(
             "done",

@@ -82,9 +82,11 @@ class HeldModel:
         """
         tokenizer = self.loaded.tokenizer
         if request.text is not None:
-            ids = self._cut_off.get(((), request.text)) or tokenizer.encode(request.text)
+            ids = self._cut_off.get(((), request.text)) or (
+                tokenizer.encode_begun(request.text) if request.text else []
+            )
             # A text that is to begin does so behind what stands before every document.
-            return Prompt([], request.text, ids or [tokenizer.eot_id], (tokenizer.eot_id,))
+            return Prompt([], request.text, ids or list(tokenizer.start_ids), tokenizer.stop_ids)
         if self.chat_format is None:
             raise ConfigError(
                 f"{self.loaded.name} is a base model, which has not been tuned to answer; give it a text to continue"
@@ -99,7 +101,7 @@ class HeldModel:
                 raise ConfigError("there is no answer to go on with; the last message has to be the assistant's")
             said, text = said[:-1], said[-1].content
         start = self.chat_format.generation_prompt(said)
-        spelled = self._cut_off.get((tuple(start), text)) or tokenizer.encode(text)
+        spelled = self._cut_off.get((tuple(start), text)) or tokenizer.encode_continued(text)
         return Prompt(start, text, spelled, self.chat_format.stop_ids)
 
     def remember(self, prompt: Prompt, text: str, ids: list[int]) -> None:

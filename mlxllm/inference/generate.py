@@ -122,11 +122,11 @@ def generate(
     Args:
         model: any transformer; it runs in evaluation mode and is left as it was.
         tokenizer: the one that the model was trained with.
-        prompt_ids: what to continue. An empty prompt with an empty cache begins after `<|endoftext|>`, which
-            is what stands before a document in training.
+        prompt_ids: what to continue. An empty prompt with an empty cache begins after the tokenizer's
+            `start_ids`, which are what stands before a document in training (`<|endoftext|>` in our own models).
         sample: how tokens are chosen, and how many.
         stop: strings that end the text; they are not part of it.
-        stop_ids: tokens that end the text; by default `<|endoftext|>`, with `()` none.
+        stop_ids: tokens that end the text; by default the tokenizer's `stop_ids`, with `()` none.
         logit_bias: token id -> what is added to its logit.
         cache: one `KVCache` a layer; what it holds comes before the prompt.
         context: the ids that the cache holds; only a repetition penalty looks at them.
@@ -146,7 +146,7 @@ def generate(
     if not prompt and offset:
         raise ValueError("a filled cache needs at least one more token; trim it by one and give that")
     prompt_tokens = offset + len(prompt)
-    prompt = prompt or [tokenizer.eot_id]
+    prompt = prompt or list(tokenizer.start_ids)
     _check_ids(prompt, config, tokenizer)
     wanted = sample.max_tokens if max_tokens is None else max_tokens
     room = _room(config, offset + len(prompt))
@@ -156,7 +156,7 @@ def generate(
         prompt=prompt,
         sampler=Sampler(sample, config.vocab_size, logit_bias, usable=tokenizer.vocab_size),
         stop=StopMatcher(stop),
-        stop_ids=frozenset((tokenizer.eot_id,) if stop_ids is None else stop_ids),
+        stop_ids=frozenset(tokenizer.stop_ids if stop_ids is None else stop_ids),
         cache=cache,
         max_tokens=wanted if room is None else min(wanted, room),
         note=_context_end(config) if room is not None and room < wanted else "",

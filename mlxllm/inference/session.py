@@ -163,19 +163,19 @@ class GrowingText:
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Start with an empty text."""
         self._tokenizer = tokenizer
-        self._start = [tokenizer.eot_id]
+        self._start = list(tokenizer.start_ids)
         self._ids: list[int] = []
         self._before_answer: list[int] | None = None
 
     @property
     def ids(self) -> list[int]:
-        """What the model is to continue. Where it is to begin, that is `<|endoftext|>`, as before a document."""
+        """What the model is to continue. Where it is to begin, that is what stands before a document."""
         return self._start + self._ids
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """`<|endoftext|>`."""
-        return (self._tokenizer.eot_id,)
+        """What ends a text: `<|endoftext|>` in our own models."""
+        return self._tokenizer.stop_ids
 
     @property
     def text(self) -> str:
@@ -186,21 +186,22 @@ class GrowingText:
         """Append what the user wrote, after a space where two words would otherwise become one."""
         so_far = self.text
         self._before_answer = None
-        if text and not self._ids:
-            self._start = []
+        begins = not self._ids
+        if text and begins:
+            self._start = list(self._tokenizer.prefix_ids)
         if so_far and not so_far[-1].isspace() and text[:1].isalnum():
             text = " " + text
-        self._ids += self._tokenizer.encode(text)
+        self._ids += self._tokenizer.encode(text) if begins else self._tokenizer.encode_continued(text)
 
     def add_answer(self, tokens: Iterable[Token]) -> None:
         """Append what the model wrote; `<|endoftext|>` and what a stop string cut off do not become part of it."""
         tokens = list(tokens)
         self._before_answer = list(self._ids)
         text = "".join(token.text for token in tokens)
-        ids = [token.id for token in tokens if token.id != self._tokenizer.eot_id]
+        ids = [token.id for token in tokens if token.id not in self._tokenizer.stop_ids]
         stopped = bool(tokens) and tokens[-1].finish_reason == "stop"
-        if stopped and self._tokenizer.decode(ids) != text:
-            ids = self._tokenizer.encode(text)
+        if stopped and self._tokenizer.decode_continued(ids) != text:
+            ids = self._tokenizer.encode_continued(text)
         self._ids += whole_characters(self._tokenizer, ids)
 
     def take_back_answer(self) -> bool:
@@ -212,7 +213,7 @@ class GrowingText:
 
     def reset(self) -> None:
         """Begin a new text."""
-        self._start, self._ids, self._before_answer = [self._tokenizer.eot_id], [], None
+        self._start, self._ids, self._before_answer = list(self._tokenizer.start_ids), [], None
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

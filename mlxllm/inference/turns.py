@@ -91,10 +91,10 @@ class Turns:
             self._said.pop()
         if tokens[-1].finish_reason == "stop":
             self._cut_off = None
-            text = self._tokenizer.decode(before) + "".join(token.text for token in tokens)
+            text = self._tokenizer.decode_continued(before) + "".join(token.text for token in tokens)
         else:
             self._cut_off = whole_characters(self._tokenizer, [*before, *(token.id for token in tokens)])
-            text = self._tokenizer.decode(self._cut_off)
+            text = self._tokenizer.decode_continued(self._cut_off)
         self._said.append(Message("assistant", text))
 
     def replace_answer(self, text: str) -> None:

@@ -26,6 +26,7 @@ from mlxllm.model.module import trainable_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.model.weight_files import read_object, read_safetensors
 from mlxllm.runs.files import write_json_atomic
+from mlxllm.visible import brief, called
 
 ADAPTER_FILE = "adapters.safetensors"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
@@ -33,6 +34,8 @@ PEFT_FILE = "adapter_model.safetensors"
 
 _PEFT_NAME = re.compile(r"base_model\.model\.(.+)\.(lora_A|lora_B|lora_magnitude_vector)(?:\.default)?(?:\.weight)?")
 _BLOCK = re.compile(r"model\.layers\.(\d+)\.")
+_LARGEST_SETTING = 2**20
+"""Of ranks and scales."""
 _PEFT_LEAVES = {"lora_A": "lora_a", "lora_B": "lora_b", "lora_magnitude_vector": "m"}
 
 
@@ -184,7 +187,7 @@ def _from_mlx_lm(
     method, parameters = settings.get("fine_tune_type", "lora"), settings.get("lora_parameters")
     if method not in ("lora", "dora"):
         raise ModelError(
-            f"{where} has fine_tune_type {method!r}; mlxllm reads lora and dora (all weights are no adapter: save the "
+            f"{where} has fine_tune_type {brief(method)}; mlxllm reads lora and dora (all weights are no adapter: save the "
             f"model itself)"
         )
     if not isinstance(parameters, dict):
@@ -195,12 +198,12 @@ def _from_mlx_lm(
     for name, array in tensors.items():
         layer, _, leaf = name.rpartition(".")
         if leaf not in ("lora_a", "lora_b", "m"):
-            raise ModelError(f"{file} holds {name}, which is no array of an adapter (lora_a, lora_b or m)")
+            raise ModelError(f"{file} holds {called(name)}, which is no array of an adapter (lora_a, lora_b or m)")
         arrays.setdefault(name_of_mlx_lm(layer), {})[leaf] = array
     keys, last = parameters.get("keys"), settings.get("num_layers", -1)
     if isinstance(last, bool) or not isinstance(last, int):
         raise ModelError(
-            f"{where} has num_layers = {last!r}; it says how many of the last blocks have adapters, -1 all"
+            f"{where} has num_layers = {brief(last)}; it says how many of the last blocks have adapters, -1 all"
         )
     if last > (all_ := config.num_hidden_layers):
         raise ModelError(
@@ -226,12 +229,12 @@ def _from_peft(
     where = file.with_name(ADAPTER_CONFIG_FILE)
     if settings.get("peft_type") != "LORA":
         raise ModelError(
-            f"{where} has peft_type {settings.get('peft_type')!r}; of PEFT's adapters mlxllm reads LORA only"
+            f"{where} has peft_type {brief(settings.get('peft_type'))}; of PEFT's adapters mlxllm reads LORA only"
         )
     for key in ("rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out"):
         if settings.get(key):
             raise ModelError(
-                f"{where} has {key} = {settings[key]!r}, which mlxllm cannot use; merge the adapter with PEFT"
+                f"{where} has {key} = {brief(settings[key])}, which mlxllm cannot use; merge the adapter with PEFT"
             )
     rank, alpha = _number(where, settings, "r"), _number(where, settings, "lora_alpha")
     scale = alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
@@ -241,7 +244,9 @@ def _from_peft(
     for name, array in tensors.items():
         match = _PEFT_NAME.fullmatch(name)
         if match is None:
-            raise ModelError(f"{file} holds {name}, which is no array of a LoRA adapter; merge the adapter with PEFT")
+            raise ModelError(
+                f"{file} holds {called(name)}, which is no array of a LoRA adapter; merge the adapter with PEFT"
+            )
         # PEFT has matrices as (out, in).
         arrays.setdefault(match[1], {})[_PEFT_LEAVES[match[2]]] = array.T if array.ndim == 2 else array
     base = settings.get("base_model_name_or_path")
@@ -255,14 +260,17 @@ def _from_peft(
 
 def _number(where: Path, settings: Mapping[str, Any], key: str) -> float:
     value = settings.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ModelError(f"{where} has {key} = {value!r} where a number above 0 belongs; take the adapter's own file")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LARGEST_SETTING:
+        raise ModelError(
+            f"{where} has {key} = {brief(value)} where a number above 0 belongs, and no absurd one; take the "
+            f"adapter's own file"
+        )
     return value
 
 
 def _dropout(where: Path, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ModelError(f"{where} has a dropout of {value!r}; it is a share, 0 or more and less than 1")
+        raise ModelError(f"{where} has a dropout of {brief(value)}; it is a share, 0 or more and less than 1")
     return value
 
 
@@ -275,7 +283,8 @@ def _check_shapes(model: Transformer, stored: StoredAdapter) -> None:
     for path, arrays in sorted(stored.arrays.items()):
         if path not in matrices:
             raise ModelError(
-                f"{file} has an adapter on {path}, which mlxllm cannot adapt in this model; was it made for another one?"
+                f"{file} has an adapter on {called(path)}, which mlxllm cannot adapt in this model; was it made for "
+                f"another one?"
             )
         *experts, out, width = matrices[path]
         if experts:
@@ -284,18 +293,21 @@ def _check_shapes(model: Transformer, stored: StoredAdapter) -> None:
             shapes = {"lora_a": (width, rank), "lora_b": (rank, out), "m": (out,)}
         for leaf in leaves:
             if leaf not in arrays:
-                raise ModelError(f"{file} lacks {path}.{leaf}; the file is not whole, copy or save it again")
+                raise ModelError(f"{file} lacks {called(path)}.{leaf}; the file is not whole, copy or save it again")
             if leaf not in shapes or tuple(arrays[leaf].shape) != shapes[leaf]:
                 raise ModelError(
-                    f"{file} holds {path}.{leaf} of shape {tuple(arrays[leaf].shape)} where this model and rank {rank} "
-                    f"need {shapes.get(leaf)}; it was made for another model"
+                    f"{file} holds {called(path)}.{leaf} of shape {tuple(arrays[leaf].shape)} where this model and rank "
+                    f"{rank} need {shapes.get(leaf)}; it was made for another model"
                 )
         if extra := sorted(set(arrays) - set(leaves)):
             raise ModelError(
-                f"{file} holds {path}.{extra[0]}, which belongs to dora, but its config says {stored.spec.method}"
+                f"{file} holds {called(path)}.{called(extra[0])}, which belongs to dora, but its config says "
+                f"{stored.spec.method}"
             )
     if missing := [path for path in stored.expected if path not in stored.arrays]:
-        raise ModelError(f"{file} lacks the adapter of {missing[0]}, which {ADAPTER_CONFIG_FILE} beside it names")
+        raise ModelError(
+            f"{file} lacks the adapter of {called(missing[0])}, which {ADAPTER_CONFIG_FILE} beside it names"
+        )
     if stored.blocks is not None:
         found = {int(match[1]) for path in stored.arrays if (match := _BLOCK.match(path))}
         if odd := sorted(found ^ set(stored.blocks)):

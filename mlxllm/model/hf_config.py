@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from mlxllm.config import ModelConfig, RopeScaling
 from mlxllm.errors import ModelError
 from mlxllm.model.families import FAMILIES, Family
+from mlxllm.visible import brief
 
 _ACTIVATIONS = {
     "silu": "silu",
@@ -19,7 +20,7 @@ _ACTIVATIONS = {
     "relu2": "relu2",
 }
 
-_ONLY: dict[str, Any] = {"partial_rotary_factor": 1.0, "quantization_config": None}
+_ONLY: dict[str, Any] = {"partial_rotary_factor": 1.0}
 """Switches of any family that our model has in one position only."""
 
 _NOT_ARCHITECTURE = frozenset({"dropout", "initializer_range", "zero_init_outputs", "router_aux_loss_coef"})
@@ -36,17 +37,23 @@ def config_from_hf(raw: Mapping[str, Any]) -> ModelConfig:
         ModelError: an unknown architecture, a missing key, or a switch that our model does not have.
     """
     family = family_of(raw)
+    if (quantized := raw.get("quantization_config")) is not None:
+        method = quantized.get("quant_method") if isinstance(quantized, dict) else None
+        how = f"quantised by {method}" if isinstance(method, str) and method.isprintable() else "quantised"
+        raise ModelError(
+            f"config.json of this {family.architecture} says that its weights are {how[:60]} (quantization_config), in a "
+            f"form that mlxllm does not read; take the model as it was before, or one that mlx-lm has quantised"
+        )
     raw = {family.aliases.get(key, key): value for key, value in raw.items()}
     for key, value in (_ONLY | dict(family.only)).items():
         if raw.get(key) not in (None, value):
-            remedy = "mlxllm reads models without it" if value is None else f"only {value!r} is supported"
-            raise _unsupported(family, key, raw[key], remedy)
+            raise _unsupported(family, key, raw[key], f"only {value!r} is supported")
     values: dict[str, Any] = dict(family.fixed)
     for name, key in family.keys.items():
         if key not in raw and key not in family.defaults:
             raise ModelError(f"config.json of this {family.architecture} lacks the key {key!r}")
         values[name] = raw.get(key, family.defaults.get(key))
-    if values["hidden_act"] not in _ACTIVATIONS:
+    if not isinstance(values["hidden_act"], str) or values["hidden_act"] not in _ACTIVATIONS:
         key = family.keys["hidden_act"]
         raise _unsupported(family, key, values["hidden_act"], f"known are {', '.join(_ACTIVATIONS)}")
     values["hidden_act"] = _ACTIVATIONS[values["hidden_act"]]
@@ -65,7 +72,8 @@ def config_from_hf(raw: Mapping[str, Any]) -> ModelConfig:
         name = str(first["loc"][0]) if first["loc"] else ""
         wrong = first["msg"].removeprefix("Value error, ")
         if name:
-            wrong = f"{family.keys.get(name, name)} is {first['input']!r}; {wrong.replace('Input should', 'it should')}"
+            place = ".".join([family.keys.get(name, name), *(str(part) for part in first["loc"][1:])])
+            wrong = f"{place} is {brief(first['input'])}; {wrong.replace('Input should', 'it should')}"
         raise ModelError(f"config.json of this {family.architecture} does not fit: {wrong}") from None
 
 
@@ -77,18 +85,20 @@ def family_of(raw: Mapping[str, Any]) -> Family:
     """
     named = raw.get("architectures") or [raw.get("model_type")]
     name = named[0] if isinstance(named, list) else named
+    name = name if isinstance(name, str) else None
     for family in FAMILIES:
         if name in (family.architecture, family.model_type):
             return family
     known = ", ".join(family.architecture for family in FAMILIES)
-    what = f"the architecture {name!r}, which mlxllm does not know" if name else "no architecture"
-    raise ModelError(f"config.json names {what}; known are {known}")
+    what = f"the architecture {brief(name)}, which mlxllm does not know" if name else "no architecture"
+    code = next((key for key in ("auto_map", "model_file") if raw.get(key)), None)
+    never = f"; the code that {code} points to is never run" if code else ""
+    raise ModelError(f"config.json names {what}{never}; known are {known}")
 
 
 def _unsupported(family: Family, key: str, value: Any, remedy: str) -> ModelError:
-    shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:56]} ..."
     return ModelError(
-        f"config.json of this {family.architecture} has {key} = {shown}, which mlxllm cannot compute; {remedy}"
+        f"config.json of this {family.architecture} has {key} = {brief(value)}, which mlxllm cannot compute; {remedy}"
     )
 
 
@@ -99,12 +109,16 @@ def _window_from_hf(family: Family, raw: Mapping[str, Any]) -> int | None:
         return None
     layers = raw.get("num_hidden_layers")
     if types := raw.get("layer_types"):
+        if not isinstance(types, list) or not all(isinstance(kind, str) for kind in types):
+            raise _unsupported(family, "layer_types", types, "it should name the kind of each layer")
         windowed = sum(kind == "sliding_attention" for kind in types)
         if len(set(types)) > 1 or windowed not in (0, len(types)):
             raise _unsupported(family, "layer_types", sorted(set(types)), "all layers must be of one kind")
         return window if windowed else None
     if "max_window_layers" in family.window:
         first = raw.get("max_window_layers", family.defaults["max_window_layers"])
+        if not isinstance(first, int):
+            raise _unsupported(family, "max_window_layers", first, "it should be a number of layers")
         if first == 0:
             return window
         if isinstance(layers, int) and first < layers:
@@ -119,16 +133,16 @@ def _rope_from_hf(family: Family, raw: Mapping[str, Any]) -> dict[str, Any]:
     found = raw.get(key) or {}
     if not isinstance(found, dict) or any(isinstance(value, dict) for value in found.values()):
         raise _unsupported(family, key, found, "all layers must rotate in the same way")
-    if found.get("partial_rotary_factor", 1.0) != 1.0:
+    if found.get("partial_rotary_factor") not in (None, 1.0):
         raise _unsupported(family, "partial_rotary_factor", found["partial_rotary_factor"], "only 1.0 is supported")
     theta = found.get("rope_theta", raw.get("rope_theta", family.defaults["rope_theta"]))
-    kind = found.get("rope_type", found.get("type", "default"))
+    kind = found.get("rope_type") or found.get("type") or "default"
     needed = {
         "default": (),
         "linear": ("factor",),
         "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     }
-    if kind not in needed:
+    if not isinstance(kind, str) or kind not in needed:
         raise _unsupported(family, f"{key}.rope_type", kind, f"known are {', '.join(needed)}")
     if missing := [name for name in needed[kind] if name not in found]:
         raise ModelError(f"config.json of this {family.architecture} lacks the key {key}.{missing[0]}")

@@ -13,17 +13,21 @@ import mlx.core as mx
 from mlxllm.config import ModelConfig
 from mlxllm.errors import DataError, ModelError
 from mlxllm.model.hf_config import config_from_hf
-from mlxllm.model.hf_weights import weights_from_hf
+from mlxllm.model.hf_weights import check_shapes, weights_from_hf
 from mlxllm.model.module import named_parameters
 from mlxllm.model.quantization import PackedMatrix
-from mlxllm.model.quantized_models import packed_in, unpacked, use_packed
+from mlxllm.model.quantized_models import packed_in, unpacked, unpacked_shapes, use_packed
 from mlxllm.model.transformer import Transformer
-from mlxllm.model.weight_files import read_object, read_safetensors, weight_files
+from mlxllm.model.weight_files import check_memory, inside, read_headers, read_object, read_safetensors, weight_files
 from mlxllm.tokenizer import Tokenizer, load_tokenizer
+from mlxllm.tokenizer.hub_files import has_chat_template, has_hub_tokenizer
+from mlxllm.tokenizer.storage import is_own_tokenizer
 
 CONFIG_FILE = "config.json"
 TOKENIZER_DIRECTORY = "tokenizer"
 BASE = "base"
+INSTRUCT = "instruct"
+"""The stage of somebody else's model that came with a chat template."""
 
 _OURS = "mlxllm"
 """Key of config.json for what nobody else reads: {"history": the stages that made the model}."""
@@ -49,12 +53,17 @@ def load_hf_folder(path: Path, *, dtype: mx.Dtype | None = None) -> tuple[Transf
     raw = _read_config(path)
     config = _config(path, raw)
     files = weight_files(path)
+    where, settings = str(files[0] if len(files) == 1 else path), _quantization(raw)
+    # All that can be told from headers is told before a number is read.
+    tensors = read_headers(path, files)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    check_shapes(config, unpacked_shapes(shapes, settings, where) if settings is not None else shapes, where)
+    check_memory(path, tensors)
     theirs: dict[str, mx.array] = {}
     for file in files:
         theirs.update(read_safetensors(file))
-    where = str(files[0] if len(files) == 1 else path)
     packed: dict[str, PackedMatrix] = {}
-    if (settings := _quantization(raw)) is not None:
+    if settings is not None:
         packed = packed_in(theirs, settings, where)
         plain = [array.dtype for name, array in theirs.items() if name.rpartition(".")[0] not in packed]
         dtype = dtype or next((kind for kind in plain if mx.issubdtype(kind, mx.floating)), mx.float32)
@@ -91,9 +100,11 @@ def model_with(
 
 
 def read_history(path: Path) -> tuple[str, ...]:
-    """The stages that made the model in a folder; without a note of ours it is a base model."""
+    """The stages that made the model in a folder; without a note of ours a chat template tells one that answers."""
     ours = _read_config(path).get(_OURS)
-    return history_in(ours) if isinstance(ours, dict) else (BASE,)
+    if isinstance(ours, dict):
+        return history_in(ours)
+    return (BASE, INSTRUCT) if has_chat_template(path) else (BASE,)
 
 
 def history_in(noted: Mapping[str, Any]) -> tuple[str, ...]:
@@ -115,16 +126,16 @@ def folder_tokenizer(path: Path) -> Tokenizer:
 
 
 def tokenizer_directory(folder: Path) -> Path:
-    """Where a model's folder keeps its tokenizer."""
-    own = folder / TOKENIZER_DIRECTORY
-    return own if own.is_dir() else folder
+    """Where a model's folder keeps its tokenizer: in tokenizer/ if it was made here, which is exact and fast."""
+    inner = folder / TOKENIZER_DIRECTORY
+    return inner if is_own_tokenizer(inner) or (inner.is_dir() and not has_hub_tokenizer(folder)) else folder
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not (path / CONFIG_FILE).is_file():
         raise ModelError(f"{path} is neither a run nor a model: it holds no {CONFIG_FILE}")
     try:
-        return read_object(path / CONFIG_FILE)
+        return read_object(inside(path, CONFIG_FILE))
     except ModelError as error:
         raise ModelError(f"{error}; copy the {CONFIG_FILE} of the model there again") from None
 

@@ -5,6 +5,7 @@ Shapes: E experts.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
@@ -14,6 +15,7 @@ from mlxllm.model.families import FAMILIES, Family, Rename
 from mlxllm.model.hf_config import architecture_of, why_no_architecture
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer
+from mlxllm.visible import called
 
 Weights = dict[str, mx.array]
 
@@ -56,26 +58,76 @@ def weights_from_hf(config: ModelConfig, weights: Mapping[str, mx.array], where:
     Raises:
         ModelError: a tensor is missing, unknown, of another shape, or not of floating-point numbers.
     """
-    family = _family(config)
-    theirs = {name.removeprefix(family.prefix): weight for name, weight in weights.items()}
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     ours: Weights = {}
+    for name, part in _parts(config, shapes, where).items():
+        arrays = [_taken(weights[source], part.rename, where, source) for source in part.sources]
+        ours[name] = mx.stack(arrays) if part.stacked else arrays[0]
+    return ours
+
+
+def check_shapes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
+    """Make sure that tensors of these names and shapes are a model of `config`, before any is read.
+
+    Args:
+        config: from `config_from_hf`.
+        shapes: by their names in the files; those that are packed as they are when unpacked.
+        where: what messages call the files.
+
+    Raises:
+        ModelError: a tensor is missing, unknown, or of another shape.
+    """
+    _parts(config, shapes, where)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Where one array of ours lies in their files."""
+
+    sources: list[str]
+    """Their names."""
+    stacked: bool
+    """Each is one of ours, along a new first axis; else there is one source."""
+    rename: Rename
+    """How each becomes ours; transposed says so of matrices only."""
+
+
+def _parts(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[str, _Part]:
+    """Our name -> where it lies among tensors of these names and shapes, which are all of a model and nothing else."""
+    family = _family(config)
+    full = {name.removeprefix(family.prefix): name for name in shapes}
+    if len(full) < len(shapes):
+        twice = next(name for name in shapes if full[name.removeprefix(family.prefix)] != name)
+        raise ModelError(f"{where} holds {_some([twice])} with and without the prefix {family.prefix!r}; remove one")
+    # Each block has its tensors: a config that lies about their number is told before so many are made.
+    if config.num_hidden_layers > len(shapes):
+        raise ModelError(
+            f"{where} holds {len(shapes):,} tensors, too few for the {config.num_hidden_layers:,} layers of its config.json"
+        )
+    parts: dict[str, _Part] = {}
     used: set[str] = set()
     for name, shape in expected_shapes(config).items():
         rename = _rename(family, name)
-        sources = _source_names(rename, config)
-        if len(sources) > 1 and (stacked := f"{name_in_mlx_lm(name, config)}.weight") in theirs:
-            sources, rename = [stacked], Rename("", stacked)
-        if missing := [source for source in sources if source not in theirs]:
+        if "{expert}" in rename.theirs and (stacked := f"{name_in_mlx_lm(name, config)}.weight") in full:
+            sources, rename, many = [stacked], Rename("", stacked), False
+        else:
+            sources, many = _source_names(rename, config), "{expert}" in rename.theirs
+        if missing := [source for source in sources if source not in full]:
             raise ModelError(f"{where} lacks {_some(missing)}; its config.json describes a model that has it")
         used.update(sources)
-        per_source = shape if len(sources) == 1 else shape[1:]
-        parts = [_take(theirs[source], rename, per_source, where, source) for source in sources]
-        ours[name] = parts[0] if len(sources) == 1 else mx.stack(parts)
+        wanted = shape[1:] if many else shape
+        matrix = rename.transposed and len(wanted) == 2
+        wanted = wanted[::-1] if matrix else wanted
+        wanted = (*wanted[:-1], wanted[-1] * rename.part[1])
+        for source in sources:
+            _check_shape(where, source, shapes[full[source]], wanted)
+        rename = replace(rename, transposed=matrix)
+        parts[name] = _Part([full[source] for source in sources], many, rename)
     # A tied head is written by some, and is the embedding once more.
     idle = re.compile(family.ignored + (r"|lm_head\.weight" if config.tie_word_embeddings else ""))
-    if unknown := sorted(name for name in theirs if name not in used and not idle.fullmatch(name)):
+    if unknown := sorted(name for name in full if name not in used and not idle.fullmatch(name)):
         raise ModelError(f"{where} holds {_some(unknown)}, which a model of its config.json does not have")
-    return ours
+    return parts
 
 
 def weights_to_hf(config: ModelConfig, weights: Mapping[str, mx.array]) -> Weights:
@@ -90,7 +142,7 @@ def weights_to_hf(config: ModelConfig, weights: Mapping[str, mx.array]) -> Weigh
     for name, weight in weights.items():
         rename = _rename(family, name)
         sources = _source_names(rename, config)
-        arrays = [weight] if len(sources) == 1 else [weight[e] for e in range(len(sources))]
+        arrays = [weight[e] for e in range(len(sources))] if "{expert}" in rename.theirs else [weight]
         for source, array in zip(sources, arrays, strict=True):
             array = array.T if rename.transposed and array.ndim == 2 else array
             if rename.part == (0, 1):
@@ -141,26 +193,32 @@ def _source_names(rename: Rename, config: ModelConfig) -> list[str]:
     return [rename.theirs.format(expert=e) for e in range(config.num_experts)]
 
 
-def _take(array: mx.array, rename: Rename, shape: tuple[int, ...], where: str, name: str) -> mx.array:
-    """Our array of `shape` out of theirs."""
+def _taken(array: mx.array, rename: Rename, where: str, name: str) -> mx.array:
+    """Our array out of theirs, whose shape is right."""
+    _check_numbers(where, name, array)
     index, count = rename.part
-    matrix = rename.transposed and len(shape) == 2
-    their_shape = shape[::-1] if matrix else shape
-    their_shape = (*their_shape[:-1], their_shape[-1] * count)
-    _check_array(where, name, array, their_shape)
     if count > 1:
-        width = their_shape[-1] // count
+        width = array.shape[-1] // count
         array = array[..., index * width : (index + 1) * width]
-    return array.T if matrix else array
+    return array.T if rename.transposed else array
 
 
 def _check_array(where: str, name: str, array: mx.array, shape: tuple[int, ...]) -> None:
-    if tuple(array.shape) != shape:
-        raise ModelError(f"{where} holds {name} of shape {tuple(array.shape)} where config.json makes it {shape}")
-    if not mx.issubdtype(array.dtype, mx.floating):
+    _check_shape(where, name, tuple(array.shape), shape)
+    _check_numbers(where, name, array)
+
+
+def _check_shape(where: str, name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    if found != shape:
+        raise ModelError(f"{where} holds {name} of shape {found} where config.json makes it {shape}")
+
+
+def _check_numbers(where: str, name: str, array: mx.array) -> None:
+    if not mx.issubdtype(array.dtype, mx.floating) or array.dtype == mx.float64:  # which no GPU has
         kind = str(array.dtype).removeprefix("mlx.core.")
         raise ModelError(f"{where} holds {name} as {kind}; weights must be float32, bfloat16 or float16")
 
 
 def _some(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    first = called(names[0])
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"

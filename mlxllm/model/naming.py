@@ -1,4 +1,4 @@
-"""What a command line calls a model or an adapter: the folders behind RUN, RUN@STEP, RUN@best and paths."""
+"""What a command line calls a model or an adapter: the folders behind RUN, RUN@STEP, RUN@best, paths, OWNER/NAME."""
 
 from pathlib import Path
 from typing import Literal
@@ -27,16 +27,22 @@ Which = Literal["last", "best"] | int
 def find_model(name: str) -> tuple[Path, Which | None]:
     """The folder of a run or of a model that a command line calls `name`, and the checkpoint that it asks for.
 
+    A model of the Hub is fetched if it is not here; who listens is told (`data.transfers`).
+
     Raises:
         ConfigError: there is no such thing; the message lists near names.
         ModelError: it is a file.
+        DataError: it is a model of the Hub that cannot be had.
     """
+    if (found := _of_the_hub(name)) is not None:
+        return found, None
     base, which = _parse(name)
     if not base.strip():
         raise ConfigError(
-            f"{name!r} names no model; give a run (`mlxllm runs ls` lists them), RUN@STEP, RUN@best, or a folder with a model"
+            f"{name!r} names no model; give a run (`mlxllm runs ls` lists them), RUN@STEP, RUN@best, a folder with a model, "
+            f"or OWNER/NAME of the Hub"
         )
-    path = _existing(base)
+    path = paths.existing("runs", base)
     if which is None:
         path, which = _split(path)
     if not path.is_dir():
@@ -86,7 +92,14 @@ def choice_of(checkpoint: Checkpoint, what: str) -> str:
 
 
 def lasting_name(path: Path) -> str:
-    """A name that still finds a checkpoint or folder when its run has gone on, from any folder."""
+    """A name that still finds a checkpoint, a folder or a model of the Hub when its run or branch has gone on, from any
+    folder.
+    """
+    if path.parent.name == "snapshots":
+        from mlxllm.data.hub.models import name_of_snapshot  # it loads much that only models of the Hub need
+
+        if (name := name_of_snapshot(path)) is not None:
+            return name
     path, step = _split(path.absolute())
     if step is None:
         return str(path)
@@ -153,13 +166,11 @@ def _parse(name: str) -> tuple[str, Which | None]:
     raise ConfigError(f"{name!r} asks for the checkpoint {which!r}; write {base}@STEP, a number, or {base}@best")
 
 
-def _existing(name: str) -> Path:
-    try:
-        return paths.existing("runs", name)
-    except ConfigError:
-        if name.count("/") == 1 and not paths.is_path(name):
-            raise ConfigError(
-                f"there is no run or folder {name!r}; a model of the Hub is first downloaded, e.g. with "
-                f"`hf download {name} --local-dir ./{name.split('/')[1]}`, and its folder given"
-            ) from None
-        raise
+def _of_the_hub(name: str) -> Path | None:
+    """The folder of a model of the Hub; None where `name` is a path, or none of the Hub's."""
+    if "/" not in name or paths.is_path(name) or paths.is_path(name.rpartition("@")[0] or name):
+        return None
+    from mlxllm.data.hub.models import fetch_model, parse_hub_name  # it loads much that only models of the Hub need
+
+    wanted = parse_hub_name(name)
+    return fetch_model(wanted) if wanted is not None else None

@@ -21,9 +21,12 @@ from mlxllm.model.quantization import (
     pack,
 )
 from mlxllm.model.transformer import Transformer
+from mlxllm.visible import brief, called
 
 _MODES = {"affine": (2, 3, 4, 5, 6, 8), "mxfp4": (4,), "mxfp8": (8,), "nvfp4": (4,)}
 """Mode -> bits that MLX has it in."""
+_GROUPS = {"affine": (32, 64, 128), "mxfp4": (32,), "mxfp8": (32,), "nvfp4": (16,)}
+"""Mode -> neighbours that can share a scale."""
 
 
 def quantize_blocks(model: Transformer, name: str) -> None:
@@ -110,35 +113,76 @@ def packed_in(weights: Mapping[str, mx.array], settings: Mapping[str, Any], wher
         ModelError: settings that MLX does not have, or arrays that do not fit them.
     """
     packed: dict[str, PackedMatrix] = {}
-    for name, scales in weights.items():
-        layer, _, leaf = name.rpartition(".")
-        if leaf != "scales":
-            continue
-        form = _format(settings[layer] if isinstance(settings.get(layer), dict) else settings, where)
-        weight, biases = weights.get(f"{layer}.weight"), weights.get(f"{layer}.biases")
-        matrix = PackedMatrix(weight, scales, biases, form) if weight is not None else None
-        fits = (
-            matrix is not None
-            and matrix.weight.dtype == mx.uint32
-            and matrix.weight.ndim == scales.ndim
-            and (*scales.shape[:-1], scales.shape[-1] * form.group_size) == matrix.shape
-            and (biases.shape == scales.shape if biases is not None else form.mode != "affine")
+    shapes = {name: tuple(array.shape) for name, array in weights.items()}
+    for layer, form in _packed_layers(shapes, settings, where).items():
+        matrix = PackedMatrix(
+            weights[f"{layer}.weight"], weights[f"{layer}.scales"], weights.get(f"{layer}.biases"), form
         )
-        if matrix is None or not fits:
-            raise ModelError(
-                f"{where}: the arrays of {layer} are not what {form.mode} with {form.bits} bits and groups of "
-                f"{form.group_size} gives, as config.json says under quantization; download the model again"
-            )
+        if matrix.weight.dtype != mx.uint32:
+            raise _misfit(where, layer, form)
         packed[layer] = matrix
     return packed
 
 
+def unpacked_shapes(
+    shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any], where: str
+) -> dict[str, tuple[int, ...]]:
+    """The shapes that the tensors of a model that came quantised have when they are unpacked.
+
+    Args:
+        shapes: of all arrays of the files; see `packed_in` for the rest.
+        settings: see there.
+        where: what messages call the files.
+
+    Raises:
+        ModelError: settings that MLX does not have, or shapes that do not fit them.
+    """
+    layers = _packed_layers(shapes, settings, where)
+    plain = {}
+    for name, shape in shapes.items():
+        layer, _, leaf = name.rpartition(".")
+        if layer not in layers or leaf not in ("weight", "scales", "biases"):
+            plain[name] = shape
+        elif leaf == "weight":
+            plain[name] = (*shape[:-1], shape[-1] * 32 // layers[layer].bits)
+    return plain
+
+
+def _packed_layers(shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any], where: str) -> dict[str, Format]:
+    """The layers that have `scales`, each with its format, which its shapes fit."""
+    layers: dict[str, Format] = {}
+    for name, scales in shapes.items():
+        layer, _, leaf = name.rpartition(".")
+        if leaf != "scales":
+            continue
+        form = _format(settings[layer] if isinstance(settings.get(layer), dict) else settings, where)
+        weight, biases = shapes.get(f"{layer}.weight"), shapes.get(f"{layer}.biases")
+        fits = (
+            weight
+            and len(weight) == len(scales)
+            and (*scales[:-1], scales[-1] * form.group_size) == (*weight[:-1], weight[-1] * 32 // form.bits)
+            and (biases == scales if biases is not None else form.mode != "affine")
+        )
+        if not fits:
+            raise _misfit(where, layer, form)
+        layers[layer] = form
+    return layers
+
+
+def _misfit(where: str, layer: str, form: Format) -> ModelError:
+    return ModelError(
+        f"{where}: the arrays of {called(layer)} are not what {form.mode} with {form.bits} bits and groups of "
+        f"{form.group_size} gives, as config.json says under quantization; download the model again"
+    )
+
+
 def _format(settings: Mapping[str, Any], where: str) -> Format:
     mode, bits, group_size = settings.get("mode", "affine"), settings.get("bits"), settings.get("group_size")
-    if bits not in _MODES.get(mode, ()) or group_size not in (16, 32, 64, 128):
+    known = _MODES.get(mode, ()) if isinstance(mode, str) else ()
+    if type(bits) is not int or bits not in known or type(group_size) is not int or group_size not in _GROUPS[mode]:
         raise ModelError(
-            f"{where}: config.json asks for quantization with mode {mode!r}, bits {bits!r} and group_size {group_size!r}, "
-            f"which MLX does not have; its modes are {', '.join(_MODES)}"
+            f"{where}: config.json asks for quantization with mode {brief(mode)}, bits {brief(bits)} and group_size "
+            f"{brief(group_size)}, which MLX does not have; its modes are {', '.join(_MODES)}"
         )
     return Format(mode, bits, group_size)
 

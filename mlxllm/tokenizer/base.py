@@ -49,6 +49,8 @@ class Tokenizer(ABC):
     """`char`, `byte` or `bpe`; `hub` for one that came with somebody else's model."""
     stop_ids: tuple[int, ...]
     """The ids that end what a model writes, the end of a text first."""
+    adds_space: bool = False
+    """Whether `encode` puts a space before a text, so that its first word is a word like any other."""
     prefix_ids: tuple[int, ...] = ()
     """What stands before every text that a model learned from, such as `<s>`; nothing in our own."""
 
@@ -100,6 +102,14 @@ class Tokenizer(ABC):
     def learned_ids(self) -> Sequence[int]:
         """The ids of what was learned from text, without special tokens and single bytes."""
         return range(FIRST_LEARNED_ID, self.vocab_size)
+
+    def encode_begun(self, text: str) -> list[int]:
+        """The ids of a text from its beginning, as models learn it: `prefix_ids` and `encode`.
+
+        Raises:
+            DataError: `text` holds a lone surrogate.
+        """
+        return [*self.prefix_ids, *self.encode(text)]
 
     def encode_continued(self, text: str) -> list[int]:
         """The ids of `text` in the middle of another, without a space that some put before a beginning.

@@ -109,7 +109,7 @@ class HubTokenizer(Tokenizer):
 
     def encode_continued(self, text: str) -> list[int]:
         """See `Tokenizer.encode_continued`: the ids that `text` has behind a line break, if that stands by itself."""
-        if not self._strips:
+        if not self.adds_space:
             return self.encode(text)
         ids = self.encode("\n" + text)
         return ids[len(self._line) :] if ids[: len(self._line)] == self._line else self.encode(text)
@@ -117,7 +117,7 @@ class HubTokenizer(Tokenizer):
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer.decode`; the space that `encode` puts before a text is taken away, where it does."""
         text = super().decode(ids)
-        return text[1:] if self._strips and text.startswith(" ") else text
+        return text[1:] if self.adds_space and text.startswith(" ") else text
 
     def token_bytes(self, token_id: int) -> bytes:
         """See `Tokenizer.token_bytes`."""
@@ -201,7 +201,7 @@ class HubTokenizer(Tokenizer):
 
     def _read_tokens(self, content: Mapping[str, Any], special: set[str]) -> None:
         where = f"{self._where}/{TOKENIZER_JSON if TOKENIZER_JSON in self._files else SENTENCEPIECE_MODEL}"
-        spell, self._strips = speller_of(content, where)
+        spell, self.adds_space = speller_of(content, where)
         added = self._backend.get_added_tokens_decoder()
         vocab: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
         if not vocab:

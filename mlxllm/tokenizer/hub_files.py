@@ -37,6 +37,17 @@ def has_hub_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _TOKENIZERS)
 
 
+def has_chat_template(folder: Path) -> bool:
+    """Whether a model's folder has a chat template, usable or not; `conversation` reads it."""
+    if any((folder / name).is_file() for name in TEMPLATE_FILES):
+        return True
+    try:
+        content = read_file(folder, CONFIG_FILE)
+        return content is not None and bool(parse_object(content, CONFIG_FILE).get("chat_template"))
+    except DataError:
+        return False
+
+
 def read_hub_files(folder: Path) -> dict[str, bytes]:
     """The files of a tokenizer, by name.
 
@@ -46,8 +57,8 @@ def read_hub_files(folder: Path) -> dict[str, bytes]:
     Raises:
         DataError: one is a symbolic link out of the folder, larger than `MOST_BYTES`, or cannot be read.
     """
-    files = {name: content for name in HUB_FILES if (content := _read(folder, name)) is not None}
-    if GENERATION_FILE not in files and (content := _read(folder, MODEL_CONFIG_FILE)) is not None:
+    files = {name: content for name in HUB_FILES if (content := read_file(folder, name)) is not None}
+    if GENERATION_FILE not in files and (content := read_file(folder, MODEL_CONFIG_FILE)) is not None:
         config = parse_object(content, f"{folder}/{MODEL_CONFIG_FILE}")
         known = {key: config[key] for key in ("bos_token_id", "eos_token_id") if config.get(key) is not None}
         if "eos_token_id" in known:
@@ -119,7 +130,12 @@ def token_ids_of(value: Any) -> list[int]:
     return [i for i in values if isinstance(i, int) and not isinstance(i, bool) and i >= 0]
 
 
-def _read(folder: Path, name: str) -> bytes | None:
+def read_file(folder: Path, name: str) -> bytes | None:
+    """The content of a file in a model's folder; None if there is none.
+
+    Raises:
+        DataError: it is a symbolic link out of the folder, larger than `MOST_BYTES`, or cannot be read.
+    """
     path = folder / name
     try:
         if path.is_symlink() and not _stays(path, folder):

@@ -43,37 +43,57 @@ def speller_of(content: Mapping[str, Any], where: str) -> tuple[Speller, bool]:
         return _byte_level, False
     parts = _parts(decoder)
     kinds = [part.get("type") for part in parts]
-    if kinds == ["ByteLevel"]:
-        return _byte_level, False
-    replaced: list[tuple[str, str]] = []
-    strips = fuses = bytes_too = False
+    steps: list[Callable[[str], str]] = []
+    whole = strips = bytes_too = alphabet = False
     for part in parts:
         kind = part.get("type")
-        if kind == "Metaspace" and not replaced:
-            replaced.append((str(part.get("replacement", _SPACE)), " "))
+        if alphabet or not (step := _step(part, whole=whole)):
+            raise _unknown(where, kinds)
+        steps.append(step)
+        alphabet |= kind == "ByteLevel"
+        bytes_too |= kind == "ByteFallback"
+        whole |= kind == "Fuse"
+        if kind == "Metaspace":
             scheme = part.get("prepend_scheme", "always" if part.get("add_prefix_space", True) else "never")
             strips = scheme != "never"
-        elif kind == "Replace" and isinstance(old := (part.get("pattern") or {}).get("String"), str) and old:
-            replaced.append((old, str(part.get("content", ""))))
-        elif kind == "ByteFallback":
-            bytes_too = True
-        elif kind == "Fuse":
-            fuses = True
-        elif kind == "Strip" and fuses and part.get("content") == " " and part.get("stop") == 0:
-            strips = strips or part.get("start") == 1
-        else:
-            raise _unknown(where, kinds)
-    if not parts or not replaced:
+        strips = strips or (kind == "Strip" and whole and part.get("start") == 1)
+    if not parts:
         raise _unknown(where, kinds)
 
     def spell(token: str) -> bytes:
         if bytes_too and (found := BYTE_TOKEN.fullmatch(token)):
             return bytes([int(found[1], 16)])
-        for old, new in replaced:
-            token = token.replace(old, new)
-        return token.encode("utf-8")
+        for step in steps:
+            token = step(token)
+        return _byte_level(token) if alphabet else token.encode("utf-8")
 
     return spell, strips
+
+
+def _step(part: Mapping[str, Any], *, whole: bool) -> Callable[[str], str] | None:
+    """What a part of a decoder does to one token; None if that is not known here.
+
+    Args:
+        part: of the decoder.
+        whole: the tokens are one text by then, of which only the beginning can be cut.
+    """
+    kind, content, pattern = part.get("type"), part.get("content"), part.get("pattern")
+    if kind in ("ByteFallback", "Fuse", "ByteLevel"):
+        return _same
+    if kind == "Metaspace" and isinstance(mark := part.get("replacement", _SPACE), str) and mark:
+        return lambda token: token.replace(mark, " ")
+    if kind == "Replace" and isinstance(pattern, dict) and isinstance(content, str):
+        old = pattern.get("String")
+        return (lambda token: token.replace(old, content)) if isinstance(old, str) and old else None
+    if kind == "Strip" and whole and content == " " and part.get("stop") == 0 and part.get("start") in (0, 1):
+        return _same
+    if kind == "Strip" and not whole and part.get("stop") == 0 and part.get("start") == 1 and content:
+        return lambda token: token[1:] if token[0] == content else token
+    return None
+
+
+def _same(token: str) -> str:
+    return token
 
 
 def _byte_level(token: str) -> bytes:

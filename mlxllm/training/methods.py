@@ -126,7 +126,7 @@ def make_task(config: RunConfig, material: Material, run: RunDirectory, referenc
         "fingerprint": data.fingerprint,
         "about": {"dataset": ", ".join(Path(r).name for r in config.data.records), "tokenizer": words.tokenizer.kind},
         "prompt_ids": _Prompt(chat_format),
-        "stop_ids": {*chat_format.stop_ids, words.tokenizer.eot_id},
+        "stop_ids": {*chat_format.stop_ids, *words.tokenizer.stop_ids},
     }
     if isinstance(data, sft.SftData):
         return Task(

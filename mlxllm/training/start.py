@@ -29,6 +29,7 @@ from mlxllm.runs import (
 from mlxllm.runtime import blas_for_lanes, compute_dtype, evaluate_in_depth
 from mlxllm.settings import parse_config
 from mlxllm.tokenizer import load_tokenizer
+from mlxllm.tokenizer.storage import is_own_tokenizer
 from mlxllm.training.checkpoint import TrainerState, load_checkpoint, mark_best
 from mlxllm.training.compare import (
     already_exists,
@@ -275,6 +276,9 @@ def _copy_tokenizer(source: Path, run: RunDirectory) -> None:
     """A run carries its tokenizer and its model's chat template, so that the model can be used when the dataset is gone."""
     target = _tokenizer(run)
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
+    if is_own_tokenizer(source):
+        shutil.copytree(source, target)
+    else:  # it may lie among the weights of the model that it came with
+        load_tokenizer(source).save(target)
     carry_template(source, run.path)
     fsync_directory(run.path)

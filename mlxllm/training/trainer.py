@@ -287,7 +287,8 @@ class Trainer:
         install(self.model, self.state.parameters)
         self.model.eval()
         task = self.task
-        prompt_ids = task.prompt_ids(prompt) if task.prompt_ids is not None else task.tokenizer.encode(prompt)
+        encode = task.prompt_ids or (lambda text: task.tokenizer.encode_begun(text) if text else [])
+        prompt_ids = encode(prompt)
         tokens = generate(self.model, task.tokenizer, prompt_ids, sample, stop_ids=task.stop_ids)
         return "".join(token.text for token in tokens)
 

@@ -20,6 +20,7 @@ class Hub:
 
     address: str = ""
     datasets: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False)
+    models: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False)
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)
     commits: dict[str, str] = field(default_factory=dict)
     earlier: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict, repr=False)
@@ -62,8 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.asked.append((self.command, path, self.headers.get("Range", "")))
-        api = path.startswith("/api/datasets/")
-        parts = path.removeprefix("/api").removeprefix("/datasets/").split("/")
+        held = self.hub.datasets if path.startswith(("/api/datasets/", "/datasets/")) else self.hub.models
+        api = path.startswith("/api/")
+        parts = path.removeprefix("/api").removeprefix("/datasets/").removeprefix("/models/").strip("/").split("/")
         name, rest = "/".join(parts[:2]), parts[2:]
         form = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
         if name in self.hub.refuse:
@@ -72,10 +74,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json([1, 2])
         if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
             return self._refuse(401, "")
-        if name not in self.hub.datasets:
+        if name not in held:
             return self._refuse(404, "RepoNotFound")
         commit = self.hub.commits.get(name, COMMIT)
-        files = self.hub.datasets[name]
+        files = held[name]
         revision = rest[1] if len(rest) > 1 else "main"
         if revision in (earlier := self.hub.earlier.get(name, {})):
             commit, files = revision, earlier[revision]
@@ -88,7 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
         if api and rest[:1] == ["tree"]:
             return self._json([_facts(file, content) for file, content in files.items()])
         if api:
-            about = {"id": name, "sha": commit, "siblings": [{"rfilename": f} for f in files], "tags": []}
+            siblings = [_sibling(file, content, "blobs=" in self.path) for file, content in files.items()]
+            about = {"id": name, "sha": commit, "siblings": siblings, "tags": []}
             return self._json({**about, "private": False, "cardData": self.hub.cards.get(name, {})})
         file = "/".join(rest[2:])
         return self._file(files[file]) if file in files else self._refuse(404, "EntryNotFound")
@@ -153,6 +156,17 @@ def _facts(path: str, content: bytes) -> dict[str, Any]:
     sha256 = hashlib.sha256(content).hexdigest()
     lfs = {"oid": sha256, "size": len(content), "pointerSize": 130}
     return {"type": "file", "path": path, "size": len(content), "oid": "0" * 40, "lfs": lfs}
+
+
+def _sibling(path: str, content: bytes, facts: bool) -> dict[str, Any]:
+    """A file in the answer about a whole model; text is kept by git itself, all else beside it."""
+    if not facts:
+        return {"rfilename": path}
+    about: dict[str, Any] = {"rfilename": path, "size": len(content)}
+    about["blobId"] = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    if path.endswith((".safetensors", ".bin")):
+        about["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+    return about
 
 
 @contextmanager

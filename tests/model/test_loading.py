@@ -144,8 +144,12 @@ def test_weights_are_cast(run: Path, folder: Path, dtype: mx.Dtype) -> None:
         ("tale@newest", ConfigError, r"asks for the checkpoint 'newest'; write tale@STEP.*or tale@best"),
         ("tale@-1", ConfigError, r"asks for the checkpoint '-1'"),
         ("tale@15", RunError, r"no checkpoint of step 15; there are the steps 10, 20, 30"),
-        ("someone/model", ConfigError, r"hf download someone/model --local-dir ./model"),
-        ("", ConfigError, r"'' names no model; give a run .*, or a folder with a model"),
+        (
+            "someone/model",
+            DataError,
+            r"cannot fetch the model someone/model from the Hub because HF_HUB_OFFLINE is set",
+        ),
+        ("", ConfigError, r"'' names no model; give a run .*, a folder with a model, or OWNER/NAME"),
         ("@5", ConfigError, r"'@5' names no model"),
     ],
 )

@@ -14,7 +14,10 @@ CORPUS = [
     "héllo wörld, ünïcode größer 日本語 русский",
 ] * 40
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 QWEN = LLAMA3.replace("{1,3}", "")
 SPECIALS = ("<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>")
 NAMED = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}

@@ -47,7 +47,7 @@ def test_the_run_behind_a_name(name: str, mlxllm_home: Path, monkeypatch: pytest
     [
         ("", "give a run"),
         ("tales-bas", "tales-base"),
-        ("owner/model", "hf download owner/model --local-dir ./model"),
+        ("owner/model", "hf download owner/model`"),
         ("./nowhere", "there is no run './nowhere'"),
         ("./file", "is a file"),
     ],

@@ -20,7 +20,10 @@ from tests.tui.table_of_runs import (
     wait_for_question,
     wait_for_toast,
 )
+from tui import commands
+from tui.screens.runs.exporting import ExportDialog
 from tui.screens.runs.screen import RunsScreen
+from tui.widgets.rows import Rows
 
 
 @pytest.fixture(autouse=True)
@@ -144,9 +147,49 @@ async def test_what_needs_a_model_says_where_there_is_none() -> None:
         await wait_for(pilot, lambda: len(order(pilot)) == 3)
         await pilot.press("home", "e")
         await wait_for_toast(pilot, "there is no dataset to evaluate on; 2 makes one")
+
+
+async def test_the_export_dialog(mlxllm_home: Path) -> None:
+    plain_run("whole", 1000)
+    plain_run("adapter", 2000, lora={"rank": 2})
+    exports = mlxllm_home / "exports"
+    (exports / "adapter").mkdir(parents=True)
+    app = new_app()
+    asked = Asked(app, pytest.MonkeyPatch())
+    started: list[tuple[str, ...]] = []
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        screen = await open_runs(pilot, 2)
+        app.run_job = lambda args, *_: started.append(tuple(args))  # type: ignore[method-assign, assignment, return-value]
         await pilot.press("E")
-        await wait_for_toast(pilot, "its weights are an ordinary safetensors file already")
-        assert any("runs/whole/checkpoints/step-00000008/model.safetensors" in n.message for n in app._notifications)
+        await wait_for(pilot, lambda: isinstance(app.screen, ExportDialog))
+        entry = app.screen.query_one(Input)
+        await wait_for(pilot, lambda: entry.value == str(exports / "adapter-2"))  # the first is taken
+        await wait_for_text(pilot, "[hf] gguf  peft  mlx-adapter")
+        for name in ("gguf", "peft", "mlx-adapter"):
+            await pilot.press("right")
+            await wait_for(pilot, lambda name=name: entry.value == str(exports / f"adapter-{name}"))
+            await wait_for_text(pilot, f"[{name}]")
+        await wait_for_text(pilot, "The adapters alone, as mlx-lm loads them on their base.")
+        entry.value = "./mine"
+        await pilot.press("left")
+        await wait_for_text(pilot, "--out ./mine --format peft")
+        for typed, told in (("", "give the name of a folder"), (str(exports / "adapter"), "exists already")):
+            entry.value = typed
+            await pilot.press("enter")
+            await wait_for_question(pilot, told)
+        entry.value = "./mine"
+        await pilot.press("enter")
+        args = ("export", "--model", "adapter", "--out", "./mine", "--format", "peft", "--json")
+        await wait_for(pilot, lambda: started == [args])
+        assert screen.twin == args
+        # All weights were trained: no adapters to take out.
+        await pilot.press("down", "E")
+        await wait_for(pilot, lambda: isinstance(app.screen, ExportDialog))
+        await wait_for_text(pilot, "[hf] gguf")
+        assert "peft" not in screen_text(app)
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: app.screen is screen)
+    assert (len(started), asked.calls) == (1, [])
 
 
 @pytest.mark.slow
@@ -164,11 +207,12 @@ async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path)
     async with app.run_test(size=(120, 24), notifications=True) as pilot:
         screen = await open_runs(pilot, 2)
         await pilot.press("E")
-        await wait_for_question(pilot, "Merge the adapters of adapter")
+        await wait_for_text(pilot, "Its adapters are merged into the weights.")
         folder = mlxllm_home / "exports" / "adapter"
-        assert app.screen.query_one(Input).value == str(folder)
+        await wait_for(pilot, lambda: app.screen.query_one(Input).value == str(folder))
         await pilot.press("enter")
-        await wait_for_toast(pilot, "merging the adapters of adapter")
+        await wait_for_toast(pilot, "exporting adapter")
+        assert screen.twin == ("export", "--model", "adapter", "--out", str(folder), "--format", "hf", "--json")
         await pilot.press("e")
         await wait_for_question(pilot, "Evaluate adapter on the held-out text of which dataset? There is squares.")
         assert app.screen.query_one(Input).value == "squares", "that of the run that it came from"
@@ -181,7 +225,11 @@ async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path)
         await wait_for(pilot, lambda: "adapter" in screen.scores)
         await wait_for_text(pilot, "evaluated on squares at step 1: loss")
         await wait_for(pilot, lambda: (folder / "model.safetensors").exists())
-        await wait_for_toast(pilot, "with its adapters merged")
+        await wait_for_toast(pilot, f"{folder} holds adapter, read back unchanged by mlxllm")
+        screen.set_focus(screen.query_one(Rows))
+        screen.twin = commands.export("adapter", str(folder), "hf")
+        await pilot.press("y")
+        await wait_for_toast(pilot, "copied: mlxllm export --model adapter --out")
         await pilot.press("down")
         await wait_for(pilot, lambda: "evaluated on" not in screen_text(app))
         await pilot.press("up")

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlxllm import paths
 from mlxllm.config import SampleConfig
+from mlxllm.data.hub.models import cached_model, parse_hub_name
 from mlxllm.errors import ConfigError, UserError
 from mlxllm.runs import (
     ACTIVE,
@@ -76,10 +77,13 @@ def check_model(text: str) -> None:
         raise ConfigError(
             f"{name} is a file; a model is a folder with config.json and .safetensors files: give that folder"
         )
-    if name.count("/") == 1 and not paths.is_path(name):
+    if "/" in name and not paths.is_path(name) and (wanted := parse_hub_name(name)) is not None:
+        if cached_model(wanted) is not None:
+            return
+        at = f" --revision {wanted.revision}" if wanted.revision else ""
         raise ConfigError(
-            f"there is no folder {name}; a model of the Hub is first downloaded, with "
-            f"`hf download {name} --local-dir ./{name.split('/')[1]}` in a terminal, and its folder given here"
+            f"there is no folder {name}, and the model of the Hub is not here yet; fetch it with "
+            f"`hf download {wanted.name}{at}` in a terminal, then its name will do"
         )
     paths.existing("runs", base)
 

@@ -8,25 +8,33 @@ from collections.abc import Iterator
 from mlxllm.data.hub.requests import transport_error
 from mlxllm.errors import DataError
 
+
+class UnreachableError(DataError):
+    """The Hub could not be asked: no network, or a trouble of its own."""
+
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _BUSY = 429
 
 
 @contextlib.contextmanager
-def hub_problems(name: str, *, revision: str | None = None) -> Iterator[None]:
-    """Turn what huggingface_hub and its HTTP client raise into sentences about the data set `name`.
+def hub_problems(name: str, *, revision: str | None = None, kind: str = "data set") -> Iterator[None]:
+    """Turn what huggingface_hub and its HTTP client raise into sentences about the data set or model `name`.
 
     Args:
         name: `owner/name`.
         revision: what was asked for, where that may be what is missing.
+        kind: `data set` or `model`.
 
     Raises:
-        DataError: instead of any of theirs.
+        UnreachableError, DataError: instead of any of theirs.
     """
     # Only when used: it is slow to load.
     from huggingface_hub import errors
 
-    what, remedy = f"the data set {name}", _remedy()
+    what, remedy = f"the {kind} {name}", _remedy()
+    home = "MLXLLM_HOME" if kind == "data set" else "HF_HOME"
+    here = "file" if kind == "data set" else "run or folder"
     try:
         yield
     except errors.GatedRepoError:
@@ -36,28 +44,32 @@ def hub_problems(name: str, *, revision: str | None = None) -> Iterator[None]:
         ) from None
     except errors.RepositoryNotFoundError:
         raise DataError(
-            f"there is no data set {name} on the Hub, nor a file of that name here; look at the spelling, or log in "
+            f"there is no {kind} {name} on the Hub, nor a {here} of that name here; look at the spelling, or log in "
             f"with `hf auth login` if it is private"
         ) from None
     except errors.RevisionNotFoundError:
         raise DataError(f"{what} on the Hub has no revision {revision!r}; give a branch, a tag or a commit") from None
     except errors.OfflineModeIsEnabled:
-        raise DataError(
+        raise UnreachableError(
             f"cannot fetch {what} from the Hub because HF_HUB_OFFLINE is set; unset it, or {remedy}"
         ) from None
     except errors.LocalEntryNotFoundError as error:
         why = _first_line(error.__cause__ or error)
-        raise DataError(f"cannot fetch {what} from the Hub and it is not in the cache ({why}); {remedy}") from None
+        raise UnreachableError(
+            f"cannot fetch {what} from the Hub and it is not in the cache ({why}); {remedy}"
+        ) from None
     except errors.RemoteEntryNotFoundError as error:
         raise DataError(
             f"{what} on the Hub lacks a file that it lists ({_first_line(error)}); name another revision"
         ) from None
     except errors.HfHubHTTPError as error:
-        raise DataError(f"cannot fetch {what} from the Hub{_answer(error)}") from None
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        refused = UnreachableError if isinstance(status, int) and status >= 500 else DataError
+        raise refused(f"cannot fetch {what} from the Hub{_answer(error)}") from None
     except OSError as error:
         if error.errno in _FULL:
             raise DataError(
-                f"the disk is full while {what} is fetched; free some of it, or let MLXLLM_HOME name a folder on "
+                f"the disk is full while {what} is fetched; free some of it, or let {home} name a folder on "
                 f"another disk: it goes on from there"
             ) from None
         raise DataError(
@@ -65,7 +77,7 @@ def hub_problems(name: str, *, revision: str | None = None) -> Iterator[None]:
         ) from None
     except transport_error() as error:
         why = "nothing has come for too long" if "Timeout" in type(error).__name__ else _first_line(error)
-        raise DataError(f"cannot fetch {what} from the Hub ({why}); {remedy}") from None
+        raise UnreachableError(f"cannot fetch {what} from the Hub ({why}); {remedy}") from None
     except ValueError as error:
         raise DataError(
             f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {remedy}"

@@ -28,9 +28,8 @@ def with_transformers(request: dict[str, Any]) -> dict[str, Any]:
     torch, transformers = import_module("torch"), import_module("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(request["folder"], local_files_only=True)
     kind = getattr(torch, request["dtype"]) if request["dtype"] else "auto"
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        request["folder"], local_files_only=True, torch_dtype=kind
-    ).eval()
+    asked = {"torch_dtype" if transformers.__version__.startswith("4.") else "dtype": kind}
+    model = transformers.AutoModelForCausalLM.from_pretrained(request["folder"], local_files_only=True, **asked).eval()
     # What the folder says about choosing tokens and about ends does not belong here.
     model.generation_config = transformers.GenerationConfig(do_sample=False)
     prompt = tokenizer(request["prompt"])["input_ids"]

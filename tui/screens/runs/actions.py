@@ -9,11 +9,12 @@ from typing import Any
 from textual import work
 
 from mlxllm import paths
-from mlxllm.errors import ConfigError, RunError, UserError
-from mlxllm.runs import ACTIVE, RunSummary, checkpoint_steps, dependents, read_config
+from mlxllm.errors import RunError, UserError
+from mlxllm.runs import ACTIVE, RunSummary, dependents, read_config
 from tui import commands
 from tui.jobs import Job, Line
 from tui.planning.extend import QUESTION, how_far
+from tui.screens.runs.exporting import ExportDialog, outcome
 from tui.screens.runs.looking import RunLooking, directory, has_checkpoint, names_of
 from tui.screens.runs.rows import address
 from tui.widgets.rows import Rows
@@ -72,7 +73,7 @@ class RunActions(RunLooking):
 
     @work(exclusive=True, group="runs")
     async def action_export(self) -> None:
-        """Merge the adapters of the run under the cursor into plain weights."""
+        """Write the run under the cursor for others: weights, a GGUF file, or its adapters alone."""
         if (run := self.usable()) is None:
             return
         try:
@@ -80,35 +81,30 @@ class RunActions(RunLooking):
         except RunError as error:
             self.mlx.fail(error)
             return
-        steps = await asyncio.to_thread(checkpoint_steps, directory(run))
-        if not steps:
+        if not await asyncio.to_thread(has_checkpoint, run):
             self.mlx.warn(f"{run.name} has no checkpoint yet, so there is nothing to export")
             return
-        if not config.get("lora") and not config.get("base_adapter"):
-            weights = directory(run).checkpoints / f"step-{steps[-1]:08d}" / "model.safetensors"
-            self.mlx.tell(
-                f"{run.name} has no adapters to merge: its weights are an ordinary safetensors file already, {weights}. "
-                f"Chat, New run and every command take the run by its name."
-            )
+        if (going_on := self.exports.get(run.name)) is not None:
+            if await self.mlx.confirm(f"{run.name} is being exported. Stop that?", "Stop"):
+                going_on.cancel()
             return
-        folder = await self.mlx.ask(
-            f"Merge the adapters of {run.name} into plain weights, in which new folder?",
-            value=str(paths.folder("exports") / run.name),
-            check=_new_folder,
+        wanted = await self.mlx.push_screen_wait(ExportDialog(run.name, address(run), bool(config.get("lora"))))
+        if wanted is None:
+            return
+        self.twin = wanted.args
+        said: list[Line] = []
+        self.mlx.tell(f"exporting {run.name}")
+        self.exports[run.name] = self.mlx.run_job(
+            wanted.args, said.append, lambda job: self._exported(run, wanted.folder, said, job)
         )
-        if folder is None:
-            return
-        self.twin = commands.fuse(address(run), folder.strip())
-        self.mlx.tell(f"merging the adapters of {run.name}")
-        self._export(run, folder.strip(), self.twin)
 
-    @work(group="jobs")
-    async def _export(self, run: RunSummary, folder: str, args: commands.Args) -> None:
-        job = await self.finished(args)
-        if job.returncode:
+    def _exported(self, run: RunSummary, folder: str, said: Sequence[Line], job: Job) -> None:
+        self.exports.pop(run.name, None)
+        if job.returncode and not job.cancelled:
             self.mlx.fail(f"{run.name} could not be exported: {job.error}")
-        else:
-            self.mlx.tell(f"{folder} holds {run.name} with its adapters merged; Chat takes that folder as a model")
+        elif not job.cancelled:
+            told = next((line for line in reversed(said) if isinstance(line, dict)), None)
+            self.mlx.tell(outcome(run.name, folder, told))
 
     # Renaming, deleting, going on.
 
@@ -234,13 +230,6 @@ def _its_dataset(run: RunSummary, runs: dict[str, RunSummary], known: Sequence[s
             return run.dataset or ""
         run = runs.get((run.model or "").rpartition("@")[0] or run.model or "", run)
     return known[0] if len(known) == 1 else ""
-
-
-def _new_folder(text: str) -> None:
-    if not text.strip():
-        raise ConfigError("give the name of a folder that is not there yet")
-    if (path := Path(text.strip()).expanduser()).exists():
-        raise ConfigError(f"{path} exists already; name a new folder")
 
 
 def _new_name(old: str) -> Any:

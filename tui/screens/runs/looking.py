@@ -42,6 +42,7 @@ class RunLooking(ModeScreen):
         self.baseline = ""
         """Name of the run that others are compared with; it may have gone meanwhile."""
         self.evaluations: dict[str, Job] = {}
+        self.exports: dict[str, Job] = {}
         """Those that go on now, by the run's name."""
         self.scores: dict[str, dict[str, dict[str, Any]]] = {}
         """Name of a run -> dataset -> its score there."""

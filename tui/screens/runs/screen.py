@@ -77,7 +77,7 @@ class RunsScreen(RunActions):
         Binding("b", "baseline", "Pin as baseline", id="runs.baseline", group=_COMPARE),
         Binding("e", "evaluate", "Eval", id="runs.evaluate", tooltip="Evaluate it on text that it has not seen"),
         Binding("r", "resume", "Go on", id="runs.resume", tooltip="Resume or extend"),
-        Binding("E", "export", "Export: merge adapters", id="runs.export", group=_EDIT),
+        Binding("E", "export", "Export", id="runs.export", group=_EDIT),
         Binding("R", "rename", "Rename", id="runs.rename", group=_EDIT),
         Binding("D", "delete", "Delete", id="runs.delete", group=_EDIT),
     ]

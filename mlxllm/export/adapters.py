@@ -1,0 +1,190 @@
+"""Adapters as PEFT and as mlx-lm load them, for who has the base already.
+
+The arrays are those that were trained, in float32: nothing is merged, and nothing rounded. `model.adapter_files` reads
+both layouts again.
+
+Shapes: r rank; A is (in, r) and B (r, out) here and in mlx-lm, (r, in) and (out, r) in PEFT; m is (out,).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from mlxllm.errors import ConfigError, ModelError
+from mlxllm.export.hf import put_folder
+from mlxllm.export.tokenizers import as_json
+from mlxllm.model.adapter_files import ADAPTER_CONFIG_FILE, PEFT_FILE, read_adapter, save_adapter
+from mlxllm.model.adapters import adapters, has_adapters, spec_of
+from mlxllm.model.loading import LoadedModel
+from mlxllm.model.lora import Adapter, DoraLinear, ExpertAdapter
+
+Check = Callable[[Path], None]
+"""Looks at the folder before it gets its name; raising leaves nothing behind."""
+
+
+@dataclass(frozen=True)
+class AdapterExport:
+    """What was written."""
+
+    path: Path
+    layout: str
+    """`peft` or `mlx-lm`."""
+    matrices: int
+    """With an adapter."""
+    parameters: int
+    bytes: int
+    base: str
+    """The model to put it on."""
+    notes: tuple[str, ...] = ()
+    """What is to be said about the base, a sentence each."""
+
+
+def write_peft_adapter(loaded: LoadedModel, path: Path, *, check: Check | None = None) -> AdapterExport:
+    """Write the adapters of a model so that `peft.PeftModel.from_pretrained(base, path)` computes the model.
+
+    Args:
+        loaded: a run that trained LoRA, rsLoRA or DoRA, or a model with an adapter stacked on it.
+        path: must not exist.
+        check: is given the folder before it gets its name.
+
+    Raises:
+        ConfigError: there are no adapters.
+        ModelError: PEFT's layout has no word for these adapters, or `path` is there.
+        UserError: it cannot be written.
+    """
+    found = _adapters(loaded)
+    _refuse_gpt2(loaded, "PEFT's layout", "")
+    if experts := [name for name, adapter in found.items() if isinstance(adapter, ExpertAdapter)]:
+        raise ModelError(
+            f"{loaded.name} has adapters on experts ({experts[0]}), which PEFT's layout cannot hold; write mlx-lm's layout, "
+            f"or merge them into plain weights"
+        )
+    spec = spec_of(loaded.model)
+    lora = loaded.run_config.lora if loaded.run_config is not None and loaded.adapter is None else None
+    rooted = lora is not None and lora.rslora and lora.scale == spec.scale
+    arrays: dict[str, mx.array] = {}
+    for name, adapter in sorted(found.items()):
+        prefix = f"base_model.model.{name}"
+        arrays[f"{prefix}.lora_A.weight"] = mx.contiguous(adapter.lora_a.T)
+        arrays[f"{prefix}.lora_B.weight"] = mx.contiguous(adapter.lora_b.T)
+        if isinstance(adapter, DoraLinear):
+            arrays[f"{prefix}.lora_magnitude_vector"] = adapter.lengths
+    base, notes = _base(loaded)
+    blocks = sorted({int(name.split(".")[2]) for name in found})
+    everywhere = len(blocks) == loaded.config.num_hidden_layers
+    config: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "inference_mode": True,
+        "r": spec.rank,
+        "lora_alpha": _whole(lora.alpha if rooted and lora is not None else spec.scale * spec.rank),
+        "use_rslora": rooted,
+        "use_dora": spec.method == "dora",
+        "lora_dropout": spec.dropout,
+        "target_modules": sorted({name.rpartition(".")[2] for name in found}),
+        **({} if everywhere else {"layers_to_transform": blocks, "layers_pattern": "layers"}),
+        "bias": "none",
+        "fan_in_fan_out": False,
+    }
+
+    def write(partial: Path) -> None:
+        mx.save_safetensors(str(partial / PEFT_FILE), arrays, {"format": "pt"})
+        (partial / ADAPTER_CONFIG_FILE).write_bytes(as_json(config))
+
+    _put(loaded, path, write, check)
+    return _told(path, "peft", found, base, notes)
+
+
+def write_mlx_adapter(loaded: LoadedModel, path: Path, *, check: Check | None = None) -> AdapterExport:
+    """Write the adapters of a model so that `mlx_lm.load(base, adapter_path=path)` computes the model.
+
+    Args and errors as `write_peft_adapter`; this layout has adapters on experts.
+    """
+    found = _adapters(loaded)
+    _refuse_gpt2(loaded, "mlx-lm", " of which it can adapt only the whole")
+    base, notes = _base(loaded)
+    config = loaded.run_config
+    fingerprint, below, quantize = None, "", None
+    if loaded.adapter is not None:
+        stored = read_adapter(loaded.adapter, loaded.config)
+        fingerprint, below, quantize = stored.base_fingerprint, stored.base_adapter, stored.base_quantize
+    elif config is not None:
+        fingerprint, below = config.base_fingerprint, config.base_adapter
+        quantize = config.lora.quantize if config.lora is not None else None
+
+    def write(partial: Path) -> None:
+        save_adapter(
+            loaded.model,
+            partial,
+            base_name=base,
+            base_adapter=below,
+            base_fingerprint=fingerprint or None,
+            base_quantize=quantize or None,
+        )
+
+    _put(loaded, path, write, check)
+    return _told(path, "mlx-lm", found, base, notes)
+
+
+def _put(loaded: LoadedModel, path: Path, write: Check, check: Check | None) -> None:
+    """Have the folder appear when it is whole and can be read again."""
+
+    def reread(partial: Path) -> None:
+        read_adapter(partial, loaded.config)
+        if check is not None:
+            check(partial)
+
+    put_folder(path, write, check=reread)
+
+
+def _adapters(loaded: LoadedModel) -> dict[str, Adapter]:
+    if not has_adapters(loaded.model):
+        raise ConfigError(
+            f"{loaded.name} has no adapters to write: its weights are plain; name a run that trained adapters, or export "
+            f"the weights themselves"
+        )
+    return adapters(loaded.model)
+
+
+def _refuse_gpt2(loaded: LoadedModel, who: str, more: str) -> None:
+    """Its files hold queries, keys and values as one matrix, and adapters of ours are on each of the three."""
+    if loaded.config.positions == "learned":
+        raise ModelError(
+            f"{loaded.name} is a GPT-2, in whose files queries, keys and values are one matrix, so its adapters cannot "
+            f"leave for {who}{more}; merge them into plain weights"
+        )
+
+
+def _base(loaded: LoadedModel) -> tuple[str, tuple[str, ...]]:
+    """What the model below the adapters is called, and what has to be known about it."""
+    notes = []
+    if loaded.adapter is not None:
+        name = loaded.name
+        quantize, below = read_adapter(loaded.adapter, loaded.config).base_quantize, ""
+    else:
+        assert loaded.run_config is not None, "only runs and stacked adapters have adapters"
+        name, below = loaded.run_config.base_model, loaded.run_config.base_adapter
+        quantize = loaded.run_config.lora.quantize or "" if loaded.run_config.lora is not None else ""
+    if quantize:
+        notes.append(
+            f"it was trained on a base held in {quantize}; on plain weights of {name} it is the same but for that rounding"
+        )
+    if below:
+        notes.append(f"it belongs on {name} with the adapter {below} merged into it: export that model first")
+    return name, tuple(notes)
+
+
+def _whole(number: float) -> float | int:
+    """16 rather than 16.0, as PEFT writes it."""
+    return int(number) if float(number).is_integer() else number
+
+
+def _told(path: Path, layout: str, found: dict[str, Adapter], base: str, notes: tuple[str, ...]) -> AdapterExport:
+    parameters = sum(adapter.lora_a.size + adapter.lora_b.size for adapter in found.values())
+    parameters += sum(adapter.m_change.size for adapter in found.values() if isinstance(adapter, DoraLinear))
+    size = sum(file.stat().st_size for file in path.iterdir())
+    return AdapterExport(path, layout, len(found), parameters, size, base, notes)

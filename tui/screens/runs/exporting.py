@@ -1,0 +1,183 @@
+"""The question how a run is to leave: in which format, into which folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from mlxllm import paths
+from mlxllm.errors import ConfigError
+from tui import commands
+from tui.widgets.keys_bar import KeysBar
+from tui.widgets.one_of import OneOf
+from tui.widgets.path_entry import PathSuggester
+from tui.words import printable, visible
+
+_WEIGHTS = {
+    "hf": "A folder for transformers, mlx-lm and mlxllm: safetensors, tokenizer.json, a model card.",
+    "gguf": "One file for llama.cpp, Ollama and LM Studio.",
+}
+_ADAPTERS = {
+    "peft": "The adapters alone, as PEFT loads them on their base.",
+    "mlx-adapter": "The adapters alone, as mlx-lm loads them on their base.",
+}
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """How a run is to leave."""
+
+    folder: str
+    args: commands.Args
+
+
+class ExportDialog(ModalScreen[Leaving | None]):
+    """Format and folder; Enter exports."""
+
+    # Not DEFAULT_CSS: the application's own rules for inputs would go before it.
+    CSS = """
+    ExportDialog { align: center middle; }
+    ExportDialog > Vertical { width: 86; max-width: 98%; height: auto; max-height: 98%; padding: 0 2; overflow-y: auto; }
+    ExportDialog > Vertical { background: $surface; border: round $primary; }
+    ExportDialog Static { height: auto; }
+    ExportDialog Horizontal { height: 1; margin-top: 1; }
+    ExportDialog .name { width: 10; color: $accent; }
+    ExportDialog Input, ExportDialog Input:focus { width: 1fr; border: none; height: 1; padding: 0 1; background: $panel; }
+    ExportDialog Input:focus { text-style: underline; }
+    ExportDialog .more, ExportDialog #command { color: $text-muted; }
+    ExportDialog .more { margin-left: 11; }
+    ExportDialog #command { margin-top: 1; }
+    ExportDialog #wrong { color: $error; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "export", "Export", priority=True),  # else a field hides it from the footer
+        Binding("tab", "app.focus_next", "Next field"),
+        Binding("escape", "leave", "Not now"),
+    ]
+
+    def __init__(self, run: str, model: str, adapters: bool) -> None:
+        """Ask how a run is to leave.
+
+        Args:
+            run: its name.
+            model: its address for commands.
+            adapters: whether it trained adapters, which can leave alone.
+        """
+        super().__init__()
+        self._run, self._model = run, model
+        self._formats: Mapping[str, str] = _WEIGHTS | _ADAPTERS if adapters else _WEIGHTS
+        self._adapters = adapters
+        self._suggested = ""
+
+    def compose(self) -> ComposeResult:
+        merged = " Its adapters are merged into the weights." if self._adapters else ""
+        with Vertical() as box:
+            box.border_title = Content(f"Export {visible(self._run)}")
+            box.border_subtitle = "enter exports, tab goes on, esc: not now"
+            yield Static(Content(f"What leaves is read back and compared with the run before it is kept.{merged}"))
+            with Horizontal():
+                yield Static("Format", classes="name")
+                yield OneOf(list(self._formats), id="format")
+            yield Static(id="about", classes="more", markup=False)
+            with Horizontal():
+                yield Static("Folder", classes="name")
+                yield Input(id="folder", suggester=PathSuggester())
+            yield Static(id="command", markup=False)
+            yield Static(id="wrong", markup=False)
+        yield KeysBar()
+
+    def on_mount(self) -> None:
+        """The usual format, into a folder that is not there yet."""
+        self.query_one("#format", OneOf).focus()
+        self._find_folder()
+
+    def on_one_of_changed(self) -> None:
+        """Another format; a folder that was typed stays."""
+        self._show()
+        if self._folder() in ("", self._suggested):
+            self._find_folder()
+
+    def on_input_changed(self) -> None:
+        """Another folder."""
+        self.query_one("#wrong", Static).update("")
+        self._show()
+
+    def on_input_submitted(self) -> None:
+        """Enter in the field."""
+        self.action_export()
+
+    @work(exclusive=True)
+    async def _find_folder(self) -> None:
+        self._suggested = str(_free(self._run, self._format()))
+        self.query_one("#folder", Input).value = self._suggested
+        self._show()
+
+    def _format(self) -> str:
+        return list(self._formats)[self.query_one("#format", OneOf).chosen]
+
+    def _folder(self) -> str:
+        return self.query_one("#folder", Input).value.strip()
+
+    def _args(self) -> commands.Args:
+        return commands.export(self._model, self._folder(), self._format())
+
+    def _show(self) -> None:
+        self.query_one("#about", Static).update(Content(self._formats[self._format()]))
+        self.query_one("#command", Static).update(Content(f"$ {printable(commands.as_text(self._args()))}"))
+
+    def action_export(self) -> None:
+        """Take it, or say why not."""
+        try:
+            new_folder(self._folder())
+        except ConfigError as error:
+            self.query_one("#wrong", Static).update(Content(f"! {visible(str(error))}"))
+            return
+        self.dismiss(Leaving(self._folder(), self._args()))
+
+    def action_leave(self) -> None:
+        """Not now."""
+        self.dismiss(None)
+
+
+def new_folder(text: str) -> None:
+    """Refuse what is there.
+
+    Raises:
+        ConfigError: the name is empty or taken.
+    """
+    if not text.strip():
+        raise ConfigError("give the name of a folder that is not there yet")
+    if (path := Path(text.strip()).expanduser()).exists():
+        raise ConfigError(f"{path} exists already; name a new folder")
+
+
+def _free(run: str, form: str) -> Path:
+    """A folder for exports that is not there yet."""
+    name = run if form == "hf" else f"{run}-{form}"
+    path, number = paths.folder("exports") / name, 2
+    while path.exists():
+        path, number = paths.folder("exports") / f"{name}-{number}", number + 1
+    return path
+
+
+def outcome(run: str, folder: str, said: Mapping[str, Any] | None) -> str:
+    """What is said when an export is done: where it lies, and who read it back.
+
+    Args:
+        run: its name.
+        folder: of the export.
+        said: the object that the command printed.
+    """
+    verification = (said or {}).get("verification")
+    rows = verification.get("rows", ()) if isinstance(verification, Mapping) else ()
+    readers = [str(row["reader"]) for row in rows if isinstance(row, Mapping) and row.get("passed")]
+    checked = f", read back unchanged by {', '.join(readers)}" if readers else ""
+    return f"{folder} holds {run}{checked}; y copies the command"
