@@ -21,7 +21,7 @@ Readers = Annotated[
     typer.Option(
         "--readers",
         metavar="R,R",
-        help="Who reads it back: mlxllm, transformers, mlx-lm; by default all that are installed.",
+        help="Who reads it back: mlxllm, transformers, mlx-lm; of GGUF gguf, llama.cpp; by default all that are installed.",
         show_default=False,
     ),
 ]
@@ -29,20 +29,25 @@ Readers = Annotated[
 
 def export(
     model: sampling.Model,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The new folder.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The new folder (gguf: or FILE.gguf).", show_default=False)
+    ],
     format_: Annotated[
         str,
         typer.Option(
             "--format",
             metavar="F",
-            help="hf: for transformers, mlx-lm and mlxllm; peft, mlx-adapter: the adapters alone.",
+            help="hf: for transformers, mlx-lm and mlxllm; gguf: for llama.cpp and Ollama; peft, mlx-adapter: the adapters alone.",
         ),
     ] = "hf",
     adapter: sampling.AdapterName = None,
     dtype: Annotated[
         str | None,
         typer.Option(
-            "--dtype", metavar="D", help="float32, bfloat16 or float16; by default the model's.", show_default=False
+            "--dtype",
+            metavar="D",
+            help="float32, bfloat16 or float16; by default the model's (gguf: float16).",
+            show_default=False,
         ),
     ] = None,
     quantize: Annotated[
@@ -50,10 +55,11 @@ def export(
         typer.Option(
             "--quantize",
             metavar="Q",
-            help="Pack the matrices into a few bits: affine4, affine8, mxfp4, nvfp4.",
+            help="Pack the matrices into a few bits (hf: affine4, affine8, mxfp4, nvfp4; gguf: q8_0, q4_0, ...).",
             show_default=False,
         ),
     ] = None,
+    modelfile: Annotated[bool, typer.Option("--modelfile", help="gguf: an Ollama Modelfile as well.")] = False,
     readers: Readers = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not read it back.")] = False,
     upload: Annotated[
@@ -80,7 +86,7 @@ def export(
     from mlxllm.export.formats import Order, format_named
     from mlxllm.export.formats import export as write
     from mlxllm.export.hf import plain_model
-    from mlxllm.export.verification import DifferentError, chosen_readers
+    from mlxllm.export.verification import DifferentError
 
     form = format_named(format_, dtype=dtype, quantize=quantize)
     if upload is not None:
@@ -89,12 +95,14 @@ def export(
         check_repository(upload)  # before an hour of work
     elif public:
         raise ConfigError("--public is about --upload, which is not given; leave it out, or add --upload OWNER/NAME")
-    asked = None if readers is None else chosen_readers(split(readers))
+    if modelfile and format_ != "gguf":
+        raise ConfigError(f"--modelfile is for Ollama, which reads --format gguf, not {format_}; leave it out")
+    asked = None if readers is None else form.choose(split(readers))
     full_precision()
     loaded = sampling.load(model, device, adapter)
     if form.merges:
         loaded = replace(loaded, model=plain_model(loaded))
-    order = Order(loaded, path, dtype, quantize)
+    order = Order(loaded, path, dtype, quantize, modelfile)
     try:
         verification = write(format_, order, verify=not no_verify, readers=asked)
     except DifferentError as error:
@@ -104,7 +112,7 @@ def export(
             verification_view.show(error.verification)
         raise
     sent = None if upload is None else _send(path, upload, public)
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
     if json_:
         told: dict[str, Any] = {"model": model, "path": str(path.absolute()), "format": format_, "bytes": size}
         told |= {} if sent is None else {"uploaded": asdict(sent)}
@@ -113,12 +121,19 @@ def export(
     if verification is not None:
         verification_view.show(verification)
     sampling.say(f"{model} written to {path} ({size / 2**20:,.1f} MiB)")
-    use = "sample" if loaded.kind == "base" else "chat"
-    place = path if path.is_absolute() else f"./{path}"
     if sent is not None:
         who = "only you see it" if sent.private else "everybody sees it"
         sampling.say(f"uploaded {sent.files} files to {sent.url}; {who}")
-    elif form.merges:
+        return
+    if format_ == "gguf":
+        file = path if path.is_file() else path / "model.gguf"
+        sampling.say(
+            f"try it: llama-cli -m {file}" if not modelfile else f"try it: ollama create NAME -f {path}/Modelfile"
+        )
+        return
+    use = "sample" if loaded.kind == "base" else "chat"
+    place = path if path.is_absolute() else f"./{path}"
+    if form.merges:
         sampling.say(f"try it: {program()} {use} --model {place}")
     else:
         sampling.say(

@@ -55,6 +55,12 @@ def test_all_files_arrive_in_a_private_repository(
     assert capfd.readouterr() == ("", ""), "no bars unless they are wanted"
 
 
+def test_a_single_file(store: Store, folder: Path) -> None:
+    told = upload(folder / "model.safetensors", "anna/file")
+    assert list(store.repositories["anna/file"]) == ["model.safetensors"]
+    assert told.files == 1
+
+
 def test_an_upload_replaces_the_weights_of_the_one_before(store: Store, folder: Path) -> None:
     store.repositories["anna/small"] = {"model-00001-of-00002.safetensors": b"old", "notes.txt": b"mine"}
     store.private["anna/small"] = True
