@@ -37,7 +37,7 @@ def export(
         typer.Option(
             "--format",
             metavar="F",
-            help="hf: for transformers, mlx-lm and mlxllm; gguf: for llama.cpp and Ollama; peft, mlx-adapter: the adapters alone.",
+            help="hf: for transformers, mlx-lm, mlxllm; gguf: for llama.cpp, Ollama; peft, mlx-adapter: adapters alone.",
         ),
     ] = "hf",
     adapter: sampling.AdapterName = None,

@@ -47,7 +47,7 @@ def check_repository(name: str) -> None:
 
 
 def upload(folder: Path, repository: str, *, private: bool = True, progress: bool = False) -> Uploaded:
-    """Send all files of a folder, or one file, as one commit to the main branch of a model repository, which is made if need be.
+    """Send all files of a folder, or one file, as one commit to the main branch of a repository, made if need be.
 
     Args:
         folder: of an export, or a single file, such as a GGUF.
