@@ -214,9 +214,9 @@ def try_header(folder: Path) -> Try:
 
 
 def try_config(folder: Path) -> Try:
-    """Spoil config.json and load the whole folder; the configurations are of several families."""
+    """Spoil config.json, of several families, and look at the folder as before loading; every fourth time load it as well."""
     tiny_folder(folder / "model")
-    from mlxllm.model.hf_folder import load_hf_folder
+    from mlxllm.model.hf_folder import check_hf_folder, load_hf_folder
 
     file = folder / "model/config.json"
     llama = json.loads(file.read_text())
@@ -235,7 +235,9 @@ def try_config(folder: Path) -> Try:
     def attempt(chance: random.Random) -> bytes:
         content = mutate_json(chance.choice(starts[:1] * 3 + starts), chance)
         anew(file, content)
-        load_hf_folder(folder / "model")
+        check_hf_folder(folder / "model")
+        if chance.random() < 0.25:
+            load_hf_folder(folder / "model")
         return content
 
     return attempt

@@ -277,7 +277,13 @@ def test_the_command_line_says_it_in_a_sentence(spoil: str, said: str, command: 
 
 @pytest.mark.parametrize(
     ("kind", "count", "used"),
-    [("header", 5_000, 0.04), ("config", 5_000, 0.15), ("index", 300, 0.1), ("adapter", 300, 0.1)],
+    [
+        ("header", 5_000, 0.04),
+        ("config", 5_000, 0.15),
+        ("index", 300, 0.1),
+        ("adapter", 300, 0.1),
+        ("tokenizer", 1_000, 0.3),
+    ],
 )
 def test_thousands_of_spoiled_files(kind: str, count: int, used: float) -> None:
     """Each is used or refused in a sentence: no crash, no hang, no memory beyond a bound."""
