@@ -40,7 +40,7 @@ def speller_of(content: Mapping[str, Any], where: str) -> tuple[Speller, bool]:
         DataError: the decoder is of a kind that is not known here.
     """
     decoder = content.get("decoder")
-    if decoder is None and _has_byte_level(content.get("pre_tokenizer")):
+    if decoder is None and has_byte_level(content.get("pre_tokenizer")):
         return _byte_level, False
     parts = _parts(decoder)
     kinds = [part.get("type") for part in parts]
@@ -104,7 +104,8 @@ def _byte_level(token: str) -> bytes:
         return token.encode("utf-8")
 
 
-def _has_byte_level(part: Any) -> bool:
+def has_byte_level(part: Any) -> bool:
+    """Whether a pre-tokenizer writes texts in GPT-2's alphabet."""
     return any(each.get("type") == "ByteLevel" for each in _parts(part))
 
 

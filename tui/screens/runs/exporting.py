@@ -181,5 +181,3 @@ def outcome(run: str, folder: str, said: Mapping[str, Any] | None) -> str:
     readers = [str(row["reader"]) for row in rows if isinstance(row, Mapping) and row.get("passed")]
     checked = f", read back unchanged by {', '.join(readers)}" if readers else ""
     return f"{folder} holds {run}{checked}; y copies the command"
-
-
