@@ -25,6 +25,8 @@ def byte_alphabet() -> dict[str, int]:
 
 
 _ALPHABET = byte_alphabet()
+_NO_BYTE = 0x10FFFF  # of other characters, some would pass for bytes
+_BYTES = dict.fromkeys(range(0x100), _NO_BYTE) | {ord(char): byte for char, byte in _ALPHABET.items()}
 
 Speller = Callable[[str], bytes]
 
@@ -99,8 +101,8 @@ def _same(token: str) -> str:
 
 def _byte_level(token: str) -> bytes:
     try:
-        return bytes([_ALPHABET[char] for char in token])
-    except KeyError:  # a token that was added as it is
+        return token.translate(_BYTES).encode("latin-1")
+    except UnicodeEncodeError:  # a token that was added as it is
         return token.encode("utf-8")
 
 
