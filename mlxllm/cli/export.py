@@ -97,6 +97,8 @@ def export(
         raise ConfigError("--public is about --upload, which is not given; leave it out, or add --upload OWNER/NAME")
     if modelfile and format_ != "gguf":
         raise ConfigError(f"--modelfile is for Ollama, which reads --format gguf, not {format_}; leave it out")
+    if readers is not None and not form.merges:
+        raise ConfigError(f"--readers is about whole models, and --format {format_} writes adapters; leave it out")
     asked = None if readers is None else form.choose(split(readers))
     full_precision()
     loaded = sampling.load(model, device, adapter)

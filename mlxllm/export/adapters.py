@@ -79,7 +79,7 @@ def write_peft_adapter(loaded: LoadedModel, path: Path, *, check: Check | None =
     config: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
+        **_named(base),
         "inference_mode": True,
         "r": spec.rank,
         "lora_alpha": _whole(lora.alpha if rooted and lora is not None else spec.scale * spec.rank),
@@ -121,7 +121,7 @@ def write_mlx_adapter(loaded: LoadedModel, path: Path, *, check: Check | None = 
         save_adapter(
             loaded.model,
             partial,
-            base_name=base,
+            base_name=_named(base)["base_model_name_or_path"],
             base_adapter=below,
             base_fingerprint=fingerprint or None,
             base_quantize=quantize or None,
@@ -200,6 +200,19 @@ def _base(loaded: LoadedModel) -> tuple[str, tuple[str, ...]]:
     if below:
         notes.append(f"it belongs on {name} with the adapter {below} merged into it: export that model first")
     return name, tuple(notes)
+
+
+def _named(base: str) -> dict[str, str]:
+    """How files call the base: a model of the Hub with its commit, a run, or a folder without the way to it.
+
+    Where folders lie on this machine is nobody's business, and would lead nowhere on another.
+    """
+    if base.startswith(("/", "~", ".")):
+        return {"base_model_name_or_path": Path(base).name}
+    name, _, revision = base.partition("@")
+    if "/" in name and revision:
+        return {"base_model_name_or_path": name, "revision": revision}
+    return {"base_model_name_or_path": base}
 
 
 def _whole(number: float) -> float | int:
