@@ -23,7 +23,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folder_with_all_that_ollama_wants(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = succeeded(call("export", "--model", model, "--out", out, *GGUF, "--quantize", "q8_0", "--modelfile", "--json"))
+    done = succeeded(
+        call("export", "--model", model, "--out", out, *GGUF, "--quantize", "q8_0", "--modelfile", "--json")
+    )
     told = json.loads(done.stdout)
     assert (told["format"], told["passed"], told["weights"]) == ("gguf", True, "q8_0")
     assert told["bytes"] == sum(file.stat().st_size for file in out.iterdir())
@@ -54,7 +56,14 @@ def test_one_file(model: Path, tmp_path: Path) -> None:
     [
         ((*GGUF, "--quantize", "q4_k_m"), "--quantize is 'q4_k_m', which --format gguf does not have; it has q8_0"),
         ((*GGUF, "--dtype", "q8_0"), "--dtype is 'q8_0', which --format gguf does not have; it has f32, f16, bf16"),
-        (("--format", "gguf", "--readers", "transformers"), "'transformers' reads no GGUF file; known are gguf, llama.cpp"),
+        (
+            ("--format", "gguf", "--readers", "transformers"),
+            "'transformers' reads no GGUF file; known are gguf, llama.cpp",
+        ),
+        (
+            (*GGUF, "--dtype", "f16", "--quantize", "q8_0"),
+            "both say what the matrices of a GGUF file are in",
+        ),
         (("--modelfile",), "--modelfile is for Ollama, which reads --format gguf, not hf"),
     ],
 )
