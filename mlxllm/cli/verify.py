@@ -24,15 +24,15 @@ def verify(
 ) -> None:
     """Compare an export, as each installed reader reads it, with the model that it was made from.
 
-    Token ids of a fixed text, logits, and greedy tokens; the result is written to verification.json in the folder. It
-    ends with 1 where a reader differs.
+    Token ids of a fixed text, logits, and greedy tokens; the result of all readers is written to verification.json in
+    the folder. It ends with 1 where a reader differs.
     """
     path = folder.expanduser()
     single = path.is_file() and path.suffix == ".gguf"
     if not path.is_dir() and not single:
         raise ConfigError(f"{folder} is not a folder; give one that `mlxllm export` wrote")
     from mlxllm.export.gguf_verification import chosen_gguf_readers, gguf_file
-    from mlxllm.export.verification import chosen_readers, write_verification
+    from mlxllm.export.verification import VERIFICATION_FILE, chosen_readers, write_verification
     from mlxllm.export.verification import verify as compare
 
     choose = chosen_readers if gguf_file(path) is None else chosen_gguf_readers
@@ -40,11 +40,12 @@ def verify(
     full_precision()
     loaded = sampling.load(against, device, adapter)
     verification = compare(path, loaded, asked)
-    try:
-        if not single:
+    # A few readers do not replace the word of all, and beside a file of its own nothing is written.
+    if not single and (asked is None or not (path / VERIFICATION_FILE).exists()):
+        try:
             write_verification(path, verification)
-    except UserError as error:  # somebody else's folder: the answer is still one
-        sampling.say(f"warning: {error}")
+        except UserError as error:  # somebody else's folder: the answer is still one
+            sampling.say(f"warning: {error}")
     if json_:
         print(json.dumps({"path": str(path.absolute()), "against": against, **verification.as_dict()}))
     else:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlxllm.export.provenance import DataFacts, StageFacts, data_of, stages_of
+from mlxllm.export.provenance import DataFacts, StageFacts, data_of, hub_name, stages_of
 from mlxllm.export.tokenizers import is_own
 from mlxllm.model.loading import LoadedModel
 
@@ -40,7 +40,8 @@ def model_card(loaded: LoadedModel, raw: Mapping[str, Any], size: int) -> str:
 
 def title(loaded: LoadedModel) -> str:
     """What the model is called, without the folder that it lies in."""
-    return loaded.name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or "model"
+    name = hub_name(loaded.name) or loaded.name
+    return name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or "model"
 
 
 def bytes_text(size: float) -> str:
@@ -56,8 +57,7 @@ def _header(loaded: LoadedModel, stages: Sequence[StageFacts]) -> Iterator[str]:
     yield "pipeline_tag: text-generation"
     yield "tags:"
     yield from (f"- {tag}" for tag in ("mlx", "mlxllm", *(["conversational"] if loaded.kind != "base" else [])))
-    base = stages[0].base_model if stages else ""
-    if base.count("/") == 1:  # a name of the Hub
+    if (base := hub_name(stages[0].base_model if stages else loaded.name)) is not None:
         yield f"base_model: {json.dumps(base)}"
     yield "license: other"
     yield "license_name: see-below"

@@ -97,9 +97,15 @@ def nameless(name: str) -> str:
     kind, colon, rest = name.partition(":")
     if colon and "/" not in kind:
         return f"{kind}:{nameless(rest)}"
-    if _HUB_NAME.fullmatch(name) and not Path(name).exists():
+    if hub_name(name) is not None:
         return name
     return name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
+def hub_name(name: str) -> str | None:
+    """The `owner/name` of a name of the Hub, without its revision; None for anything else."""
+    name = name.rpartition("@")[0] or name
+    return name if _HUB_NAME.fullmatch(name) and not name.startswith(".") and not Path(name).exists() else None
 
 
 def _facts(stage: Stage, step: int | None, *, first: bool) -> StageFacts:

@@ -24,7 +24,7 @@ from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import ConfigError, ModelError, OutOfMemoryError
 from mlxllm.export.hf import plain_model
 from mlxllm.export.hf_files import CONFIG_FILE, DTYPES, dtype_name
-from mlxllm.export.judging import QUANTISED, Bounds, Reference, Row, bounds_for, judge
+from mlxllm.export.judging import Bounds, Reference, Row, bounds_for, judge, quantised_bounds
 from mlxllm.export.measuring import chat_ids, measure
 from mlxllm.export.memory import free_memory
 from mlxllm.export.readers.limits import why_not
@@ -106,7 +106,7 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
     first = reference = reference_for(model, question, bounds_for(computed_in))
     if isinstance(packed, dict):
         # Packed matrices are another model, near to the first. Whether others read them as we do is another question.
-        first = replace(reference, bounds=QUANTISED)
+        first = replace(reference, bounds=quantised_bounds(int(packed.get("bits", 4))))
         model = load_model(str(folder.absolute()), dtype=DTYPES[computed_in])
         reference = reference_for(model, question, reference.bounds)
     short = _within_window(model, question, reference)

@@ -1,5 +1,6 @@
 """What the model card of a run tells, and what it must not tell."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,13 @@ def test_without_a_run_it_tells_of_none() -> None:
     card = card_of(random_model("llama", "bpe"))
     assert "## How it was made" not in card
     assert "| tokenizer | 420 ids, byte-pair encoding" in card
+
+
+def test_a_base_of_the_hub_is_named() -> None:
+    card = card_of(replace(random_model("llama"), name="owner/small-model@main"))
+    assert 'base_model: "owner/small-model"\n' in card
+    assert "\n# small-model\n" in card
+    assert "base_model" not in card_of(random_model("llama"))
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(life: Path, tmp_path: Path) -> None:
