@@ -35,7 +35,7 @@ from mlxllm.tokenizer.hub_files import (
 )
 from mlxllm.tokenizer.hub_prefix import put_before
 from mlxllm.tokenizer.hub_sentencepiece import as_tokenizer_json, read_sentencepiece
-from mlxllm.tokenizer.hub_spelling import BYTE_TOKEN, speller_of
+from mlxllm.tokenizer.hub_spelling import BYTE_TOKEN, has_byte_level, speller_of
 
 _ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>")
 """What ends a text where no file names it."""
@@ -71,6 +71,12 @@ class HubTokenizer(Tokenizer):
         special = {*named.values(), *extra_tokens(config, special_map)}
         content, raw = self._content(config, special)
         self._backend = self._opened(raw)
+        self._made_anew = (
+            TOKENIZER_JSON in files
+            and config.get("tokenizer_class") in ("LlamaTokenizer", "LlamaTokenizerFast")
+            and content.get("normalizer") is not None
+            and not has_byte_level(content.get("pre_tokenizer"))
+        )
         self._add(config, added, special)
         self._read_tokens(content, special)
         self._choose_ends(generation, named)
@@ -83,6 +89,18 @@ class HubTokenizer(Tokenizer):
     def model_files(self) -> dict[str, bytes]:
         """The files as they came, by name."""
         return dict(self._files)
+
+    def files_for_readers(self) -> dict[str, bytes]:
+        """The files, so that every reader takes the tokenizer.json for what it says.
+
+        transformers 5 makes a tokenizer of its own from the vocabulary where the class is called LlamaTokenizer. It puts no
+        space before a text that begins with one, which the files of Llama 2 do, as SentencePiece and llama.cpp.
+        """
+        files = self.model_files()
+        if not self._made_anew:
+            return files
+        config = parse_object(files[CONFIG_FILE], CONFIG_FILE) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+        return files | {CONFIG_FILE: (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()}
 
     @property
     def learned_ids(self) -> Sequence[int]:

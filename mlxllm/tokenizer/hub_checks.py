@@ -7,6 +7,7 @@ and regular expressions as they come.
 import base64
 import re
 from collections.abc import Iterator, Mapping
+from operator import add
 from typing import Any
 
 from mlxllm.errors import DataError
@@ -96,6 +97,22 @@ def _bpe(model: Mapping[str, Any], where: str) -> Mapping[str, int]:
             f"{where} marks words with prefixes or suffixes, which is not known here; take another tokenizer"
         )
     _ids(list(vocab.values()), len(vocab), where)
+    if not _all_known(merges, vocab):
+        _check_merges(merges, vocab, where)
+    return vocab
+
+
+def _all_known(merges: list[Any], vocab: dict[str, int]) -> bool:
+    """Whether all merges are pairs of pieces that make a piece; fast, as there may be hundreds of thousands."""
+    try:
+        pairs = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in merges]
+        lefts, rights = zip(*pairs, strict=True) if pairs else ((), ())
+        return all(vocab.keys() >= set(parts) for parts in (lefts, rights, map(add, lefts, rights)))
+    except (TypeError, ValueError):
+        return False
+
+
+def _check_merges(merges: list[Any], vocab: dict[str, int], where: str) -> None:
     for number, merge in enumerate(merges):
         if isinstance(merge, str):
             left, _, right = merge.partition(" ")
@@ -105,7 +122,6 @@ def _bpe(model: Mapping[str, Any], where: str) -> Mapping[str, int]:
             raise _bad(where, f"merge {number:,} is not a pair of texts")
         if left not in vocab or right not in vocab or left + right not in vocab:
             raise _bad(where, f"merge {number:,} makes {quoted(left + right)} of pieces that are not all in the vocab")
-    return vocab
 
 
 def _unigram(model: Mapping[str, Any], where: str) -> Mapping[str, int]:
