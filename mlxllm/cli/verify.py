@@ -28,16 +28,20 @@ def verify(
     the folder. It ends with 1 where a reader differs.
     """
     path = folder.expanduser()
-    if not path.is_dir():
+    single = path.is_file() and path.suffix == ".gguf"
+    if not path.is_dir() and not single:
         raise ConfigError(f"{folder} is not a folder; give one that `mlxllm export` wrote")
+    from mlxllm.export.gguf_verification import chosen_gguf_readers, gguf_file
     from mlxllm.export.verification import VERIFICATION_FILE, chosen_readers, write_verification
     from mlxllm.export.verification import verify as compare
 
-    asked = None if readers is None else chosen_readers(split(readers))
+    choose = chosen_readers if gguf_file(path) is None else chosen_gguf_readers
+    asked = None if readers is None else choose(split(readers))
     full_precision()
     loaded = sampling.load(against, device, adapter)
     verification = compare(path, loaded, asked)
-    if asked is None or not (path / VERIFICATION_FILE).exists():  # a few readers do not replace the word of all
+    # A few readers do not replace the word of all, and beside a single file there is no place for it.
+    if not single and (asked is None or not (path / VERIFICATION_FILE).exists()):
         try:
             write_verification(path, verification)
         except UserError as error:  # somebody else's folder: the answer is still one

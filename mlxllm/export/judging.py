@@ -52,6 +52,8 @@ class Row:
     kl: float | None = None
     """Mean over the positions, nats a token."""
     greedy_equal: bool | None = None
+    top_kept: float | None = None
+    """Share of the positions at which the likeliest token is the same; measured where weights are rounded to a few bits."""
     note: str = ""
     """What is wrong, or was excused, in a sentence."""
 

@@ -81,15 +81,19 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
     """Compare what is in a folder, as each reader reads it, with the model that it was made from.
 
     Args:
-        folder: in Hugging Face's form.
+        folder: in Hugging Face's form, or a GGUF file, or a folder with one.
         against: the model.
-        readers: names of `READERS`; by default all that are installed.
+        readers: names of `READERS` (of `gguf_verification.GGUF_READERS`); by default all that are installed.
 
     Raises:
         ConfigError: a reader that was asked for is unknown or not installed.
         ModelError: the folder is no model, or one of another shape.
         OutOfMemoryError: there is no room for the model once more.
     """
+    from mlxllm.export.gguf_verification import gguf_file, verify_gguf  # it judges by what is here
+
+    if (file := gguf_file(folder)) is not None:
+        return verify_gguf(file, against, readers)
     chosen = chosen_readers(readers)
     config = read_hf_config(folder)
     raw = read_object(folder / CONFIG_FILE)
