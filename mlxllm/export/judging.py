@@ -2,9 +2,9 @@
 
 The bounds on logits grow with the largest logit beyond 5, since float32 has seven digits of it. Deep models add up more
 rounding than that in a few logits: up to ten times the bound passes where the distributions are the same within a hundredth
-of their own bound, which no wrong weight leaves them. A first difference among
-the greedy tokens is excused where the model itself holds the two tokens equal within twice the bound: that is a tie, and
-the rest of the two continuations cannot be compared.
+of their own bound, which no wrong weight leaves them. A first difference among the greedy tokens is excused where the model
+itself holds the two tokens equal within twice the bound: that is a tie, and the rest of the two continuations cannot be
+compared.
 """
 
 from collections.abc import Sequence
@@ -92,6 +92,8 @@ def judge(reader: str, reading: Reading, reference: Reference) -> Row:
     difference, divergence = None, None
     if reading.logits.shape != measured.logits.shape:
         problems.append(f"logits have the shape {reading.logits.shape}, not {measured.logits.shape}")
+    elif not np.isfinite(measured.logits).all():
+        problems.append("some logits of the model itself are not numbers")
     elif not np.isfinite(reading.logits).all():
         problems.append("some logits are not numbers")
     else:

@@ -53,6 +53,11 @@ def test_rounding_in_a_few_logits_is_excused() -> None:
     assert row.kl < 1e-8
 
 
+def test_a_model_that_writes_no_numbers_never_passes() -> None:
+    broken = replace(REFERENCE, measured=Measured(LOGITS * np.nan, (4, 5), GREEDY, STEPS))
+    assert judge("ours", READING, broken).note == "some logits of the model itself are not numbers"
+
+
 def test_a_tie_is_excused() -> None:
     steps = STEPS.copy()
     other = (GREEDY[1] + 1) % 10
