@@ -60,6 +60,10 @@ def test_one_file(model: Path, tmp_path: Path) -> None:
             ("--format", "gguf", "--readers", "transformers"),
             "'transformers' reads no GGUF file; known are gguf, llama.cpp",
         ),
+        (
+            (*GGUF, "--dtype", "f16", "--quantize", "q8_0"),
+            "both say what the matrices of a GGUF file are in",
+        ),
         (("--modelfile",), "--modelfile is for Ollama, which reads --format gguf, not hf"),
     ],
 )
