@@ -14,7 +14,7 @@ from mlxllm.errors import ModelError
 from mlxllm.model.hf_folder import load_hf_folder
 from mlxllm.model.loading import load_model
 from mlxllm.model.safetensors_header import Tensor, read_header
-from mlxllm.model.weight_files import inside
+from mlxllm.model.weight_files import inside, read_safetensors
 from mlxllm.tokenizer.byte import ByteTokenizer
 from tests.export.tiny import save_folder
 from tests.model.test_loading import split_into_shards
@@ -97,6 +97,14 @@ def test_a_header_that_lies(header: object, data: int, said: str, tmp_path: Path
         read_header(file)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("dtype", ["F64", "F8_E5M2"])
+def test_numbers_that_mlx_does_not_have(dtype: str, tmp_path: Path) -> None:
+    size = 16 if dtype == "F64" else 2
+    file = write(tmp_path / "x", {"a": entry(0, size, [2], dtype)}, bytes(size))
+    with pytest.raises(ModelError, match=rf"holds a as {dtype}, which MLX does not have; take the model in bfloat16"):
+        read_safetensors(file)
 
 
 @pytest.mark.parametrize("length", [2**64 - 1, 2**63, 100_000_001, 100, 0])
