@@ -32,7 +32,7 @@ def serve(
     lone -- goes to mlx_lm.server, such as -- --temp 0.7.
     """
     from mlxllm.export.hf_files import DTYPES
-    from mlxllm.export.serving import require_server, server_command, served_folder
+    from mlxllm.export.serving import require_server, served_folder, server_command
 
     require_server()  # before a large model is loaded
     if dtype is not None and dtype not in DTYPES:

@@ -24,23 +24,28 @@ def verify(
 ) -> None:
     """Compare an export, as each installed reader reads it, with the model that it was made from.
 
-    Token ids of a fixed text, logits, and greedy tokens; the result is written to verification.json in the folder. It
-    ends with 1 where a reader differs.
+    Token ids of a fixed text, logits, and greedy tokens; the result of all readers is written to verification.json in
+    the folder. It ends with 1 where a reader differs.
     """
     path = folder.expanduser()
-    if not path.is_dir():
+    single = path.is_file() and path.suffix == ".gguf"
+    if not path.is_dir() and not single:
         raise ConfigError(f"{folder} is not a folder; give one that `mlxllm export` wrote")
-    from mlxllm.export.verification import chosen_readers, write_verification
+    from mlxllm.export.gguf_verification import chosen_gguf_readers, gguf_file
+    from mlxllm.export.verification import VERIFICATION_FILE, chosen_readers, write_verification
     from mlxllm.export.verification import verify as compare
 
-    asked = None if readers is None else chosen_readers(split(readers))
+    choose = chosen_readers if gguf_file(path) is None else chosen_gguf_readers
+    asked = None if readers is None else choose(split(readers))
     full_precision()
     loaded = sampling.load(against, device, adapter)
     verification = compare(path, loaded, asked)
-    try:
-        write_verification(path, verification)
-    except UserError as error:  # somebody else's folder: the answer is still one
-        sampling.say(f"warning: {error}")
+    # A few readers do not replace the word of all, and beside a single file there is no place for it.
+    if not single and (asked is None or not (path / VERIFICATION_FILE).exists()):
+        try:
+            write_verification(path, verification)
+        except UserError as error:  # somebody else's folder: the answer is still one
+            sampling.say(f"warning: {error}")
     if json_:
         print(json.dumps({"path": str(path.absolute()), "against": against, **verification.as_dict()}))
     else:

@@ -1,13 +1,18 @@
 """The formats that `mlxllm export` knows, in one table: what each takes, who reads it, and what writes it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlxllm.errors import ConfigError
+from mlxllm.export.gguf_types import FULL, TYPES
+from mlxllm.export.gguf_verification import GGUF_READERS, chosen_gguf_readers
 from mlxllm.export.hf_files import DTYPES
-from mlxllm.export.verification import READERS, Verification, checked
+from mlxllm.export.verification import READERS, Verification, checked, chosen_readers
 from mlxllm.model.loading import LoadedModel
+
+GGUF_DTYPES = {"f32": "f32", "f16": "f16", "bf16": "bf16", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+"""What `--dtype` may be with `--format gguf`: llama.cpp's names or the usual ones."""
 
 Check = Callable[[Path], None]
 
@@ -23,6 +28,8 @@ class Order:
     """One of the format's; None for the format's own choice."""
     quantize: str | None = None
     """One of the format's."""
+    modelfile: bool = False
+    """gguf: whether an Ollama Modelfile goes beside it."""
     check: Check | None = None
     """Looks at the finished folder; what it raises leaves nothing there."""
 
@@ -36,15 +43,49 @@ class Format:
     dtypes: Sequence[str]
     readers: Sequence[str]
     """Who can read it back."""
+    choose: Callable[[Sequence[str]], list[str]] = chosen_readers
+    """Those of its readers that were asked for by name."""
     quantizations: Sequence[str] = ()
     """What `--quantize` may be."""
+    merges: bool = True
+    """Whether it is the whole model, with adapters merged; else the adapters leave alone, and their writer checks them."""
 
 
 def _write_hf(order: Order) -> None:
     from mlxllm.export.hf import write_hf
 
     dtype = None if order.dtype is None else DTYPES[order.dtype]
-    write_hf(order.loaded, order.path, dtype=dtype, check=order.check)
+    if order.quantize is None:
+        write_hf(order.loaded, order.path, dtype=dtype, check=order.check)
+        return
+    from mlxllm.export.quantized import QUANTIZATIONS, write_quantized
+
+    mode, bits = QUANTIZATIONS[order.quantize]
+    write_quantized(order.loaded, order.path, mode=mode, bits=bits, dtype=dtype, check=order.check)
+
+
+def _write_peft(order: Order) -> None:
+    from mlxllm.export.adapters import write_peft_adapter
+
+    write_peft_adapter(order.loaded, order.path, check=order.check)
+
+
+def _write_mlx_adapter(order: Order) -> None:
+    from mlxllm.export.adapters import write_mlx_adapter
+
+    write_mlx_adapter(order.loaded, order.path, check=order.check)
+
+
+def _write_gguf(order: Order) -> None:
+    from mlxllm.export.gguf_folder import write_gguf_folder
+
+    if order.dtype is not None and order.quantize is not None:
+        raise ConfigError(
+            f"--dtype {order.dtype} and --quantize {order.quantize} both say what the matrices of a GGUF file are in; give "
+            f"one of them"
+        )
+    kind = order.quantize or GGUF_DTYPES[order.dtype or "f16"]
+    write_gguf_folder(order.loaded, order.path, dtype=kind, modelfile=order.modelfile, check=order.check)
 
 
 FORMATS: Mapping[str, Format] = {
@@ -53,6 +94,29 @@ FORMATS: Mapping[str, Format] = {
         write=_write_hf,
         dtypes=tuple(DTYPES),
         readers=READERS,
+        quantizations=("affine4", "affine8", "mxfp4", "nvfp4"),
+    ),
+    "peft": Format(
+        summary="the adapters alone, for PEFT",
+        write=_write_peft,
+        dtypes=("float32",),
+        readers=(),
+        merges=False,
+    ),
+    "mlx-adapter": Format(
+        summary="the adapters alone, for mlx-lm",
+        write=_write_mlx_adapter,
+        dtypes=("float32",),
+        readers=(),
+        merges=False,
+    ),
+    "gguf": Format(
+        summary="one file for llama.cpp, Ollama and LM Studio",
+        write=_write_gguf,
+        dtypes=tuple(GGUF_DTYPES),
+        readers=GGUF_READERS,
+        choose=chosen_gguf_readers,
+        quantizations=tuple(name for name in TYPES if name not in FULL),
     ),
 }
 
@@ -93,6 +157,6 @@ def export(
     """
     form = format_named(name, dtype=order.dtype, quantize=order.quantize)
     found: list[Verification] = []
-    check = checked(order.loaded, found, readers) if verify else order.check
-    form.write(Order(order.loaded, order.path, order.dtype, order.quantize, check))
+    check = checked(order.loaded, found, readers) if verify and form.merges else order.check
+    form.write(replace(order, check=check))
     return found[0] if found else None

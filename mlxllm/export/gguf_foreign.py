@@ -12,7 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlxllm.errors import DataError, ModelError
-from mlxllm.export.gguf_vocabulary import SPACE, TokenType, Vocabulary, padded
+from mlxllm.export.gguf_vocabulary import (
+    ANOTHER_SPACE,
+    COMPOSES_NOTHING,
+    SPACE,
+    SPACE_BEHIND_SPECIALS,
+    TokenType,
+    Vocabulary,
+    padded,
+)
 from mlxllm.tokenizer.base import Tokenizer
 from mlxllm.tokenizer.hub_files import CONFIG_FILE, SENTENCEPIECE_MODEL, TOKENIZER_JSON
 from mlxllm.tokenizer.hub_sentencepiece import as_tokenizer_json, read_sentencepiece
@@ -110,7 +118,7 @@ def pre_tokenizer_of(content: Mapping[str, Any]) -> tuple[str, list[str]]:
         if step["type"] not in ("NFC", "ByteLevel"):
             raise _no_such(f"it changes texts first ({step['type']}), which llama.cpp does not")
         if step["type"] == "NFC":
-            notes.append("llama.cpp does not compose accents (NFC): ids are equal where the text has them composed")
+            notes.append(COMPOSES_NOTHING)
     patterns: list[str] = []
     for step in _steps(content.get("pre_tokenizer")):
         kind = step["type"]
@@ -185,8 +193,7 @@ def _space_prefix(
         scheme = step.get("prepend_scheme", "always" if step.get("add_prefix_space", True) else "never")
         prefix = scheme != "never"
         if prefix:
-            more = ", and behind each special token" if scheme == "first" else ""
-            notes.append(f"llama.cpp puts a space before a text that begins with one as well{more}")
+            notes += [ANOTHER_SPACE, SPACE_BEHIND_SPECIALS] if scheme == "first" else [ANOTHER_SPACE]
     if not escapes:
         raise _no_such("it does not write spaces as U+2581")
     return prefix, notes

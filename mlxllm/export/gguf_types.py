@@ -27,6 +27,8 @@ class TensorType:
     """Numbers that share a scale; the rows of a matrix must be a multiple."""
     bits: float
     """Per weight, scales included."""
+    rounding: float
+    """How far rounding may move a matrix, as a share of its size (root mean squares)."""
     about: str
 
     @property
@@ -40,17 +42,17 @@ class TensorType:
 TYPES: dict[str, TensorType] = {
     each.name: each
     for each in (
-        TensorType("f32", "F32", "ALL_F32", 1, 32, "as trained"),
-        TensorType("bf16", "BF16", "MOSTLY_BF16", 1, 16, "the range of f32, 8 bits of precision"),
-        TensorType("f16", "F16", "MOSTLY_F16", 1, 16, "11 bits of precision, up to 65,504"),
-        TensorType("q8_0", "Q8_0", "MOSTLY_Q8_0", 32, 8.5, "next to no loss"),
-        TensorType("q5_1", "Q5_1", "MOSTLY_Q5_1", 32, 6, "5 bits, scale and minimum"),
-        TensorType("q5_0", "Q5_0", "MOSTLY_Q5_0", 32, 5.5, "5 bits, scale"),
-        TensorType("q4_1", "Q4_1", "MOSTLY_Q4_1", 32, 5, "4 bits, scale and minimum"),
-        TensorType("q4_0", "Q4_0", "MOSTLY_Q4_0", 32, 4.5, "4 bits, scale"),
-        TensorType("mxfp4", "MXFP4", "MOSTLY_MXFP4_MOE", 32, 4.25, "4-bit floats, scale a power of two"),
-        TensorType("tq2_0", "TQ2_0", "MOSTLY_TQ2_0", 256, 2.0625, "for weights that were trained as -1, 0, 1"),
-        TensorType("tq1_0", "TQ1_0", "MOSTLY_TQ1_0", 256, 1.6875, "the same, smaller and slower"),
+        TensorType("f32", "F32", "ALL_F32", 1, 32, 0, "as trained"),
+        TensorType("bf16", "BF16", "MOSTLY_BF16", 1, 16, 0.004, "the range of f32, 8 bits of precision"),
+        TensorType("f16", "F16", "MOSTLY_F16", 1, 16, 0.001, "11 bits of precision, up to 65,504"),
+        TensorType("q8_0", "Q8_0", "MOSTLY_Q8_0", 32, 8.5, 0.02, "next to no loss"),
+        TensorType("q5_1", "Q5_1", "MOSTLY_Q5_1", 32, 6, 0.1, "5 bits, scale and minimum"),
+        TensorType("q5_0", "Q5_0", "MOSTLY_Q5_0", 32, 5.5, 0.1, "5 bits, scale"),
+        TensorType("q4_1", "Q4_1", "MOSTLY_Q4_1", 32, 5, 0.2, "4 bits, scale and minimum"),
+        TensorType("q4_0", "Q4_0", "MOSTLY_Q4_0", 32, 4.5, 0.2, "4 bits, scale"),
+        TensorType("mxfp4", "MXFP4", "MOSTLY_MXFP4_MOE", 32, 4.25, 0.3, "4-bit floats, scale a power of two"),
+        TensorType("tq2_0", "TQ2_0", "MOSTLY_TQ2_0", 256, 2.0625, 1, "for weights that were trained as -1, 0, 1"),
+        TensorType("tq1_0", "TQ1_0", "MOSTLY_TQ1_0", 256, 1.6875, 1, "the same, smaller and slower"),
     )
 }
 """All that the `gguf` package can write; its K and IQ formats it can only read (`llama-quantize` of llama.cpp makes

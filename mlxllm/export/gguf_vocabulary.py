@@ -19,6 +19,11 @@ from mlxllm.tokenizer.base import FIRST_BYTE_ID, FIRST_LEARNED_ID, SPECIAL_TOKEN
 SPACE = "\u2581"
 """How SPM writes a space."""
 
+READS_U2581_AS_SPACE = "llama.cpp reads the character U+2581 in a text as a space"
+COMPOSES_NOTHING = "llama.cpp does not compose accents (NFC): ids are equal where the text has them composed"
+ANOTHER_SPACE = "llama.cpp puts a space before a text that begins with one as well"
+SPACE_BEHIND_SPECIALS = "llama.cpp puts a space behind each special token as well, not only before a text"
+
 
 class TokenType(IntEnum):
     """What llama.cpp does with a token; the numbers are those of the file format."""
@@ -96,7 +101,7 @@ def own_vocabulary(tokenizer: Tokenizer, rows: int) -> Vocabulary:
         tokens.append(spelled)
         types.append(kind)
     if not single:
-        notes.append("llama.cpp reads the character U+2581 in a text as a space")
+        notes.append(READS_U2581_AS_SPACE)
     if lost:
         notes.append(f"{lost:,} tokens with U+2581 in them print as nothing in llama.cpp")
     # As in SentencePiece's own files: the specials and bytes have 0, the pieces minus their rank.

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mlxllm.config import ModelConfig
 from mlxllm.errors import ModelError
 from mlxllm.model.hf_config import architecture_of, why_no_architecture
+from mlxllm.model.hf_weights import expected_shapes
 from mlxllm.model.positions import rope_wavelengths
 
 Values = npt.NDArray[np.float32]
@@ -73,6 +74,7 @@ _PARTS = {
     "mlp.experts.down_proj": "ffn_down_exps",
 }
 _EXPERTS = "mlp.experts."
+_QKV = ("q_proj", "k_proj", "v_proj")
 
 
 def architecture_for(config: ModelConfig) -> Architecture:
@@ -169,9 +171,9 @@ def tensors_of(config: ModelConfig, weights: Mapping[str, mx.array], architectur
         yield _tensor("rope_freqs.weight", factors)
     for name, array in weights.items():
         place, leaf = (name, "weight") if _EXPERTS in name else name.rsplit(".", 1)
-        if architecture.fused_qkv and ".self_attn." in place and place.endswith(("q_proj", "k_proj", "v_proj")):
+        if architecture.fused_qkv and ".self_attn." in place and place.endswith(_QKV):
             if place.endswith("q_proj"):
-                parts = [weights[name.replace("q_proj", other)] for other in ("q_proj", "k_proj", "v_proj")]
+                parts = [weights[name.replace("q_proj", other)] for other in _QKV]
                 yield _tensor(f"{_block(name)}.attn_qkv.{leaf}", mx.concatenate(parts, axis=0))
             continue
         if architecture.interleaved and place.endswith((".self_attn.q_proj", ".self_attn.k_proj")):
@@ -188,6 +190,35 @@ def interleaved(array: mx.array, width: int) -> mx.array:
     """
     halves = array.reshape(-1, 2, width // 2, *array.shape[1:])  # (H, 2, d / 2, ...)
     return halves.swapaxes(1, 2).reshape(array.shape)
+
+
+def weights_from(config: ModelConfig, tensors: Mapping[str, Values], architecture: Architecture) -> dict[str, mx.array]:
+    """Our weights out of a file's tensors: what `tensors_of` undoes.
+
+    Raises:
+        ModelError: one is missing, or of another shape.
+    """
+    weights = {}
+    for name, shape in expected_shapes(config).items():
+        place, leaf = (name, "weight") if _EXPERTS in name else name.rsplit(".", 1)
+        part = place.rpartition(".")[2]
+        fused = architecture.fused_qkv and part in _QKV
+        theirs = f"{_block(name)}.attn_qkv.{leaf}" if fused else f"{_theirs(place)}.{leaf}"
+        if theirs not in tensors:
+            raise ModelError(f"the file lacks {theirs}, which this model has; export it again")
+        values = tensors[theirs]
+        if fused and values.shape[0] % 3 == 0:
+            values = np.split(values, 3)[_QKV.index(part)]
+        if values.shape != shape:
+            raise ModelError(
+                f"the file holds {theirs} of shape {values.shape}, and the model's is {shape}; export it again"
+            )
+        array = mx.array(values)
+        if architecture.interleaved and part in ("q_proj", "k_proj"):
+            pairs = array.reshape(-1, config.resolved_head_dim // 2, 2, *array.shape[1:])
+            array = pairs.swapaxes(1, 2).reshape(array.shape)
+        weights[name] = array
+    return weights
 
 
 def _tensor(name: str, array: mx.array) -> Tensor:

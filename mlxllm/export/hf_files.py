@@ -28,7 +28,7 @@ def dtype_name(dtype: mx.Dtype) -> str:
 def stop_ids(tokenizer: Tokenizer, history: Sequence[str]) -> tuple[int, ...]:
     """The ids that end what the model writes: of an answer first, where it was tuned to give answers."""
     if not is_own(tokenizer):
-        return tuple(getattr(tokenizer, "stop_ids", ())) or (tokenizer.eot_id,)
+        return tokenizer.stop_ids
     return (tokenizer.eot_id,) if history[-1] == BASE else (tokenizer.special_ids["<|end|>"], tokenizer.eot_id)
 
 
@@ -56,9 +56,8 @@ def model_config(config: ModelConfig, dtype: mx.Dtype, tokenizer: Tokenizer, his
         raw["rope_parameters"] = {"rope_theta": config.rope_theta} | (raw["rope_scaling"] or {"rope_type": "default"})
     if "num_experts" in raw:
         raw["num_local_experts"] = raw["num_experts"]
-    prefix = tuple(getattr(tokenizer, "prefix_ids", ()))
     return raw | {
-        "bos_token_id": prefix[0] if prefix else None,
+        "bos_token_id": tokenizer.prefix_ids[0] if tokenizer.prefix_ids else None,
         **_ends(tokenizer, history),
         "dtype": dtype_name(dtype),
         "torch_dtype": dtype_name(dtype),

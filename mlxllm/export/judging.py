@@ -31,8 +31,8 @@ _BOUNDS = {
     "bfloat16": Bounds(0.5, 2e-2, greedy=False),
     "float16": Bounds(0.05, 2e-3, greedy=False),
 }
-QUANTISED = Bounds(float("inf"), 1.0, greedy=False)
-"""For a model whose matrices were packed, against the one before: it is another one, but still knows the text."""
+_QUANTISED_KL = {8: 0.1, 6: 0.2}
+"""Bits a weight -> mean KL divergence that passes; below 6 bits it is 1 nat."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Row:
     kl: float | None = None
     """Mean over the positions, nats a token."""
     greedy_equal: bool | None = None
+    top_kept: float | None = None
+    """Share of the positions at which the likeliest token is the same; measured where weights are rounded to a few bits."""
     note: str = ""
     """What is wrong, or was excused, in a sentence."""
 
@@ -72,6 +74,11 @@ class Reference:
 def bounds_for(computed_in: str) -> Bounds:
     """The bounds for a computation in this dtype."""
     return _BOUNDS[computed_in]
+
+
+def quantised_bounds(bits: int) -> Bounds:
+    """For a model whose matrices were packed, against the one before: it is another one, but still knows the text."""
+    return Bounds(float("inf"), _QUANTISED_KL.get(bits, 1.0), greedy=False)
 
 
 def judge(reader: str, reading: Reading, reference: Reference) -> Row:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ from mlxllm.errors import ConfigError, ModelError
 
 PYTHON_VARIABLE = "MLXLLM_LLAMA_CPP_PYTHON"
 
-_CHILD = Path(__file__).with_name("gguf_child.py")
+_CHILD = Path(__file__).parent / "readers" / "llama_cpp_child.py"
 
 Logits = npt.NDArray[np.float32]
 
@@ -39,6 +39,8 @@ class LlamaCppReading:
     """The same where special tokens in a text count, and none goes before it."""
     logits: list[Logits]
     """(T, V) for each sequence."""
+    prompt_ids: list[int]
+    """With what goes before a text, if the prompt was one."""
     greedy: list[int]
     """The ids that follow the prompt."""
     greedy_logits: Logits
@@ -47,6 +49,8 @@ class LlamaCppReading:
     """What `greedy` spells."""
     template: str | None
     eos_id: int
+    chat_ids: list[int] | None
+    """Of the messages and the beginning of an answer; None where the file has no template."""
 
 
 def llama_cpp_python() -> str | None:
@@ -68,8 +72,9 @@ def read_with_llama_cpp(
     texts: Sequence[str] = (),
     *,
     sequences: Sequence[Sequence[int]] = (),
-    prompt: Sequence[int] = (),
+    prompt: Sequence[int] | str = (),
     max_tokens: int = 0,
+    messages: Sequence[Mapping[str, str]] | None = None,
     prefix: bool = False,
     python: str | None = None,
     timeout: float = 1800,
@@ -80,8 +85,9 @@ def read_with_llama_cpp(
         file: the GGUF file.
         texts: are tokenized.
         sequences: ids whose logits are computed at every position.
-        prompt: ids that are continued greedily; not empty if `max_tokens` is not 0.
+        prompt: ids, or a text, that are continued greedily; not empty if `max_tokens` is not 0.
         max_tokens: how many follow; no token ends it.
+        messages: a conversation to render with the template in the file.
         prefix: whether what the file asks for goes before each text (BOS).
         python: an interpreter with llama-cpp-python; by default `llama_cpp_python()`.
         timeout: in seconds.
@@ -104,7 +110,8 @@ def read_with_llama_cpp(
             "file": str(file),
             "texts": list(texts),
             "sequences": [[int(i) for i in ids] for ids in sequences],
-            "prompt": [int(i) for i in prompt],
+            "prompt": prompt if isinstance(prompt, str) else [int(i) for i in prompt],
+            "messages": [dict(message) for message in messages] if messages else None,
             "max_tokens": max_tokens,
             "prefix": prefix,
             "arrays": str(arrays),
@@ -141,11 +148,13 @@ def read_with_llama_cpp(
         found["ids"],
         found["special_ids"],
         logits,
+        found["prompt_ids"],
         found["greedy"],
         chosen,
         found.get("text", ""),
         found["template"],
         found["eos_id"],
+        found["chat_ids"],
     )
 
 

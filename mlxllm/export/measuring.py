@@ -35,7 +35,7 @@ class Measured:
 def measure(loaded: LoadedModel, sequence: Sequence[int], prompt: str, max_tokens: int) -> Measured:
     """Logits on a sequence of ids, and the greedy continuation of a text; nothing ends it before `max_tokens`."""
     model, tokenizer = loaded.model, loaded.tokenizer
-    prompt_ids = (*getattr(tokenizer, "prefix_ids", ()), *tokenizer.encode(prompt))
+    prompt_ids = tuple(tokenizer.encode_begun(prompt))
     logits = _array(model(mx.array([list(sequence)]))[0])
     greedy, chosen_from = _greedy(model, prompt_ids, max_tokens)
     return Measured(logits, prompt_ids, greedy, chosen_from)

@@ -19,13 +19,15 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlxllm.config import ModelConfig
 from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import ConfigError, ModelError, OutOfMemoryError
 from mlxllm.export.hf import plain_model
 from mlxllm.export.hf_files import CONFIG_FILE, DTYPES, dtype_name
-from mlxllm.export.judging import QUANTISED, Bounds, Reference, Row, bounds_for, judge
+from mlxllm.export.judging import Bounds, Reference, Row, bounds_for, judge, quantised_bounds
 from mlxllm.export.measuring import chat_ids, measure
 from mlxllm.export.memory import free_memory
+from mlxllm.export.readers.limits import why_not
 from mlxllm.export.readers.running import PEERS_PYTHON, Question, ask, python_with
 from mlxllm.export.sample_text import MESSAGES, PROMPT, SAMPLES
 from mlxllm.export.tokenizers import is_own
@@ -79,18 +81,23 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
     """Compare what is in a folder, as each reader reads it, with the model that it was made from.
 
     Args:
-        folder: in Hugging Face's form.
+        folder: in Hugging Face's form, or a GGUF file, or a folder with one.
         against: the model.
-        readers: names of `READERS`; by default all that are installed.
+        readers: names of `READERS` (of `gguf_verification.GGUF_READERS`); by default all that are installed.
 
     Raises:
         ConfigError: a reader that was asked for is unknown or not installed.
         ModelError: the folder is no model, or one of another shape.
         OutOfMemoryError: there is no room for the model once more.
     """
+    from mlxllm.export.gguf_verification import gguf_file, verify_gguf  # it judges by what is here
+
+    if (file := gguf_file(folder)) is not None:
+        return verify_gguf(file, against, readers)
     chosen = chosen_readers(readers)
-    raw = read_object(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
-    _check_shape(folder, against)
+    config = read_hf_config(folder)
+    raw = read_object(folder / CONFIG_FILE)
+    _check_shape(folder, config, against)
     stored = DTYPES.get(str(raw.get("dtype") or raw.get("torch_dtype")), mx.float32)
     computed_in = _computed_in(against, stored)
     question = question_for(against, computed_in, against.config.max_position_embeddings)
@@ -99,7 +106,7 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
     first = reference = reference_for(model, question, bounds_for(computed_in))
     if isinstance(packed, dict):
         # Packed matrices are another model, near to the first. Whether others read them as we do is another question.
-        first = replace(reference, bounds=QUANTISED)
+        first = replace(reference, bounds=quantised_bounds(int(packed.get("bits", 4))))
         model = load_model(str(folder.absolute()), dtype=DTYPES[computed_in])
         reference = reference_for(model, question, reference.bounds)
     short = _within_window(model, question, reference)
@@ -107,8 +114,10 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
     for reader in chosen:
         if python_with(reader) is None:
             rows.append(Row(reader, "not installed"))
-        elif isinstance(packed, dict) and reader == "transformers":
-            rows.append(Row(reader, "skipped", note="transformers does not read matrices that MLX has packed"))
+        elif reason := why_not(
+            reader, config, own_tokenizer=is_own(against.tokenizer), packed=isinstance(packed, dict)
+        ):
+            rows.append(Row(reader, "skipped", note=reason))
         else:
             held_to, asked, note = first if reader == "mlxllm" else reference, question, ""
             if reader == "mlx-lm" and short is not None:
@@ -214,11 +223,10 @@ def question_for(loaded: LoadedModel, computed_in: str | None, longest: int) -> 
         longest: tokens of a sequence, or of a prompt and what follows, at most.
     """
     tokenizer = loaded.tokenizer
-    prefix = list(getattr(tokenizer, "prefix_ids", ()))
-    sequence = prefix + [i for text in SAMPLES for i in tokenizer.encode(text)]
+    sequence = list(tokenizer.prefix_ids) + [i for text in SAMPLES for i in tokenizer.encode(text)]
     max_tokens = min(GREEDY_TOKENS, max(1, longest // 2))
     prompt = PROMPT
-    while len(prefix) + len(tokenizer.encode(prompt)) > max(1, longest - max_tokens) and len(prompt) > 1:
+    while len(tokenizer.encode_begun(prompt)) > max(1, longest - max_tokens) and len(prompt) > 1:
         prompt = prompt[: len(prompt) * 3 // 4]
     own = is_own(tokenizer)
     speaks = loaded.history[-1] != BASE if own else template_with(loaded.tokenizer_directory) is not None
@@ -266,8 +274,7 @@ def _computed_in(loaded: LoadedModel, stored: mx.Dtype) -> str:
     )
 
 
-def _check_shape(folder: Path, against: LoadedModel) -> None:
-    config = read_hf_config(folder)
+def _check_shape(folder: Path, config: ModelConfig, against: LoadedModel) -> None:
     for field in _SHAPE:
         there, here = getattr(config, field), getattr(against.config, field)
         if there != here:

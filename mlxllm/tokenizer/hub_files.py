@@ -1,6 +1,7 @@
 """The files of somebody else's tokenizer: which of a model's folder they are, read once and with care."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ MOST_BYTES = 200 * 10**6
 """Of one file; the largest of known models has 34 million."""
 TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SHOWN = 60  # characters of what stands in a file, in a message
 _TOKENIZERS = (TOKENIZER_JSON, SENTENCEPIECE_MODEL)
 
@@ -91,6 +93,9 @@ def parse_object(content: bytes, where: str) -> dict[str, Any]:
         raise DataError(
             f"{where} is damaged: it holds a JSON {type(value).__name__} and should hold an object; copy it again"
         )
+    # Whole surrogate pairs have become characters; a half of one is none, and no text can hold it.
+    if _SURROGATE.search(content) and any("\ud800" <= c <= "\udfff" for c in json.dumps(value, ensure_ascii=False)):
+        raise DataError(f"{where} is damaged: it spells half of a character (\\ud800 to \\udfff); copy it again")
     return value
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlxllm.export.judging import QUANTISED, Reference, bounds_for, judge, mean_kl
+from mlxllm.export.judging import Reference, bounds_for, judge, mean_kl, quantised_bounds
 from mlxllm.export.measuring import Measured
 from mlxllm.export.readers.running import Reading
 
@@ -56,7 +56,7 @@ def test_a_tie_is_excused() -> None:
 
 
 def test_a_packed_model_may_differ_but_not_in_its_ids() -> None:
-    reference = replace(REFERENCE, bounds=QUANTISED)
+    reference = replace(REFERENCE, bounds=quantised_bounds(4))
     row = judge("ours", replace(READING, logits=LOGITS + 0.1 * STEPS[:1], greedy=[0, 0, 0]), reference)
     assert (row.status, row.greedy_equal) == ("passed", False)
     assert judge("ours", replace(READING, logits=-9 * LOGITS), reference).status == "failed"

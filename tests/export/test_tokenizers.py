@@ -17,7 +17,7 @@ from mlxllm.tokenizer.byte import ByteTokenizer
 from mlxllm.tokenizer.char import CharTokenizer
 from tests.tokenizer.corpus import corpus
 
-EVERY_CHARACTER = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+CHARACTERS = "".join(map(chr, [*range(0x3000), *range(0x3000, 0xD800, 5), *range(0xE000, 0x110000, 5)]))
 UNUSUAL = [
     "",
     " ",
@@ -75,12 +75,12 @@ def test_any_text_has_the_same_ids(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_every_character_and_unusual_texts(name: str) -> None:
+def test_characters_of_all_planes_and_unusual_texts(name: str) -> None:
     ours, theirs = both(name)
     for text in UNUSUAL:
         check(ours, theirs, text)
-    for start in range(0, len(EVERY_CHARACTER), 1 << 17):
-        check(ours, theirs, EVERY_CHARACTER[start : start + (1 << 17)])
+    for start in range(0, len(CHARACTERS), 1 << 17):
+        check(ours, theirs, CHARACTERS[start : start + (1 << 17)])
 
 
 @pytest.mark.parametrize("name", ["char", "bpe"])

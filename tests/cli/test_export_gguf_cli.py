@@ -1,0 +1,72 @@
+"""`mlxllm export --format gguf` and `mlxllm verify` of what it wrote, as they are typed."""
+
+import json
+from pathlib import Path
+
+import gguf
+import pytest
+
+from mlxllm.export.hf import write_hf
+from tests.export.tiny import random_model
+from tests.training.tiny import call, sentence, succeeded
+
+GGUF = ("--format", "gguf", "--readers", "gguf")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chat model, which no test changes."""
+    folder = tmp_path_factory.mktemp("files") / "one"
+    write_hf(random_model("qwen3", "bpe", ("base", "sft"), hidden_size=64, num_attention_heads=2), folder)
+    return folder
+
+
+def test_a_folder_with_all_that_ollama_wants(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = succeeded(
+        call("export", "--model", model, "--out", out, *GGUF, "--quantize", "q8_0", "--modelfile", "--json")
+    )
+    told = json.loads(done.stdout)
+    assert (told["format"], told["passed"], told["weights"]) == ("gguf", True, "q8_0")
+    assert told["bytes"] == sum(file.stat().st_size for file in out.iterdir())
+    assert sorted(file.name for file in out.iterdir()) == ["Modelfile", "model.gguf", "verification.json"]
+    assert "FROM ./model.gguf" in (out / "Modelfile").read_text()
+    types = {tensor.tensor_type.name for tensor in gguf.GGUFReader(out / "model.gguf").tensors}
+    assert types == {"Q8_0", "F32"} | ({"F16"} if "F16" in types else set())
+    again = json.loads(succeeded(call("verify", out, "--against", model, "--readers", "gguf", "--json")).stdout)
+    assert again["rows"] == told["rows"]
+
+
+def test_one_file(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "one.gguf"
+    done = succeeded(call("export", "--model", model, "--out", out, *GGUF, "--dtype", "f32"))
+    assert "equal" in done.stdout
+    assert f"llama-cli -m {out}" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["one.gguf"]
+    succeeded(call("verify", out, "--against", model, "--readers", "gguf"))
+    assert [file.name for file in tmp_path.iterdir()] == ["one.gguf"]
+    assert "--modelfile writes a second file" in sentence(
+        call("export", "--model", model, "--out", tmp_path / "b.gguf", *GGUF, "--modelfile"), 2
+    )
+    assert "exists already" in sentence(call("export", "--model", model, "--out", out, *GGUF), 2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ((*GGUF, "--quantize", "q4_k_m"), "--quantize is 'q4_k_m', which --format gguf does not have; it has q8_0"),
+        ((*GGUF, "--dtype", "q8_0"), "--dtype is 'q8_0', which --format gguf does not have; it has f32, f16, bf16"),
+        (
+            ("--format", "gguf", "--readers", "transformers"),
+            "'transformers' reads no GGUF file; known are gguf, llama.cpp",
+        ),
+        (
+            (*GGUF, "--dtype", "f16", "--quantize", "q8_0"),
+            "both say what the matrices of a GGUF file are in",
+        ),
+        (("--modelfile",), "--modelfile is for Ollama, which reads --format gguf, not hf"),
+    ],
+)
+def test_flags_that_cannot_work(flags: tuple[str, ...], said: str, model: Path, tmp_path: Path) -> None:
+    assert said in sentence(call("export", "--model", model, "--out", tmp_path / "out", *flags), 2)
+    assert not list(tmp_path.iterdir())
