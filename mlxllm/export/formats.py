@@ -79,6 +79,11 @@ def _write_mlx_adapter(order: Order) -> None:
 def _write_gguf(order: Order) -> None:
     from mlxllm.export.gguf_folder import write_gguf_folder
 
+    if order.dtype is not None and order.quantize is not None:
+        raise ConfigError(
+            f"--dtype {order.dtype} and --quantize {order.quantize} both say what the matrices of a GGUF file are in; give "
+            f"one of them"
+        )
     kind = order.quantize or GGUF_DTYPES[order.dtype or "f16"]
     write_gguf_folder(order.loaded, order.path, dtype=kind, modelfile=order.modelfile, check=order.check)
 

@@ -15,6 +15,7 @@ from mlxllm.config import ModelConfig
 from mlxllm.conversation.own_format import OWN_TEMPLATE
 from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import ModelError, UserError
+from mlxllm.export.gguf_about import about as about_of
 from mlxllm.export.gguf_types import TYPES, TensorType, encoded, encoded_bytes, tensor_type, type_for
 from mlxllm.export.gguf_vocabulary import Vocabulary, own_vocabulary
 from mlxllm.export.gguf_weights import Tensor, architecture_for, context_of, settings_of, tensors_of
@@ -60,7 +61,7 @@ def write_gguf(
         loaded: the model and its tokenizer.
         file: must not exist; it appears when it is whole. Its folder is made.
         dtype: format of the matrices, a key of `gguf_types.TYPES`.
-        about: a line about its data, for `general.description`.
+        about: a line for `general.description`; by default its stages, their data and licences.
         licence: of the weights, where that is known (an SPDX name), for `general.license`.
         check: called with the written file before it gets its name; if it raises, nothing is left.
 
@@ -149,7 +150,7 @@ def _add_general(writer: Any, loaded: LoadedModel, kind: TensorType, about: str,
 
     writer.add_type("model")
     writer.add_name(_name(loaded))
-    writer.add_description(about or f"trained with mlxllm: {', '.join(loaded.history)}")
+    writer.add_description(about or about_of(loaded))
     writer.add_license(licence)  # leaves an empty one out
     writer.add_file_type(int(gguf.LlamaFileType[kind.file_type]))
     writer.add_quantization_version(int(gguf.GGML_QUANT_VERSION))

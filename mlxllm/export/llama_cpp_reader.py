@@ -21,7 +21,7 @@ from mlxllm.errors import ConfigError, ModelError
 
 PYTHON_VARIABLE = "MLXLLM_LLAMA_CPP_PYTHON"
 
-_CHILD = Path(__file__).with_name("gguf_child.py")
+_CHILD = Path(__file__).parent / "readers" / "llama_cpp_child.py"
 
 Logits = npt.NDArray[np.float32]
 
