@@ -1,16 +1,15 @@
-"""A user's path: somebody else's instruct model, LoRA on a JSONL, DPO on own preferences, exported, served."""
+"""What somebody else's instruct model has learned here by LoRA and DPO is what the endpoint says, and where it stops."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlxllm.export.serving import SERVED
 from mlxllm.model.loading import load_model
 from tests.cli.test_serve_cli import post, served
-from tests.training.tiny import call, json_lines, succeeded
+from tests.training.tiny import call, succeeded
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow]
 
@@ -48,12 +47,7 @@ def instruct_model(folder: Path) -> Path:
     return folder
 
 
-def chatted(model: str, said: str) -> str:
-    command = [sys.executable, "-m", "mlxllm", "chat", "--model", model, "--max-tokens", "12", "--temp", "0"]
-    return subprocess.run(command, input=f"{said}\n", capture_output=True, text=True, check=True).stdout.strip()
-
-
-def test_from_an_instruct_model_to_an_endpoint(tmp_path: Path) -> None:
+def test_from_an_instruct_model_to_an_endpoint(mlxllm_home: Path, tmp_path: Path) -> None:
     pytest.importorskip("mlx_lm")
     model = instruct_model(tmp_path / "instruct")
     (tmp_path / "talk.jsonl").write_text("".join(json.dumps(each) + "\n" for each in TALK))
@@ -63,14 +57,11 @@ def test_from_an_instruct_model_to_an_endpoint(tmp_path: Path) -> None:
     succeeded(call("sft", "--model", model, "--data", tmp_path / "talk.jsonl", "--run", "tuned", *lora, *fast))
     aligned = ("--lora-rank", 4, "--learning-rate", 0.001, "--max-steps", 3)
     succeeded(call("dpo", "--model", "tuned", "--data", tmp_path / "pairs.jsonl", "--run", "aligned", *aligned, *fast))
-    assert chatted("aligned", "c?") == "Yes."
-    told = succeeded(call("export", "--model", "aligned", "--out", tmp_path / "out", "--readers", "mlx-lm", "--json"))
-    [row] = json_lines(told.stdout)[0]["rows"]
-    assert (row["reader"], row["status"], row["ids_equal"], row["greedy_equal"]) == ("mlx-lm", "passed", True, True)
-    for name in ("tokenizer.json", "chat_template.jinja"):
-        assert (tmp_path / "out" / name).read_bytes() == (model / name).read_bytes()
-    assert load_model(str(tmp_path / "out")).history == ("base", "instruct", "sft", "dpo")
-    with served(str(tmp_path / "out"), "--no-verify") as address:
+    with served("aligned", "--no-verify") as address:
         asked: dict[str, Any] = {"messages": [{"role": "user", "content": "c?"}], "max_tokens": 12, "temperature": 0}
         answer = post(f"{address}/v1/chat/completions", **asked)["choices"][0]
     assert (answer["message"]["content"], answer["finish_reason"]) == ("Yes.", "stop")
+    [out] = (mlxllm_home / "cache" / SERVED).iterdir()
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        assert (out / name).read_bytes() == (model / name).read_bytes()
+    assert load_model(str(out)).history == ("base", "instruct", "sft", "dpo")
