@@ -68,6 +68,8 @@ class ModelConfig(Section):
     """Base of the rotary wavelengths."""
     rope_scaling: RopeScaling | None = None
     """Stretching of rotary positions, if any."""
+    no_rope_layers: tuple[Annotated[int, Field(ge=0, le=1)], ...] = ()
+    """rope: for each layer 1 where it rotates and 0 where it knows no positions (arXiv:2501.18795); empty: all rotate."""
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     """Which normalisation."""
     norm_position: Literal["pre", "post"] = "pre"
@@ -127,6 +129,11 @@ class ModelConfig(Section):
             )
         if self.positions == "rope" and self.resolved_head_dim % 2:
             raise ValueError(f"rotary positions need an even head width, not {self.resolved_head_dim}")
+        if self.no_rope_layers and len(self.no_rope_layers) != self.num_hidden_layers:
+            raise ValueError(
+                f"no_rope_layers has {len(self.no_rope_layers)} entries for num_hidden_layers {self.num_hidden_layers}; give "
+                f"one for each layer, or none"
+            )
         if self.positions == "sinusoidal" and self.hidden_size % 2:
             raise ValueError(f"sinusoidal positions need an even hidden_size, not {self.hidden_size}")
         if self.num_experts and self.num_experts_per_tok > self.num_experts:

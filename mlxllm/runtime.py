@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -196,11 +197,16 @@ def device_info() -> DeviceInfo:
         system_memory_bytes=system,
         cores=_cores(),
         performance_cores=_sysctl("hw.perflevel0.physicalcpu"),
-        mlx_version=version("mlx"),
+        mlx_version=_mlx_version(),
         os=_os_name(),
         machine=platform.machine(),
         python=platform.python_version(),
     )
+
+
+@cache
+def _mlx_version() -> str:
+    return version("mlx")  # reads the metadata of the whole distribution
 
 
 def _os_name() -> str:

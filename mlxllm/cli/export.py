@@ -2,15 +2,19 @@
 
 import json
 import os
-from dataclasses import replace
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlxllm.cli import sampling, verification_view
 from mlxllm.cli.train import program
 from mlxllm.errors import ConfigError
+
+if TYPE_CHECKING:  # it imports MLX
+    from mlxllm.export.upload import Uploaded
 
 Readers = Annotated[
     str | None,
@@ -31,7 +35,9 @@ def export(
     format_: Annotated[
         str,
         typer.Option(
-            "--format", metavar="F", help="hf: for transformers, mlx-lm and mlxllm; gguf: for llama.cpp and Ollama."
+            "--format",
+            metavar="F",
+            help="hf: for transformers, mlx-lm, mlxllm; gguf: for llama.cpp, Ollama; peft, mlx-adapter: adapters alone.",
         ),
     ] = "hf",
     adapter: sampling.AdapterName = None,
@@ -49,21 +55,28 @@ def export(
         typer.Option(
             "--quantize",
             metavar="Q",
-            help="Pack the matrices into a few bits (gguf: q8_0, q4_0, ...).",
+            help="Pack the matrices into a few bits (hf: affine4, affine8, mxfp4, nvfp4; gguf: q8_0, q4_0, ...).",
             show_default=False,
         ),
     ] = None,
     modelfile: Annotated[bool, typer.Option("--modelfile", help="gguf: an Ollama Modelfile as well.")] = False,
     readers: Readers = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not read it back.")] = False,
+    upload: Annotated[
+        str | None,
+        typer.Option(
+            "--upload", metavar="OWNER/NAME", help="Then send it to the Hugging Face Hub.", show_default=False
+        ),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Everybody may see the upload; else only you.")] = False,
     device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
 ) -> None:
     """Write a model as a folder that other programs open, and prove that it is still the same model.
 
-    Adapters are merged. Every reader that is installed opens the finished folder in a process of its own; its token ids,
-    logits and greedy tokens are compared with the model's, and the result is written to verification.json. Where one
-    differs, nothing is kept.
+    Adapters are merged, unless they leave alone (peft, mlx-adapter). Every reader that is installed opens the finished
+    folder in a process of its own; its token ids, logits and greedy tokens are compared with the model's, and the result
+    is written to verification.json. Where one differs, nothing is kept.
     """
     path = out.expanduser()
     if path.exists():
@@ -76,12 +89,21 @@ def export(
     from mlxllm.export.verification import DifferentError
 
     form = format_named(format_, dtype=dtype, quantize=quantize)
+    if upload is not None:
+        from mlxllm.export.upload import check_repository
+
+        check_repository(upload)  # before an hour of work
+    elif public:
+        raise ConfigError("--public is about --upload, which is not given; leave it out, or add --upload OWNER/NAME")
     if modelfile and format_ != "gguf":
         raise ConfigError(f"--modelfile is for Ollama, which reads --format gguf, not {format_}; leave it out")
+    if readers is not None and not form.merges:
+        raise ConfigError(f"--readers is about whole models, and --format {format_} writes adapters; leave it out")
     asked = None if readers is None else form.choose(split(readers))
     full_precision()
     loaded = sampling.load(model, device, adapter)
-    loaded = replace(loaded, model=plain_model(loaded))
+    if form.merges:
+        loaded = replace(loaded, model=plain_model(loaded))
     order = Order(loaded, path, dtype, quantize, modelfile)
     try:
         verification = write(format_, order, verify=not no_verify, readers=asked)
@@ -91,14 +113,20 @@ def export(
         else:
             verification_view.show(error.verification)
         raise
+    sent = None if upload is None else _send(path, upload, public)
     size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
     if json_:
-        told = {"model": model, "path": str(path.absolute()), "format": format_, "bytes": size}
+        told: dict[str, Any] = {"model": model, "path": str(path.absolute()), "format": format_, "bytes": size}
+        told |= {} if sent is None else {"uploaded": asdict(sent)}
         print(json.dumps({**told, **(verification.as_dict() if verification is not None else {"passed": None})}))
         return
     if verification is not None:
         verification_view.show(verification)
     sampling.say(f"{model} written to {path} ({size / 2**20:,.1f} MiB)")
+    if sent is not None:
+        who = "only you see it" if sent.private else "everybody sees it"
+        sampling.say(f"uploaded {sent.files} files to {sent.url}; {who}")
+        return
     if format_ == "gguf":
         file = path if path.is_file() else path / "model.gguf"
         sampling.say(
@@ -106,7 +134,19 @@ def export(
         )
         return
     use = "sample" if loaded.kind == "base" else "chat"
-    sampling.say(f"try it: {program()} {use} --model {path if path.is_absolute() else f'./{path}'}")
+    place = path if path.is_absolute() else f"./{path}"
+    if form.merges:
+        sampling.say(f"try it: {program()} {use} --model {place}")
+    else:
+        sampling.say(
+            f"every number was read back; it belongs on its base: {program()} {use} --model BASE --adapter {place}"
+        )
+
+
+def _send(folder: Path, repository: str, public: bool) -> "Uploaded":
+    from mlxllm.export.upload import upload
+
+    return upload(folder, repository, private=not public, progress=sys.stderr.isatty())
 
 
 def split(readers: str) -> list[str]:

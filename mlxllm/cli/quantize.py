@@ -2,18 +2,23 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlxllm.cli import sampling
+from mlxllm.cli import sampling, verification_view
+from mlxllm.cli.export import full_precision
 from mlxllm.cli.run_view import file_size
 from mlxllm.cli.train import program
 from mlxllm.errors import ConfigError
 
 if TYPE_CHECKING:  # MLX is imported by the command
+    from collections.abc import Callable
+
     from mlxllm.export.quantized import Quantized
+    from mlxllm.export.verification import Verification
     from mlxllm.model.loading import LoadedModel
 
 _SHOWN = 3
@@ -41,6 +46,7 @@ def quantize(
         str | None,
         typer.Option("--dtype", metavar="T", help="Of what stays plain: float32, bfloat16 or float16; as it is."),
     ] = None,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not have mlx-lm read it back.")] = False,
     adapter: sampling.AdapterName = None,
     device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
@@ -48,7 +54,8 @@ def quantize(
     """Pack a model into a few bits a weight: a folder that mlx-lm loads, and every command here as --model.
 
     Embeddings and the head are packed as well; --keep leaves out what you name. What that costs is measured on a sample
-    text: the KL divergence from the model as it was. Adapters can be trained on the result (`sft --lora-rank 8`).
+    text: the KL divergence from the model as it was; and mlx-lm, where it is installed, has to compute the same. Adapters
+    can be trained on the result (`sft --lora-rank 8`).
     """
     path = out.expanduser()
     if os.path.lexists(path):
@@ -59,7 +66,10 @@ def quantize(
     form = format_of(mode, bits, group_size)  # before a large model is loaded
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"--dtype is {dtype!r}; it should be one of {', '.join(DTYPES)}")
+    full_precision()
     loaded = sampling.load(model, device, adapter)
+    found: list[Verification] = []
+    check = None if no_verify else _check(loaded, found)
     done = write_quantized(
         loaded,
         path,
@@ -69,20 +79,31 @@ def quantize(
         keep=keep or (),
         dtype=None if dtype is None else DTYPES[dtype],
         token_ids=_sample_ids(loaded),
+        check=check,
     )
     if json_:
-        print(json.dumps({"model": model, **done.as_dict(), "path": str(path.absolute())}))
+        told = {"model": model, **done.as_dict(), "path": str(path.absolute())}
+        print(json.dumps({**told, **(found[0].as_dict() if found else {"passed": None})}))
         return
+    if found:
+        verification_view.show(found[0])
     for line in _told(done):
         sampling.say(line)
     use = "sample" if loaded.kind == "base" else "chat"
     sampling.say(f"try it: {program()} {use} --model {path if path.is_absolute() else f'./{path}'}")
 
 
+def _check(loaded: "LoadedModel", found: "list[Verification]") -> "Callable[[Path], None]":
+    from mlxllm.export.hf import plain_model
+    from mlxllm.export.verification import checked
+
+    return checked(replace(loaded, model=plain_model(loaded)), found)
+
+
 def _sample_ids(loaded: "LoadedModel") -> list[int]:
     from mlxllm.export.divergence import SAMPLE
 
-    return list(loaded.tokenizer.encode(SAMPLE))
+    return [*loaded.tokenizer.prefix_ids, *loaded.tokenizer.encode(SAMPLE)]
 
 
 def _told(done: "Quantized") -> list[str]:

@@ -40,7 +40,7 @@ def verify(
     full_precision()
     loaded = sampling.load(against, device, adapter)
     verification = compare(path, loaded, asked)
-    # A few readers do not replace the word of all, and beside a file of its own nothing is written.
+    # A few readers do not replace the word of all, and beside a single file there is no place for it.
     if not single and (asked is None or not (path / VERIFICATION_FILE).exists()):
         try:
             write_verification(path, verification)

@@ -9,8 +9,7 @@ from typing import Any
 from mlxllm.conversation.formats import kind_of
 from mlxllm.conversation.template import ChatTemplate
 from mlxllm.errors import ModelError
-
-_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+from mlxllm.tokenizer.hub_files import SPECIAL_TOKENS_FILE, named_tokens
 
 
 def load_chat_template(
@@ -19,7 +18,8 @@ def load_chat_template(
     """The template of a folder as transformers writes it; None if there is none.
 
     Looked for in `chat_template.jinja`, `chat_template.json` and `tokenizer_config.json`, in this order. Of
-    several named ones it is `default`. The special tokens of `tokenizer_config.json` are its variables.
+    several named ones it is `default`. The special tokens of `tokenizer_config.json`, else of
+    `special_tokens_map.json`, are its variables.
 
     Args:
         folder: a model's folder.
@@ -47,7 +47,7 @@ def load_chat_template(
         return None
     if not isinstance(source, str):
         raise ModelError(f"{place} is damaged: its chat template is {kind_of(source)}, and should be a text")
-    tokens = {name: token for name in _TOKENS if (token := _spelling(config.get(name))) is not None}
+    tokens = named_tokens(config, _read(folder / SPECIAL_TOKENS_FILE))
     name = f"the chat template of {folder.name}"
     return ChatTemplate(source, variables={**tokens, **(variables or {})}, now=now, name=name)
 
@@ -83,12 +83,6 @@ def _default(value: Any) -> Any:
         return value
     named = {item.get("name"): item.get("template") for item in value if isinstance(item, dict)}
     return named.get("default", next(iter(named.values()), None))
-
-
-def _spelling(token: Any) -> str | None:
-    """A special token is its text, or an object that describes it."""
-    content = token.get("content") if isinstance(token, dict) else token
-    return content if isinstance(content, str) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ both layouts again.
 Shapes: r rank; A is (in, r) and B (r, out) here and in mlx-lm, (r, in) and (out, r) in PEFT; m is (out,).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import mlx.core as mx
 from mlxllm.errors import ConfigError, ModelError
 from mlxllm.export.hf import put_folder
 from mlxllm.export.tokenizers import as_json
-from mlxllm.model.adapter_files import ADAPTER_CONFIG_FILE, PEFT_FILE, read_adapter, save_adapter
+from mlxllm.model.adapter_files import ADAPTER_CONFIG_FILE, PEFT_FILE, StoredAdapter, read_adapter, save_adapter
 from mlxllm.model.adapters import adapters, has_adapters, spec_of
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.lora import Adapter, DoraLinear, ExpertAdapter
@@ -78,7 +79,7 @@ def write_peft_adapter(loaded: LoadedModel, path: Path, *, check: Check | None =
     config: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
+        **_named(base),
         "inference_mode": True,
         "r": spec.rank,
         "lora_alpha": _whole(lora.alpha if rooted and lora is not None else spec.scale * spec.rank),
@@ -120,7 +121,7 @@ def write_mlx_adapter(loaded: LoadedModel, path: Path, *, check: Check | None = 
         save_adapter(
             loaded.model,
             partial,
-            base_name=base,
+            base_name=_named(base)["base_model_name_or_path"],
             base_adapter=below,
             base_fingerprint=fingerprint or None,
             base_quantize=quantize or None,
@@ -134,11 +135,34 @@ def _put(loaded: LoadedModel, path: Path, write: Check, check: Check | None) -> 
     """Have the folder appear when it is whole and can be read again."""
 
     def reread(partial: Path) -> None:
-        read_adapter(partial, loaded.config)
+        _compare(read_adapter(partial, loaded.config), loaded)
         if check is not None:
             check(partial)
 
     put_folder(path, write, check=reread)
+
+
+def _compare(stored: StoredAdapter, loaded: LoadedModel) -> None:
+    """Every number has to have arrived; only the lengths of DoRA and the scale are computed on the way.
+
+    Raises:
+        ModelError: one has not.
+    """
+    spec, there = spec_of(loaded.model), stored.spec
+    same = (there.method, there.rank) == (spec.method, spec.rank) and math.isclose(
+        there.scale, spec.scale, rel_tol=1e-6
+    )
+    found = adapters(loaded.model)
+    same = same and stored.arrays.keys() == found.keys()
+    if not same or not all(
+        mx.array_equal(stored.arrays[name]["lora_a"], adapter.lora_a)
+        and mx.array_equal(stored.arrays[name]["lora_b"], adapter.lora_b)
+        and (not isinstance(adapter, DoraLinear) or bool(mx.allclose(stored.arrays[name]["m"], adapter.lengths)))
+        for name, adapter in found.items()
+    ):
+        raise ModelError(
+            f"what was written of {loaded.name} reads back as another adapter, so it was not kept; try again on another disk"
+        )
 
 
 def _adapters(loaded: LoadedModel) -> dict[str, Adapter]:
@@ -176,6 +200,19 @@ def _base(loaded: LoadedModel) -> tuple[str, tuple[str, ...]]:
     if below:
         notes.append(f"it belongs on {name} with the adapter {below} merged into it: export that model first")
     return name, tuple(notes)
+
+
+def _named(base: str) -> dict[str, str]:
+    """How files call the base: a model of the Hub with its commit, a run, or a folder without the way to it.
+
+    Where folders lie on this machine is nobody's business, and would lead nowhere on another.
+    """
+    if base.startswith(("/", "~", ".")):
+        return {"base_model_name_or_path": Path(base).name}
+    name, _, revision = base.partition("@")
+    if "/" in name and revision:
+        return {"base_model_name_or_path": name, "revision": revision}
+    return {"base_model_name_or_path": base}
 
 
 def _whole(number: float) -> float | int:

@@ -47,13 +47,33 @@ class Format:
     """Those of its readers that were asked for by name."""
     quantizations: Sequence[str] = ()
     """What `--quantize` may be."""
+    merges: bool = True
+    """Whether it is the whole model, with adapters merged; else the adapters leave alone, and their writer checks them."""
 
 
 def _write_hf(order: Order) -> None:
     from mlxllm.export.hf import write_hf
 
     dtype = None if order.dtype is None else DTYPES[order.dtype]
-    write_hf(order.loaded, order.path, dtype=dtype, check=order.check)
+    if order.quantize is None:
+        write_hf(order.loaded, order.path, dtype=dtype, check=order.check)
+        return
+    from mlxllm.export.quantized import QUANTIZATIONS, write_quantized
+
+    mode, bits = QUANTIZATIONS[order.quantize]
+    write_quantized(order.loaded, order.path, mode=mode, bits=bits, dtype=dtype, check=order.check)
+
+
+def _write_peft(order: Order) -> None:
+    from mlxllm.export.adapters import write_peft_adapter
+
+    write_peft_adapter(order.loaded, order.path, check=order.check)
+
+
+def _write_mlx_adapter(order: Order) -> None:
+    from mlxllm.export.adapters import write_mlx_adapter
+
+    write_mlx_adapter(order.loaded, order.path, check=order.check)
 
 
 def _write_gguf(order: Order) -> None:
@@ -74,6 +94,21 @@ FORMATS: Mapping[str, Format] = {
         write=_write_hf,
         dtypes=tuple(DTYPES),
         readers=READERS,
+        quantizations=("affine4", "affine8", "mxfp4", "nvfp4"),
+    ),
+    "peft": Format(
+        summary="the adapters alone, for PEFT",
+        write=_write_peft,
+        dtypes=("float32",),
+        readers=(),
+        merges=False,
+    ),
+    "mlx-adapter": Format(
+        summary="the adapters alone, for mlx-lm",
+        write=_write_mlx_adapter,
+        dtypes=("float32",),
+        readers=(),
+        merges=False,
     ),
     "gguf": Format(
         summary="one file for llama.cpp, Ollama and LM Studio",
@@ -122,6 +157,6 @@ def export(
     """
     form = format_named(name, dtype=order.dtype, quantize=order.quantize)
     found: list[Verification] = []
-    check = checked(order.loaded, found, readers) if verify else order.check
+    check = checked(order.loaded, found, readers) if verify and form.merges else order.check
     form.write(replace(order, check=check))
     return found[0] if found else None

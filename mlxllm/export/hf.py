@@ -163,7 +163,7 @@ def tokenizer_files(loaded: LoadedModel) -> dict[str, bytes]:
     """Name -> content of the files of tokenizer and template at the top of the folder."""
     tokenizer, template = loaded.tokenizer, template_with(loaded.tokenizer_directory)
     if not is_own(tokenizer):
-        files = dict(tokenizer.model_files())
+        files = tokenizer.files_for_readers()
         if template is not None and TEMPLATE_FILE not in files:
             files[TEMPLATE_FILE] = template.source.encode("utf-8")
         return files

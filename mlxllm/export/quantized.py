@@ -37,6 +37,9 @@ MODES: dict[str, dict[int, tuple[int, ...]]] = {
 }
 """Mode -> bits -> sizes of groups that MLX has, the default one first."""
 
+QUANTIZATIONS = {"affine4": ("affine", 4), "affine8": ("affine", 8), "mxfp4": ("mxfp4", 4), "nvfp4": ("nvfp4", 4)}
+"""What `export --quantize` names: mode and bits."""
+
 ROUTER = Format("affine", 8, 64)
 """How routers of experts are packed."""
 

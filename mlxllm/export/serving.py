@@ -19,9 +19,9 @@ from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import ModelError, UserError
 from mlxllm.export.hf import dtype_of, plain_model, write_hf
 from mlxllm.export.hf_files import CONFIG_FILE, dtype_name
-from mlxllm.export.tokenizers import TOKENIZER_FILE
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.quantized_models import is_quantized
+from mlxllm.tokenizer.hub_files import has_hub_tokenizer
 
 SERVED = "served"
 """The folder of these exports in the cache."""
@@ -65,7 +65,7 @@ def served_folder(
         ModelError, UserError: see `write_hf`; or what `check` raises.
     """
     plain_folder = loaded.run_config is None and loaded.adapter is None
-    if plain_folder and is_quantized(loaded.model) and (loaded.path / TOKENIZER_FILE).is_file():
+    if plain_folder and is_quantized(loaded.model) and has_hub_tokenizer(loaded.path):
         return Served(loaded.path.absolute(), False)
     path = paths.folder("cache") / SERVED / _name(loaded, dtype)
     if (path / CONFIG_FILE).is_file():

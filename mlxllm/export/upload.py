@@ -47,10 +47,10 @@ def check_repository(name: str) -> None:
 
 
 def upload(folder: Path, repository: str, *, private: bool = True, progress: bool = False) -> Uploaded:
-    """Send all files of a folder as one commit to the main branch of a model repository, which is made if need be.
+    """Send all files of a folder, or one file, as one commit to the main branch of a repository, made if need be.
 
     Args:
-        folder: of an export.
+        folder: of an export, or a single file, such as a GGUF.
         repository: `owner/name`.
         private: a new repository is for its owner only; one that is there and public is refused.
         progress: let huggingface_hub show its bars on stderr.
@@ -63,7 +63,8 @@ def upload(folder: Path, repository: str, *, private: bool = True, progress: boo
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    one = folder.is_file()
+    files = [folder] if one else [file for file in sorted(folder.rglob("*")) if file.is_file()]
     (enable_progress_bars if progress else disable_progress_bars)()
     api = HfApi()
     with _refusals(repository):
@@ -74,10 +75,11 @@ def upload(folder: Path, repository: str, *, private: bool = True, progress: boo
                 f"{repository} is there already and everybody can read it; add --public if that is right, or upload to "
                 f"another name"
             )
-        weights = any(file.name.endswith(".safetensors") for file in files)
+        weights = any(file.match("model*.safetensors") for file in files)
         done = api.upload_folder(
             repo_id=repository,
-            folder_path=folder,
+            folder_path=folder.parent if one else folder,
+            allow_patterns=[folder.name] if one else None,
             repo_type="model",
             commit_message="Upload by mlxllm export",
             delete_patterns=list(_STALE) if weights else None,

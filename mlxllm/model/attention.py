@@ -105,7 +105,7 @@ class Attention(Module):
     queries and keys before the rotation, which keeps the scores bounded (arXiv:2302.05442).
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int = 0) -> None:
         super().__init__()
         width = config.resolved_head_dim
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -119,7 +119,8 @@ class Attention(Module):
         self._heads, self._kv_heads = heads, kv_heads
         self._scale = width**-0.5
         self._qk_norm = config.qk_norm
-        self._rope = rope_wavelengths(config) if config.positions == "rope" else None
+        rotates = config.positions == "rope" and (not config.no_rope_layers or config.no_rope_layers[layer] == 1)
+        self._rope = rope_wavelengths(config) if rotates else None
 
     def __call__(
         self, x: mx.array, mask: Mask, cache: KVCache | None = None, attend: Attend = fused_attention

@@ -27,6 +27,7 @@ _LLAMA_FIXED: dict[str, Any] = {
     "norm": "rmsnorm",
     "norm_position": "pre",
     "mlp_gated": True,
+    "no_rope_layers": (),
 }
 _DENSE = {"num_experts": 0}
 _NO_BIAS = {"attention_bias": False, "attention_out_bias": False, "mlp_bias": False}
@@ -78,6 +79,8 @@ class Family:
     """Key -> what it means to leave it out."""
     only: Mapping[str, Any] = field(default_factory=dict)
     """Key -> the one value of it that our model computes."""
+    written: Mapping[str, Any] = field(default_factory=dict)
+    """Key -> what is written so that transformers does not take a default of its own that fits one model only."""
     window: tuple[str, ...] = ()
     """Keys that decide about a sliding window: of `sliding_window`, `use_sliding_window` (must then be true) and
     `max_window_layers` (the first layer that has it)."""
@@ -97,6 +100,31 @@ FAMILIES: tuple[Family, ...] = (
         fixed={**_LLAMA_FIXED, **_DENSE, "qk_norm": False, "sliding_window": None},
         keys={**_LLAMA_KEYS, **_ONE_ATTENTION_BIAS, "mlp_bias": "mlp_bias"},
         defaults=_LLAMA_DEFAULTS,
+    ),
+    Family(
+        architecture="SmolLM3ForCausalLM",
+        model_type="smollm3",
+        fixed={
+            **{name: value for name, value in _LLAMA_FIXED.items() if name != "no_rope_layers"},
+            **_DENSE,
+            "qk_norm": False,
+            "sliding_window": None,
+        },
+        keys={
+            **_LLAMA_KEYS,
+            **_ONE_ATTENTION_BIAS,
+            "mlp_bias": "mlp_bias",
+            "no_rope_layers": "no_rope_layers",
+        },
+        defaults={
+            **_LLAMA_DEFAULTS,
+            "num_key_value_heads": 4,
+            "rope_theta": 2e6,
+            "tie_word_embeddings": True,
+            "no_rope_layers": None,
+        },
+        only={"use_sliding_window": False},
+        written={"pad_token_id": None, "bos_token_id": None, "eos_token_id": None},
     ),
     Family(
         architecture="MistralForCausalLM",

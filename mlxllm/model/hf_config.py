@@ -63,6 +63,8 @@ def config_from_hf(raw: Mapping[str, Any]) -> ModelConfig:
         values["intermediate_size"] = 4 * values["hidden_size"]  # what GPT-2's n_inner: null means
     if family.window:
         values["sliding_window"] = _window_from_hf(family, raw)
+    if "no_rope_layers" in family.keys:
+        values["no_rope_layers"] = _rotating_layers(family, raw)
     if values["positions"] == "rope":
         values.update(_rope_from_hf(family, raw))
     try:
@@ -127,6 +129,20 @@ def _window_from_hf(family: Family, raw: Mapping[str, Any]) -> int | None:
     return window
 
 
+def _rotating_layers(family: Family, raw: Mapping[str, Any]) -> list[Any]:
+    """For each layer 1 where it rotates, else 0: as listed, or else 0 for every fourth (`no_rope_layer_interval`)."""
+    layers, listed, every = raw["num_hidden_layers"], raw.get("no_rope_layers"), raw.get("no_rope_layer_interval", 4)
+    if isinstance(listed, list):
+        return listed[:layers] if isinstance(layers, int) and layers > 0 else listed
+    if listed is not None:
+        raise _unsupported(family, "no_rope_layers", listed, "it should list 1 or 0 for each layer")
+    if not isinstance(every, int) or every < 1:
+        raise _unsupported(family, "no_rope_layer_interval", every, "it should be a number of layers")
+    if not isinstance(layers, int) or layers > 10_000:
+        return []  # it is refused for that
+    return [int((i + 1) % every != 0) for i in range(layers)]
+
+
 def _rope_from_hf(family: Family, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Our rope_theta and rope_scaling: transformers 5 has both in `rope_parameters`, 4 side by side."""
     key = "rope_parameters" if raw.get("rope_parameters") else "rope_scaling"
@@ -161,7 +177,7 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
         raise ModelError(why_no_architecture(config))
     raw: dict[str, Any] = {"architectures": [family.architecture], "model_type": family.model_type}
     raw.update({key: getattr(config, name) for name, key in family.keys.items()})
-    raw.update(family.only)
+    raw.update({**family.only, **family.written})
     if "head_dim" in family.keys:
         raw["head_dim"] = config.resolved_head_dim
     if config.positions == "rope":
@@ -229,7 +245,9 @@ def _meaningful(config: ModelConfig) -> dict[str, Any]:
     if config.num_experts:
         idle = ["intermediate_size", "mlp_bias"]
     if config.positions != "rope":
-        idle += ["rope_theta", "rope_scaling"]
+        idle += ["rope_theta", "rope_scaling", "no_rope_layers"]
     if config.head_dim == config.hidden_size // config.num_attention_heads:
         fields["head_dim"] = None  # said or left out, it is the same
+    if all(config.no_rope_layers):
+        fields["no_rope_layers"] = ()
     return {name: value for name, value in fields.items() if name not in idle}

@@ -50,15 +50,8 @@ def load_hf_folder(path: Path, *, dtype: mx.Dtype | None = None) -> tuple[Transf
     Raises:
         ModelError: something is missing, damaged, or not supported; the message names the file and the key.
     """
-    raw = _read_config(path)
-    config = _config(path, raw)
-    files = weight_files(path)
-    where, settings = str(files[0] if len(files) == 1 else path), _quantization(raw)
-    # All that can be told from headers is told before a number is read.
-    tensors = read_headers(path, files)
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    check_shapes(config, unpacked_shapes(shapes, settings, where) if settings is not None else shapes, where)
-    check_memory(path, tensors)
+    raw, config, files = check_hf_folder(path, dtype=dtype)
+    where, settings = _where(path, files), _quantization(raw)
     theirs: dict[str, mx.array] = {}
     for file in files:
         theirs.update(read_safetensors(file))
@@ -70,6 +63,34 @@ def load_hf_folder(path: Path, *, dtype: mx.Dtype | None = None) -> tuple[Transf
         theirs = unpacked(theirs, packed, dtype)
     model = model_with(config, weights_from_hf(config, theirs, where), dtype, packed)
     return model, config, files
+
+
+def check_hf_folder(
+    path: Path, *, dtype: mx.Dtype | None = None
+) -> tuple[dict[str, Any], ModelConfig, tuple[Path, ...]]:
+    """All that can be told of a folder before a number is read: config.json, as it stands and as ours, and weight files.
+
+    Args:
+        path: the folder.
+        dtype: what the weights would be cast to, which decides whether there is memory for them.
+
+    Raises:
+        ModelError: they do not fit each other or this machine; see `load_hf_folder`.
+    """
+    raw = _read_config(path)
+    config = _config(path, raw)
+    files = weight_files(path)
+    where, settings = _where(path, files), _quantization(raw)
+    tensors = read_headers(path, files)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    check_shapes(config, unpacked_shapes(shapes, settings, where) if settings is not None else shapes, where)
+    check_memory(path, tensors, dtype.size if dtype is not None else 0)
+    return raw, config, files
+
+
+def _where(path: Path, files: tuple[Path, ...]) -> str:
+    """What messages call the weights."""
+    return str(files[0] if len(files) == 1 else path)
 
 
 def model_with(

@@ -2,7 +2,7 @@
 
 What can be chosen (see `ModelConfig`):
 - attention: multi-head, grouped-query, multi-query; sliding window; normalised queries and keys; biases
-- positions: rotary (plain, linear, llama3), learned, sinusoidal, none
+- positions: rotary (plain, linear, llama3; in all layers or in some), learned, sinusoidal, none
 - norm: RMSNorm or LayerNorm, before each sublayer or after the residual sum
 - feed-forward: SwiGLU and other gated forms, GELU, ReLU, squared ReLU; or a mixture of such experts
 - output head tied to the embedding, or its own
@@ -32,9 +32,9 @@ class Block(Module):
     Before ("pre"): x + f(norm(x)), the stream itself is never normalised. After ("post", 2017): norm(x + f(x)).
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int = 0) -> None:
         super().__init__()
-        self.self_attn = Attention(config)
+        self.self_attn = Attention(config, layer)
         self.mlp = MixtureOfExperts(config) if config.num_experts else FeedForward(config, config.mlp_bias)
         self.input_layernorm = make_norm(config)
         self.post_attention_layernorm = make_norm(config)
@@ -60,7 +60,7 @@ class Decoder(Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         if config.positions == "learned":
             self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.layers = [Block(config) for _ in range(config.num_hidden_layers)]
+        self.layers = [Block(config, layer) for layer in range(config.num_hidden_layers)]
         if config.norm_position == "pre":
             self.norm = make_norm(config)
         self.dropout = nn.Dropout(config.dropout)

@@ -1,5 +1,6 @@
 """The files of a model folder that others wrote: which hold the weights, and reading them with care."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """What files end in that run code of who wrote them when they are opened."""
 _MOST_JSON_BYTES = 256 << 20
 _MOST_FILES = 10_000
+_FLOATING = ("F16", "BF16", "F32", "F64")
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
@@ -123,18 +125,27 @@ def read_headers(path: Path, files: tuple[Path, ...]) -> dict[str, Tensor]:
     return found
 
 
-def check_memory(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def check_memory(path: Path, tensors: Mapping[str, Tensor], item_bytes: int = 0) -> None:
     """Refuse weights that this machine cannot hold.
+
+    Args:
+        path: the folder, for the message.
+        tensors: all of them.
+        item_bytes: of a number, where those of floating-point are going to be cast.
 
     Raises:
         ModelError: they are larger than its memory.
     """
-    needed, there = sum(tensor.nbytes for tensor in tensors.values()), device_info().memory_bytes
+    needed, there = sum(_held_bytes(tensor, item_bytes) for tensor in tensors.values()), device_info().memory_bytes
     if needed > there:
         raise ModelError(
             f"the weights in {path} take {_gib(needed)}, and this machine has {_gib(there)} of memory; take a smaller model, "
             f"or one that is quantised to fewer bits"
         )
+
+
+def _held_bytes(tensor: Tensor, item_bytes: int) -> int:
+    return math.prod(tensor.shape) * item_bytes if item_bytes and tensor.dtype in _FLOATING else tensor.nbytes
 
 
 def _gib(size: int) -> str:

@@ -84,6 +84,10 @@ class Tokenizer(ABC):
     def model_files(self) -> dict[str, bytes]:
         """File name -> content of all that decides the ids. The same bytes on every machine."""
 
+    def files_for_readers(self) -> dict[str, bytes]:
+        """`model_files` as others are to get them beside a model's weights."""
+        return self.model_files()
+
     def encode(self, text: str) -> list[int]:
         """The ids of `text`; never a special one.
 

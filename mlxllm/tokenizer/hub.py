@@ -29,11 +29,13 @@ from mlxllm.tokenizer.hub_files import (
     extra_tokens,
     named_tokens,
     parse_object,
+    quoted,
     spelling,
     token_ids_of,
 )
+from mlxllm.tokenizer.hub_prefix import put_before
 from mlxllm.tokenizer.hub_sentencepiece import as_tokenizer_json, read_sentencepiece
-from mlxllm.tokenizer.hub_spelling import BYTE_TOKEN, speller_of
+from mlxllm.tokenizer.hub_spelling import BYTE_TOKEN, has_byte_level, speller_of
 
 _ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>")
 """What ends a text where no file names it."""
@@ -69,6 +71,12 @@ class HubTokenizer(Tokenizer):
         special = {*named.values(), *extra_tokens(config, special_map)}
         content, raw = self._content(config, special)
         self._backend = self._opened(raw)
+        self._made_anew = (
+            TOKENIZER_JSON in files
+            and config.get("tokenizer_class") in ("LlamaTokenizer", "LlamaTokenizerFast")
+            and content.get("normalizer") is not None
+            and not has_byte_level(content.get("pre_tokenizer"))
+        )
         self._add(config, added, special)
         self._read_tokens(content, special)
         self._choose_ends(generation, named)
@@ -81,6 +89,18 @@ class HubTokenizer(Tokenizer):
     def model_files(self) -> dict[str, bytes]:
         """The files as they came, by name."""
         return dict(self._files)
+
+    def files_for_readers(self) -> dict[str, bytes]:
+        """The files, so that every reader takes the tokenizer.json for what it says.
+
+        transformers 5 makes a tokenizer of its own from the vocabulary where the class is called LlamaTokenizer. It puts no
+        space before a text that begins with one, which the files of Llama 2 do, as SentencePiece and llama.cpp.
+        """
+        files = self.model_files()
+        if not self._made_anew:
+            return files
+        config = parse_object(files[CONFIG_FILE], CONFIG_FILE) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+        return files | {CONFIG_FILE: (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()}
 
     @property
     def learned_ids(self) -> Sequence[int]:
@@ -162,6 +182,7 @@ class HubTokenizer(Tokenizer):
             backend = tokenizers.Tokenizer.from_buffer(raw)
             backend.no_truncation()
             backend.no_padding()
+            backend.post_processor = None  # what it puts around a text is `prefix_ids`
             return backend
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -190,7 +211,7 @@ class HubTokenizer(Tokenizer):
             expected = self._backend.get_vocab_size() if known is None else known
             if number != expected:
                 raise DataError(
-                    f"{self._where} gives the added token {content!r} the id {number:,}, and its vocabulary the id "
+                    f"{self._where} gives the added token {quoted(content)} the id {number:,}, and its vocabulary the id "
                     f"{expected:,}; the files do not belong together, copy them again"
                 )
             flags["special"] = flags.get("special", False) or content in special
@@ -247,10 +268,7 @@ class HubTokenizer(Tokenizer):
         if "add_bos_token" in config or "add_eos_token" in config or content.get("post_processor") is None:
             bos = self.special_ids.get(named.get("bos_token", ""))
             return (bos,) if config.get("add_bos_token") is True and bos is not None else ()
-        bare = self.encode("a")
-        whole = list(self._ask(lambda: self._backend.encode("a", add_special_tokens=True), ["a"], plain=True).ids)
-        at = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0) if bare else 0
-        return tuple(whole[:at])
+        return tuple(i for i in put_before(content["post_processor"]) if i in self._spelling)
 
     def _model_unknown(self, content: Mapping[str, Any]) -> int | None:
         """The id for what no token covers; of all special ones only this may come out of a text."""
@@ -274,8 +292,8 @@ class HubTokenizer(Tokenizer):
                 out += [i for letter in text[start:end] for i in self.encode_continued(letter)]
             else:
                 raise DataError(
-                    f"the tokenizer in {self._where} spells {text[start:end]!r} as the special token {number}, so that a "
-                    f"text cannot be told from a command; it cannot be used"
+                    f"the tokenizer in {self._where} spells {quoted(text[start:end])} as the special token {number}, so "
+                    f"that a text cannot be told from a command; it cannot be used"
                 )
         return out
 

@@ -4,11 +4,14 @@ The library answers many kinds of damage with an error, some by ending its threa
 and regular expressions as they come.
 """
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
+from operator import add
 from typing import Any
 
 from mlxllm.errors import DataError
+from mlxllm.tokenizer.hub_files import quoted
 
 MOST_TOKENS = 4_000_000
 """The largest known vocabulary has 262,144."""
@@ -35,7 +38,7 @@ def check_tokenizer_json(content: Mapping[str, Any], where: str) -> None:
         raise _bad(where, f"its model is {_kind(model)} and should be an object")
     kind = model.get("type", "BPE" if "merges" in model else "Unigram" if "unk_id" in model else None)
     if kind not in ("BPE", "Unigram"):
-        raise DataError(f"{where} is a tokenizer of the kind {kind!r}; known are BPE and Unigram")
+        raise DataError(f"{where} is a tokenizer of the kind {quoted(kind)}; known are BPE and Unigram")
     tokens = _bpe(model, where) if kind == "BPE" else _unigram(model, where)
     _added(content.get("added_tokens"), tokens, where)
     for part in ("normalizer", "pre_tokenizer", "decoder", "post_processor"):
@@ -59,6 +62,8 @@ def check_part(part: Any, where: str) -> None:
         content = each.get("content", each.get("prepend"))
         if each.get("type") in ("Replace", "Prepend") and isinstance(content, str):
             growth *= max(1, len(content))
+        if each.get("type") == "Precompiled" and not _is_charsmap(each.get("precompiled_charsmap")):
+            raise DataError(f"{where} has a damaged table of characters (precompiled_charsmap); copy the file again")
         if "Regex" in each:
             _pattern(each["Regex"], where)
         if each.get("type") == "Strip" and any(
@@ -72,6 +77,16 @@ def check_part(part: Any, where: str) -> None:
         )
 
 
+def _is_charsmap(value: Any) -> bool:
+    """Whether SentencePiece's table begins with the size of its trie, as the library trusts it to."""
+    try:
+        content = base64.b64decode(value, validate=True)
+    except (ValueError, TypeError):
+        return False
+    size = int.from_bytes(content[:4], "little")
+    return len(content) > 4 and size % 4 == 0 and 0 < size <= len(content) - 4
+
+
 def _bpe(model: Mapping[str, Any], where: str) -> Mapping[str, int]:
     vocab, merges = model.get("vocab"), model.get("merges", [])
     if not isinstance(vocab, dict) or not isinstance(merges, list):
@@ -82,6 +97,22 @@ def _bpe(model: Mapping[str, Any], where: str) -> Mapping[str, int]:
             f"{where} marks words with prefixes or suffixes, which is not known here; take another tokenizer"
         )
     _ids(list(vocab.values()), len(vocab), where)
+    if not _all_known(merges, vocab):
+        _check_merges(merges, vocab, where)
+    return vocab
+
+
+def _all_known(merges: list[Any], vocab: dict[str, int]) -> bool:
+    """Whether all merges are pairs of pieces that make a piece; fast, as there may be hundreds of thousands."""
+    try:
+        pairs = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in merges]
+        lefts, rights = zip(*pairs, strict=True) if pairs else ((), ())
+        return all(vocab.keys() >= set(parts) for parts in (lefts, rights, map(add, lefts, rights)))
+    except (TypeError, ValueError):
+        return False
+
+
+def _check_merges(merges: list[Any], vocab: dict[str, int], where: str) -> None:
     for number, merge in enumerate(merges):
         if isinstance(merge, str):
             left, _, right = merge.partition(" ")
@@ -90,8 +121,7 @@ def _bpe(model: Mapping[str, Any], where: str) -> Mapping[str, int]:
         else:
             raise _bad(where, f"merge {number:,} is not a pair of texts")
         if left not in vocab or right not in vocab or left + right not in vocab:
-            raise _bad(where, f"merge {number:,} makes {left + right!r} of pieces that are not all in the vocab")
-    return vocab
+            raise _bad(where, f"merge {number:,} makes {quoted(left + right)} of pieces that are not all in the vocab")
 
 
 def _unigram(model: Mapping[str, Any], where: str) -> Mapping[str, int]:
@@ -131,7 +161,7 @@ def _added(added: Any, tokens: Mapping[str, int], where: str) -> None:
         if not isinstance(token, dict) or not isinstance(token.get("content"), str) or not token["content"]:
             raise _bad(where, f"added token {number:,} has no spelling")
         if type(token.get("id")) is not int or not 0 <= token["id"] <= 2 * (len(tokens) + len(added)) + 100_000:
-            raise _bad(where, f"added token {token['content']!r} has the id {token.get('id')!r}")
+            raise _bad(where, f"added token {quoted(token['content'])} has the id {quoted(token.get('id'))}")
 
 
 def _pattern(pattern: Any, where: str) -> None:
@@ -142,7 +172,7 @@ def _pattern(pattern: Any, where: str) -> None:
         repeats *= max(1, int(high or low or 1))
     if repeats > _MOST_REPEATS or _repeats_repeats(pattern):
         raise DataError(
-            f"{where} has the regular expression {pattern[:60]!r}, which repeats what repeats and may never end; take "
+            f"{where} has the regular expression {quoted(pattern)}, which repeats what repeats and may never end; take "
             f"the tokenizer of a model that you trust"
         )
 

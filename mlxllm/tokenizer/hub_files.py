@@ -1,6 +1,7 @@
 """The files of somebody else's tokenizer: which of a model's folder they are, read once and with care."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ MOST_BYTES = 200 * 10**6
 """Of one file; the largest of known models has 34 million."""
 TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SHOWN = 60  # characters of what stands in a file, in a message
 _TOKENIZERS = (TOKENIZER_JSON, SENTENCEPIECE_MODEL)
 
 
@@ -90,6 +93,9 @@ def parse_object(content: bytes, where: str) -> dict[str, Any]:
         raise DataError(
             f"{where} is damaged: it holds a JSON {type(value).__name__} and should hold an object; copy it again"
         )
+    # Whole surrogate pairs have become characters; a half of one is none, and no text can hold it.
+    if _SURROGATE.search(content) and any("\ud800" <= c <= "\udfff" for c in json.dumps(value, ensure_ascii=False)):
+        raise DataError(f"{where} is damaged: it spells half of a character (\\ud800 to \\udfff); copy it again")
     return value
 
 
@@ -122,6 +128,13 @@ def spelling(token: Any) -> str | None:
     """A special token is its text, or an object that describes it."""
     content = token.get("content") if isinstance(token, dict) else token
     return content if isinstance(content, str) else None
+
+
+def quoted(value: Any) -> str:
+    """What stands in a file, in quotes and on one line, as far as a message has room for it."""
+    text = value[:_SHOWN] if isinstance(value, str) else value
+    shown = repr(text) if isinstance(value, str | int | float | None) else f"a JSON {type(value).__name__}"
+    return shown[: 4 * _SHOWN] + ("..." if isinstance(value, str) and len(value) > _SHOWN else "")
 
 
 def token_ids_of(value: Any) -> list[int]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlxllm.errors import DataError
+from mlxllm.tokenizer.hub_files import quoted
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 """What a byte without a piece is called."""
@@ -24,6 +25,8 @@ def byte_alphabet() -> dict[str, int]:
 
 
 _ALPHABET = byte_alphabet()
+_NO_BYTE = 0x10FFFF  # of other characters, some would pass for bytes
+_BYTES = dict.fromkeys(range(0x100), _NO_BYTE) | {ord(char): byte for char, byte in _ALPHABET.items()}
 
 Speller = Callable[[str], bytes]
 
@@ -39,7 +42,7 @@ def speller_of(content: Mapping[str, Any], where: str) -> tuple[Speller, bool]:
         DataError: the decoder is of a kind that is not known here.
     """
     decoder = content.get("decoder")
-    if decoder is None and _has_byte_level(content.get("pre_tokenizer")):
+    if decoder is None and has_byte_level(content.get("pre_tokenizer")):
         return _byte_level, False
     parts = _parts(decoder)
     kinds = [part.get("type") for part in parts]
@@ -98,12 +101,13 @@ def _same(token: str) -> str:
 
 def _byte_level(token: str) -> bytes:
     try:
-        return bytes([_ALPHABET[char] for char in token])
-    except KeyError:  # a token that was added as it is
+        return token.translate(_BYTES).encode("latin-1")
+    except UnicodeEncodeError:  # a token that was added as it is
         return token.encode("utf-8")
 
 
-def _has_byte_level(part: Any) -> bool:
+def has_byte_level(part: Any) -> bool:
+    """Whether a pre-tokenizer writes texts in GPT-2's alphabet."""
     return any(each.get("type") == "ByteLevel" for each in _parts(part))
 
 
@@ -117,7 +121,7 @@ def _parts(part: Any) -> list[Mapping[str, Any]]:
 
 
 def _unknown(where: str, kinds: list[Any]) -> DataError:
-    found = ", ".join(str(kind) for kind in kinds) or "none"
+    found = ", ".join(quoted(kind).strip("'") for kind in kinds[:8]) or "none"
     return DataError(
         f"{where} spells its tokens in a way that is not known here (decoder: {found}); known are ByteLevel, as GPT-2, "
         f"Llama 3 and Qwen have it, and SentencePiece's, as Llama 2 and Mistral do"

@@ -172,7 +172,8 @@ def tiny_folder(path: Path) -> None:
     """A model of one layer with the byte tokenizer, in Hugging Face's form."""
     import mlxllm.runtime  # noqa: F401  (before MLX: it prepares BLAS)
     from mlxllm.config import ModelConfig
-    from mlxllm.model.hf_folder import save_hf_folder
+    from mlxllm.export.hf import write_hf
+    from mlxllm.model.loading import LoadedModel
     from mlxllm.model.transformer import build_model
     from mlxllm.tokenizer.byte import ByteTokenizer
 
@@ -181,7 +182,7 @@ def tiny_folder(path: Path) -> None:
         vocab_size=tokenizer.vocab_size, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
         num_key_value_heads=1, intermediate_size=8, max_position_embeddings=32,
     )  # fmt: skip
-    save_hf_folder(build_model(config, 0), tokenizer, ("base",), path)
+    write_hf(LoadedModel(build_model(config, 0), config, tokenizer, path, "tiny", path, None, ("base",), ()), path)
 
 
 def anew(file: Path, content: bytes) -> None:
@@ -213,9 +214,9 @@ def try_header(folder: Path) -> Try:
 
 
 def try_config(folder: Path) -> Try:
-    """Spoil config.json and load the whole folder; the configurations are of several families."""
+    """Spoil config.json, of several families, and look at the folder as before loading; every fourth time load it as well."""
     tiny_folder(folder / "model")
-    from mlxllm.model.hf_folder import load_hf_folder
+    from mlxllm.model.hf_folder import check_hf_folder, load_hf_folder
 
     file = folder / "model/config.json"
     llama = json.loads(file.read_text())
@@ -234,7 +235,9 @@ def try_config(folder: Path) -> Try:
     def attempt(chance: random.Random) -> bytes:
         content = mutate_json(chance.choice(starts[:1] * 3 + starts), chance)
         anew(file, content)
-        load_hf_folder(folder / "model")
+        check_hf_folder(folder / "model")
+        if chance.random() < 0.25:
+            load_hf_folder(folder / "model")
         return content
 
     return attempt

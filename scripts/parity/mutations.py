@@ -1,5 +1,6 @@
 """Spoiling files as an accident or an enemy would: bytes flipped, cut, put in; JSON values that are absurd."""
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -40,11 +41,11 @@ def _spoil_part(value: Any, chance: random.Random) -> None:
         return
     parent, key = chance.choice(places)
     ways: list[Callable[[], None]] = [
-        lambda: parent.__setitem__(key, chance.choice(ABSURD)),
+        lambda: parent.__setitem__(key, copy.deepcopy(chance.choice(ABSURD))),
         lambda: parent.__setitem__(key, _near(parent[key], chance)),
         lambda: parent.__delitem__(key),
         lambda: _rename(parent, key, chance),
-        lambda: parent.__setitem__(key, parent[chance.choice([k for p, k in places if p is parent])]),
+        lambda: parent.__setitem__(key, copy.deepcopy(parent[chance.choice([k for p, k in places if p is parent])])),
     ]
     chance.choice((ways[0], ways[0], ways[1], ways[1], ways[2], ways[3], ways[4]))()
 
@@ -71,7 +72,7 @@ def _rename(parent: Any, key: Any, chance: random.Random) -> None:
             key
         )
     else:
-        parent.insert(0, parent[key])
+        parent.insert(0, copy.deepcopy(parent[key]))
 
 
 def mutate_bytes(content: bytes, chance: random.Random) -> bytes:

@@ -71,6 +71,26 @@ def test_what_is_trained_can_be_stacked_and_fused(
     assert max_difference(load_model(str(tmp_path / "stacked")).model(ids), stacked.model(ids)) < 1e-4
 
 
+@pytest.mark.parametrize("form", ["peft", "mlx-adapter"])
+def test_adapters_leave_alone(form: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    flags = ("--lora-rank", 4, "--set", "lora.rslora=true", "--learning-rate", 0.05, "--run", "r")
+    succeeded(call("sft", "--model", "base", "--data", "talk.jsonl", *SHORT, *flags))
+    told = succeeded(call("export", "--model", "r", "--format", form, "--out", tmp_path / "adapter", "--json"))
+    assert json_lines(told.stdout)[0]["format"] == form
+    ids, run = token_ids(2, 9), load_model("r")
+    stacked = load_model("base", adapter=str(tmp_path / "adapter"))
+    assert max_difference(stacked.model(ids), run.model(ids)) < 1e-5
+    assert str(files) not in (tmp_path / "adapter" / "adapter_config.json").read_text(), "nothing about this machine"
+    # A stacked one leaves in the same way.
+    ask = ("export", "--model", "base", "--format", form, "--out")
+    again = succeeded(call(*ask, tmp_path / "again", "--adapter", tmp_path / "adapter"))
+    assert "every number was read back; it belongs on its base" in " ".join(again.stderr.split())
+    assert "base has no adapters to write: its weights are plain" in sentence(call(*ask, tmp_path / "no"), 2)
+    assert "--readers is about whole models" in sentence(call(*ask, tmp_path / "no", "--readers", "mlxllm"), 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "again"]
+
+
 def test_an_adapter_on_a_model_that_came_quantised(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,8 +22,9 @@ def test_everything_works_on_what_it_writes(
     monkeypatch.chdir(files)
     packed = tmp_path / "packed"
     told = succeeded(call("quantize", "--model", "base", "--out", packed, "--mode", "nvfp4", "--keep", "v_proj"))
-    assert told.stdout == ""
     said = " ".join(told.stderr.split())
+    assert "mlxllm" in told.stdout
+    assert "passed" in told.stdout
     assert "packed as nvfp4 with 4 bits in groups of 16" in said
     assert "model.layers.0.self_attn.v_proj, model.layers.1.self_attn.v_proj stay plain, as you asked" in said
     assert "loss on the sample text: KL 0." in said
@@ -43,7 +44,9 @@ def test_everything_works_on_what_it_writes(
     assert tuned.history == ("base", "sft")
     assert is_quantized(tuned.model)
     # And what was tuned on packed weights is merged, and packed again.
-    told = succeeded(call("quantize", "--model", "tuned", "--out", tmp_path / "again", "--bits", 8, "--json"))
+    told = succeeded(
+        call("quantize", "--model", "tuned", "--out", tmp_path / "again", "--bits", 8, "--no-verify", "--json")
+    )
     [done] = json_lines(told.stdout)
     assert told.stderr == ""
     assert (done["mode"], done["bits"], done["group_size"], done["plain"]) == (

@@ -80,13 +80,27 @@ def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 # With mlx-lm.
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
 @contextmanager
 def served(model: str, *more: str) -> Iterator[str]:
     """The address of the real server; its last words are looked at when it has ended."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlxllm", "serve", "--model", model, "--port", str(port), *more]
+    with running(command, port) as (address, log):
+        yield address
+    assert f"is served at {address}/v1/" in log.read_text()
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[tuple[str, Path]]:
+    """A server's address and what it says, from when it answers on."""
     log = Path(os.environ["MLXLLM_HOME"]) / "server.log"
     with open(log, "w") as said:
         server = subprocess.Popen(command, stdout=said, stderr=said)
@@ -100,11 +114,10 @@ def served(model: str, *more: str) -> Iterator[str]:
                     break
             except OSError:
                 time.sleep(0.1)
-        yield address
+        yield address, log
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(PATIENCE)
-    assert f"is served at {address}/v1/" in log.read_text()
 
 
 def post(address: str, **asked: Any) -> dict[str, Any]:

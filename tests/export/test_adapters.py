@@ -72,6 +72,26 @@ def test_the_words_of_peft(tmp_path: Path) -> None:
     assert said["target_modules"] == ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 
 
+@pytest.mark.parametrize(
+    ("base", "named"),
+    [
+        ("/home/anna/models/small", {"base_model_name_or_path": "small"}),
+        ("owner/name@0123abc", {"base_model_name_or_path": "owner/name", "revision": "0123abc"}),
+        ("first@200", {"base_model_name_or_path": "first@200"}),
+    ],
+)
+def test_how_files_call_the_base(base: str, named: dict[str, str], tmp_path: Path) -> None:
+    run = tuned(tmp_path / "base", lora=LORAS["lora"])
+    assert run.run_config is not None
+    run = replace(run, run_config=run.run_config.model_copy(update={"base_model": base}))
+    assert write_peft_adapter(run, tmp_path / "peft").base == base
+    write_mlx_adapter(run, tmp_path / "mlx")
+    said = json.loads((tmp_path / "peft" / ADAPTER_CONFIG_FILE).read_text())
+    assert {key: said[key] for key in ("base_model_name_or_path", "revision") if key in said} == named
+    said = json.loads((tmp_path / "mlx" / ADAPTER_CONFIG_FILE).read_text())
+    assert said["model"] == named["base_model_name_or_path"]
+
+
 def test_experts_leave_for_mlx_lm_only(tmp_path: Path) -> None:
     run, ids = tuned(tmp_path / "base", "experts", LORAS["lora"]), token_ids(2, 9)
     with pytest.raises(ModelError, match=r"adapters on experts \(model.layers.1.mlp.experts.down_proj\), which PEFT"):

@@ -7,7 +7,9 @@ import pytest
 
 from mlxllm.errors import ConfigError, UserError
 from mlxllm.export.upload import check_repository, upload
+from tests.export.tiny import random_model, save_folder
 from tests.export.upload_server import TOKEN, Store, serve_store
+from tests.training.tiny import call, json_lines, sentence, succeeded
 
 # huggingface_hub sends LFS objects in a way that httpx would have otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:Use .content=:DeprecationWarning")
@@ -51,6 +53,12 @@ def test_all_files_arrive_in_a_private_repository(
     assert (told.files, told.bytes, told.private) == (4, sum(map(len, contents(folder).values())), True)
     assert told.commit == f"{1:040x}"
     assert capfd.readouterr() == ("", ""), "no bars unless they are wanted"
+
+
+def test_a_single_file(store: Store, folder: Path) -> None:
+    told = upload(folder / "model.safetensors", "anna/file")
+    assert list(store.repositories["anna/file"]) == ["model.safetensors"]
+    assert told.files == 1
 
 
 def test_an_upload_replaces_the_weights_of_the_one_before(store: Store, folder: Path) -> None:
@@ -118,3 +126,22 @@ def test_nobody_there(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="because HF_HUB_OFFLINE is set; unset it"):
         upload(folder, "anna/small")
+
+
+def test_the_command_writes_and_sends(store: Store, tmp_path: Path) -> None:
+    source = random_model("qwen3")
+    save_folder(source.model, source.tokenizer, ("base",), tmp_path / "model")
+    ask = ("export", "--model", tmp_path / "model", "--no-verify", "--out")
+    told = succeeded(call(*ask, tmp_path / "out", "--upload", "anna/small"))
+    assert store.repositories["anna/small"] == contents(tmp_path / "out")
+    assert "uploaded" in told.stderr
+    assert f"files to {store.address}/anna/small; only you see it" in " ".join(told.stderr.split())
+    [sent] = json_lines(succeeded(call(*ask, tmp_path / "more", "--upload", "anna/open", "--public", "--json")).stdout)
+    assert sent["uploaded"]["private"] is False
+    # Nothing is begun for an upload that cannot be, and a refused one leaves the export where it is.
+    assert "names no repository" in sentence(call(*ask, tmp_path / "no", "--upload", "small"), 2)
+    assert "--public is about --upload" in sentence(call(*ask, tmp_path / "no", "--public"), 2)
+    assert not (tmp_path / "no").exists()
+    store.refuse["/commit/"] = 403
+    assert "may not write there (403)" in sentence(call(*ask, tmp_path / "kept", "--upload", "anna/small"), 1)
+    assert (tmp_path / "kept" / "config.json").is_file()

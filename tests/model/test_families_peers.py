@@ -10,6 +10,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlxllm.model.hf_config import architecture_of, config_to_hf
+from mlxllm.model.hf_folder import read_hf_config
 from mlxllm.model.hf_weights import weights_to_hf
 from mlxllm.model.kv_cache import make_cache
 from mlxllm.model.loading import load_hf_folder
@@ -55,6 +56,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-linear-scaling": (
         "Llama",
         {**LLAMA, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.5}},
+    ),
+    "smollm3": ("SmolLM3", {**LLAMA, "num_hidden_layers": 4, "pad_token_id": 0}),
+    "smollm3-listed-untied": (
+        "SmolLM3",
+        {**LLAMA, "no_rope_layers": [0, 1, 0], "tie_word_embeddings": False, "pad_token_id": 0},
     ),
     "mistral-window": ("Mistral", {**LLAMA, "sliding_window": 9}),
     "mistral-no-window": ("Mistral", {**LLAMA, "sliding_window": None}),
@@ -131,6 +137,49 @@ def test_logits_equal_token_by_token(case: tuple[Any, Path]) -> None:
     cache = make_cache(config)
     steps = [ours(mx.array(ids[:, t : t + 1]), cache) for t in range(LENGTH)]
     assert_close(mx.concatenate(steps, axis=1), their_logits(theirs, ids))
+
+
+def test_greedy_tokens_equal_through_the_cache(case: tuple[Any, Path]) -> None:
+    """32 tokens, each chosen by the logits of all before it on their side, and of the last one on ours."""
+    import torch
+
+    theirs, folder = case
+    ours, config, _ = load_hf_folder(folder)
+    wanted = token_ids(1)[:, :8]
+    for _ in range(32):
+        with torch.no_grad():
+            last = theirs(torch.tensor(wanted)).logits[:, -1]
+        wanted = np.concatenate([wanted, last.argmax(-1, keepdim=True).numpy()], axis=1)
+    cache = make_cache(config)
+    logits = ours(mx.array(wanted[:, :8]), cache)
+    found = []
+    for _ in range(32):
+        found.append(int(mx.argmax(logits[0, -1])))
+        logits = ours(mx.array([[found[-1]]]), cache)
+    assert found == wanted[0, 8:].tolist()
+
+
+def test_a_config_as_transformers_4_writes_it(case: tuple[Any, Path]) -> None:
+    """`rope_theta` beside `rope_scaling`, `torch_dtype`, no `layer_types`, Qwen's own word for experts: the same model."""
+    _, folder = case
+    raw = json.loads((folder / "config.json").read_text())
+    config = read_hf_config(folder)
+    assert "torch_dtype" not in raw
+    old = {key: value for key, value in raw.items() if key not in ("rope_parameters", "dtype", "layer_types")}
+    old["torch_dtype"] = raw["dtype"]
+    if rope := raw.get("rope_parameters"):
+        assert "rope_theta" not in raw
+        old["rope_theta"] = rope["rope_theta"]
+        kind = rope["rope_type"]
+        named = "rope_type" if kind == "llama3" else "type"  # linear scaling is older than the newer name
+        rest = {key: value for key, value in rope.items() if key not in ("rope_theta", "rope_type")}
+        old["rope_scaling"] = None if kind == "default" else {named: kind, **rest}
+    if raw["model_type"] == "qwen3_moe":
+        old["num_experts"] = old.pop("num_local_experts", None) or old["num_experts"]
+    (folder / "config.json").write_text(json.dumps(old))
+    assert read_hf_config(folder) == config
+    (folder / "config.json").write_text(json.dumps({**old, "rope_parameters": rope} if rope else old))
+    assert read_hf_config(folder) == config, "both ways at once, as exports for several readers have them"
 
 
 def test_config_and_weights_written_by_us_are_theirs(case: tuple[Any, Path], tmp_path: Path) -> None:

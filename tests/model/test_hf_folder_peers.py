@@ -10,6 +10,7 @@ import pytest
 from mlxllm.config import LoraConfig
 from mlxllm.model.adapters import fused
 from mlxllm.model.hf_folder import load_hf_folder
+from mlxllm.model.quantization import QuantizedEmbedding, QuantizedLinear
 from mlxllm.model.quantized_models import is_quantized
 from mlxllm.tokenizer.byte import ByteTokenizer
 from tests.export.tiny import save_folder
@@ -47,6 +48,36 @@ def test_a_folder_that_mlx_lm_quantised(mode: str, variant: str, dtype: mx.Dtype
     theirs.set_dtype(mx.float32)
     assert is_quantized(ours)
     assert max_difference(ours(ids), source(ids)) > 0.01, "four bits are not the whole weights"
+    assert max_difference(ours(ids), theirs(ids)) < 1e-3
+
+
+@pytest.mark.parametrize("mode", ["affine", "mxfp4"])
+def test_choices_by_layer_and_a_packed_head_that_is_the_embedding(mode: str, tmp_path: Path) -> None:
+    """As mlx-community has them: some layers in other bits, some in none, the tied embedding packed."""
+    utils = pytest.importorskip("mlx_lm.utils")
+    changes = {**WIDE, "intermediate_size": 128, "tie_word_embeddings": True}
+    save_folder(tiny_model(vocab_size=VOCAB, **changes), ByteTokenizer(), ("base",), tmp_path / "model")
+
+    def choose(path: str, module: Any) -> bool | dict[str, Any]:
+        if not hasattr(module, "to_quantized") or path.endswith("o_proj"):
+            return False
+        return {"bits": 8, "group_size": 32, "mode": "affine"} if path.endswith("down_proj") else True
+
+    theirs, config = utils.load_model(tmp_path / "model")
+    theirs, config = utils.quantize_model(theirs, config, None, None, mode=mode, quant_predicate=choose)
+    (tmp_path / "packed").mkdir()
+    utils.save_model(tmp_path / "packed", theirs)
+    utils.save_config(config, tmp_path / "packed/config.json")
+    noted = json.loads((tmp_path / "packed/config.json").read_text())["quantization"]
+    assert noted["model.layers.0.mlp.down_proj"]["bits"] == 8
+
+    ours, _, _ = load_hf_folder(tmp_path / "packed", dtype=mx.float32)
+    assert isinstance(ours.model.embed_tokens, QuantizedEmbedding)
+    assert isinstance(ours.model.layers[0].mlp.down_proj, QuantizedLinear)
+    assert not isinstance(ours.model.layers[0].self_attn.o_proj, QuantizedLinear)
+    theirs, _ = utils.load_model(tmp_path / "packed")
+    theirs.set_dtype(mx.float32)
+    ids = token_ids(2, 9)
     assert max_difference(ours(ids), theirs(ids)) < 1e-3
 
 

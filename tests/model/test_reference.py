@@ -63,8 +63,8 @@ class Reference:
         )
         return np.concatenate([turned.real, turned.imag], axis=1)
 
-    def attention(self, name: str, x: np.ndarray) -> np.ndarray:
-        c, T = self.config, len(x)
+    def attention(self, layer: int, x: np.ndarray) -> np.ndarray:
+        c, T, name = self.config, len(x), f"model.layers.{layer}.self_attn"
         q, k, v = (self.linear(f"{name}.{p}_proj", x).reshape(T, -1, c.resolved_head_dim).swapaxes(0, 1) for p in "qkv")
         out = []
         for h in range(c.num_attention_heads):
@@ -72,7 +72,7 @@ class Reference:
             query, key = q[h], k[shared]
             if c.qk_norm:
                 query, key = self.rms_norm(f"{name}.q_norm", query), self.rms_norm(f"{name}.k_norm", key)
-            if c.positions == "rope":
+            if c.positions == "rope" and (not c.no_rope_layers or c.no_rope_layers[layer]):
                 query, key = self.rotate(query), self.rotate(key)
             scores = query @ key.T / np.sqrt(c.resolved_head_dim)
             for i in range(T):
@@ -116,10 +116,10 @@ class Reference:
             block = f"model.layers.{i}"
             first, second = f"{block}.input_layernorm", f"{block}.post_attention_layernorm"
             if c.norm_position == "pre":
-                x = x + self.attention(f"{block}.self_attn", self.norm(first, x))
+                x = x + self.attention(i, self.norm(first, x))
                 x = x + mlp(f"{block}.mlp", self.norm(second, x))
             else:
-                x = self.norm(first, x + self.attention(f"{block}.self_attn", x))
+                x = self.norm(first, x + self.attention(i, x))
                 x = self.norm(second, x + mlp(f"{block}.mlp", x))
         if c.norm_position == "pre":
             x = self.norm("model.norm", x)

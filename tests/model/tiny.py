@@ -29,6 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "qwen3": {"qk_norm": True, "head_dim": 16},
     "llama3-scaling": {"rope_scaling": {"rope_type": "llama3", "factor": 4.0, "original_max_position_embeddings": 16}},
     "linear-scaling": {"rope_scaling": {"rope_type": "linear", "factor": 3.0}},
+    "some-layers-rotate": {"no_rope_layers": [1, 0]},
     "gpt2": {
         "positions": "learned",
         "norm": "layernorm",

@@ -79,3 +79,15 @@ def test_a_continued_text_has_no_space_before_it(folders: dict[str, Path], kind:
     begun = tokenizer.encode("the quick")
     for more in (" brown", "ly", "\n", "42", " 日本"):
         assert tokenizer.decode([*begun, *tokenizer.encode_continued(more)]) == "the quick" + more
+
+
+@pytest.mark.peers
+def test_readers_get_what_the_maker_wrote(tmp_path: Path) -> None:
+    folder = foreign.write("llama2", tmp_path / "llama2", tokenizer_class="LlamaTokenizer", add_bos_token=True)
+    ours = load_tokenizer(folder)
+    assert ours.model_files()["tokenizer_config.json"] == (folder / "tokenizer_config.json").read_bytes()
+    for name, content in ours.files_for_readers().items():
+        (folder / name).write_bytes(content)
+    theirs = _theirs(folder)
+    for text in [" two", "  three", "\u2581", "a", *foreign.texts(50)]:
+        assert [*ours.prefix_ids, *ours.encode(text)] == theirs(text).input_ids

@@ -1,5 +1,6 @@
 """What can be done to runs in their table, with our own commands as children."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -155,7 +156,6 @@ async def test_the_export_dialog(mlxllm_home: Path) -> None:
     exports = mlxllm_home / "exports"
     (exports / "adapter").mkdir(parents=True)
     app = new_app()
-    asked = Asked(app, pytest.MonkeyPatch())
     started: list[tuple[str, ...]] = []
     async with app.run_test(size=SIZE, notifications=True) as pilot:
         screen = await open_runs(pilot, 2)
@@ -175,6 +175,7 @@ async def test_the_export_dialog(mlxllm_home: Path) -> None:
         await wait_for_text(pilot, "--out ./mine --format peft")
         for typed, told in (("", "give the name of a folder"), (str(exports / "adapter"), "exists already")):
             entry.value = typed
+            await pilot.pause(0.1)  # a change of the field takes the last complaint away
             await pilot.press("enter")
             await wait_for_question(pilot, told)
         entry.value = "./mine"
@@ -189,7 +190,7 @@ async def test_the_export_dialog(mlxllm_home: Path) -> None:
         assert "peft" not in screen_text(app)
         await pilot.press("escape")
         await wait_for(pilot, lambda: app.screen is screen)
-    assert (len(started), asked.calls) == (1, [])
+    assert len(started) == 1
 
 
 @pytest.mark.slow
@@ -207,7 +208,7 @@ async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path)
     async with app.run_test(size=(120, 24), notifications=True) as pilot:
         screen = await open_runs(pilot, 2)
         await pilot.press("E")
-        await wait_for_text(pilot, "Its adapters are merged into the weights.")
+        await wait_for_text(pilot, "adapters are merged into the weights.")
         folder = mlxllm_home / "exports" / "adapter"
         await wait_for(pilot, lambda: app.screen.query_one(Input).value == str(folder))
         await pilot.press("enter")
@@ -224,7 +225,10 @@ async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path)
         await wait_for_text(pilot, "evaluating")
         await wait_for(pilot, lambda: "adapter" in screen.scores)
         await wait_for_text(pilot, "evaluated on squares at step 1: loss")
-        await wait_for(pilot, lambda: (folder / "model.safetensors").exists())
+        async with asyncio.timeout(120):  # every library that is installed reads it back
+            while screen.exports:
+                await pilot.pause(0.1)
+        assert (folder / "model.safetensors").exists()
         await wait_for_toast(pilot, f"{folder} holds adapter, read back unchanged by mlxllm")
         screen.set_focus(screen.query_one(Rows))
         screen.twin = commands.export("adapter", str(folder), "hf")

@@ -176,8 +176,7 @@ def outcome(run: str, folder: str, said: Mapping[str, Any] | None) -> str:
         folder: of the export.
         said: the object that the command printed.
     """
-    verification = (said or {}).get("verification")
-    rows = verification.get("rows", ()) if isinstance(verification, Mapping) else ()
-    readers = [str(row["reader"]) for row in rows if isinstance(row, Mapping) and row.get("passed")]
+    rows = (said or {}).get("rows") or ()
+    readers = [str(row["reader"]) for row in rows if isinstance(row, Mapping) and row.get("status") == "passed"]
     checked = f", read back unchanged by {', '.join(readers)}" if readers else ""
     return f"{folder} holds {run}{checked}; y copies the command"
