@@ -14,6 +14,7 @@ from multiprocessing import parent_process
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import tokenizers
 
 from mlxllm.errors import DataError
@@ -154,6 +155,13 @@ class HubTokenizer(Tokenizer):
             return value.decode("utf-8")
         except UnicodeDecodeError:
             return "".join(f"<0x{byte:02X}>" for byte in value)
+
+    def byte_lengths(self) -> npt.NDArray[np.int64]:
+        """See `Tokenizer.byte_lengths`; where a space is put before each text, the token behind it takes its byte back."""
+        lengths = super().byte_lengths()
+        if self.adds_space:
+            lengths[self.eot_id] = -1
+        return lengths
 
     def _content(self, config: dict[str, Any], special: set[str]) -> tuple[dict[str, Any], bytes]:
         """The tokenizer.json, and its bytes as the library is to read them."""

@@ -69,6 +69,8 @@ def test_texts_come_back(folders: dict[str, Path], kind: str) -> None:
         assert spelled == tokenizer.decode_bytes(ids)
         assert spelled == (b" " if spaced and text else b"") + text.encode()
         assert int(lengths[ids].sum()) == len(spelled)
+        if text:
+            assert int(lengths[[*ids, tokenizer.eot_id]].sum()) == len(text.encode())
         decoder = StreamDecoder(tokenizer)
         assert "".join([*map(decoder.add, ids), decoder.flush()]) == tokenizer.decode_continued(ids)
 
