@@ -43,6 +43,7 @@ tui/test_app.py tui/test_end_to_end.py tui/test_monitor.py tui/test_new_run.py t
 tui/test_data.py bench/test_tuning_bench.py tui/test_chat.py training/test_resume.py tui/test_chat_compare.py
 training/test_kernels.py test_readme.py tui/test_runs_actions.py training/test_references.py tui/test_themes.py
 cli/test_main_cli.py tui/test_preferences_screen.py tui/test_runs_screen.py model/test_families_peers.py
+export/test_export_peers.py
 """.split()
 """Files that take more than fifteen seconds, the longest first: begun last, one would keep one worker busy alone."""
 

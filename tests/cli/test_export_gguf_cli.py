@@ -8,7 +8,7 @@ import pytest
 
 from mlxllm.export.hf import write_hf
 from tests.export.tiny import random_model
-from tests.training.tiny import call, sentence, succeeded
+from tests.training.tiny import call, run_cli, sentence, succeeded
 
 GGUF = ("--format", "gguf", "--readers", "gguf")
 
@@ -69,4 +69,12 @@ def test_one_file(model: Path, tmp_path: Path) -> None:
 )
 def test_flags_that_cannot_work(flags: tuple[str, ...], said: str, model: Path, tmp_path: Path) -> None:
     assert said in sentence(call("export", "--model", model, "--out", tmp_path / "out", *flags), 2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk(model: Path, tmp_path: Path) -> None:
+    """The system refuses to write more: one sentence, and nothing is left."""
+    done = run_cli("export", "--model", model, "--out", tmp_path / "out", *GGUF, largest_file=20_000)
+    assert "cannot write the model to" in sentence(done, 1)
+    assert "make room there, or choose another folder" in sentence(done, 1)
     assert not list(tmp_path.iterdir())

@@ -29,7 +29,8 @@ DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
     "fewer ids": ({"ids": [[5, 6], [8]]}, "text 1 has other ids from token 3 on"),
     "prefix": ({"prompt_ids": [1, 4, 5]}, "the prompt has other ids"),
     "chat": ({"chat_ids": None}, "the conversation has other ids from token 1 on"),
-    "a logit": ({"logits": LOGITS + 2e-4 * (np.arange(10) == 3)}, r"a logit differs by 0.0002, more than 0.0001"),
+    "a logit": ({"logits": LOGITS + 9e-4 * (np.arange(10) == 3)}, r"a logit differs by 0.0009, more than 0.0001"),
+    "one far logit": ({"logits": LOGITS + 2e-3 * (np.arange(60) == 3).reshape(6, 10)}, "a logit differs by 0.002"),
     "NaN": ({"logits": LOGITS * np.nan}, "some logits are not numbers"),
     "vocabulary": ({"logits": LOGITS[:, :9]}, r"logits have the shape \(6, 9\), not \(6, 10\)"),
     "a token": ({"greedy": [GREEDY[0], (GREEDY[1] + 1) % 10, 0]}, "greedy token 2 of 3 is another one"),
@@ -43,6 +44,18 @@ def test_what_differs_is_named(what: str) -> None:
     row = judge("ours", replace(READING, **changes), REFERENCE)
     assert row.status == "failed"
     assert re.match(note, row.note), row.note
+
+
+def test_rounding_in_a_few_logits_is_excused() -> None:
+    row = judge("ours", replace(READING, logits=LOGITS + 2e-4 * (np.arange(60) == 3).reshape(6, 10)), REFERENCE)
+    assert row.status == "passed"
+    assert row.kl is not None
+    assert row.kl < 1e-8
+
+
+def test_a_model_that_writes_no_numbers_never_passes() -> None:
+    broken = replace(REFERENCE, measured=Measured(LOGITS * np.nan, (4, 5), GREEDY, STEPS))
+    assert judge("ours", READING, broken).note == "some logits of the model itself are not numbers"
 
 
 def test_a_tie_is_excused() -> None:

@@ -41,11 +41,10 @@ def main() -> None:
     """One model a case."""
     job = json.loads(Path(sys.argv[1]).read_text())
     transformers.logging.set_verbosity_error()
-    tokenizer, told = tokenizer_of(job["texts"]), {}
-    prompt = tokenizer(job["prompt"])["input_ids"]
+    made, told = tokenizer_of(job["texts"]), {}
     for name, (kind, values) in job["cases"].items():
         torch.manual_seed(0)
-        config = getattr(transformers, f"{kind}Config")(vocab_size=len(tokenizer), **values)
+        config = getattr(transformers, f"{kind}Config")(vocab_size=len(made), **values)
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
         with torch.no_grad():  # biases and norms start at 0 and 1, where a swapped one would not show
             for parameter in model.parameters():
@@ -53,7 +52,11 @@ def main() -> None:
                     parameter.add_(0.2 * torch.randn_like(parameter))
         folder = Path(job["folder"]) / name
         model.save_pretrained(folder)
+        made.save_pretrained(folder)
+        # Some classes (Qwen2's) add a normaliser of their own when they open it: what they then save is what they read.
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        prompt = tokenizer(job["prompt"])["input_ids"]
         sequence = [i for text in job["texts"] for i in tokenizer(text)["input_ids"]][: job["positions"]]
         with torch.no_grad():
             np.save(folder.with_suffix(".npy"), model(torch.tensor([sequence])).logits[0].numpy())
