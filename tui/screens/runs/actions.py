@@ -93,10 +93,10 @@ class RunActions(RunLooking):
             return
         self.twin = wanted.args
         said: list[Line] = []
-        self.mlx.tell(f"exporting {run.name}")
         self.exports[run.name] = self.mlx.run_job(
             wanted.args, said.append, lambda job: self._exported(run, wanted.folder, said, job)
         )
+        self.query_one(Rows).refresh()
 
     def _exported(self, run: RunSummary, folder: str, said: Sequence[Line], job: Job) -> None:
         self.exports.pop(run.name, None)
@@ -104,7 +104,9 @@ class RunActions(RunLooking):
             self.mlx.fail(f"{run.name} could not be exported: {job.error}")
         elif not job.cancelled:
             told = next((line for line in reversed(said) if isinstance(line, dict)), None)
-            self.mlx.tell(outcome(run.name, folder, told))
+            self.left_as[run.name] = outcome(folder, told)
+            self.mlx.tell(f"{run.name} is exported: {self.left_as[run.name]}")
+        self.changed()
 
     # Renaming, deleting, going on.
 
@@ -137,6 +139,8 @@ class RunActions(RunLooking):
         self.marked = [new if name == run.name else name for name in self.marked]
         if run.name in self.scores:
             self.scores[new] = self.scores.pop(run.name)
+        if run.name in self.left_as:
+            self.left_as[new] = self.left_as.pop(run.name)
         self.changed(select=new)
 
     @work(exclusive=True, group="runs")
@@ -171,6 +175,7 @@ class RunActions(RunLooking):
                 self.mlx.tell(f"deleted {run.name}")
                 self.marked = [name for name in self.marked if name != run.name]
                 self.scores.pop(run.name, None)
+                self.left_as.pop(run.name, None)
         self.changed()
 
     @work(exclusive=True, group="runs")

@@ -168,15 +168,13 @@ def _free(run: str, form: str) -> Path:
     return path
 
 
-def outcome(run: str, folder: str, said: Mapping[str, Any] | None) -> str:
-    """What is said when an export is done: where it lies, and who read it back.
+def outcome(folder: str, said: Mapping[str, Any] | None) -> str:
+    """Where an export lies, and who read it back.
 
     Args:
-        run: its name.
         folder: of the export.
         said: the object that the command printed.
     """
     rows = (said or {}).get("rows") or ()
     readers = [str(row["reader"]) for row in rows if isinstance(row, Mapping) and row.get("status") == "passed"]
-    checked = f", read back unchanged by {', '.join(readers)}" if readers else ""
-    return f"{folder} holds {run}{checked}; y copies the command"
+    return f"to {folder}" + (f", read back unchanged by {', '.join(readers)}" if readers else "")

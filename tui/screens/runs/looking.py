@@ -44,6 +44,8 @@ class RunLooking(ModeScreen):
         self.evaluations: dict[str, Job] = {}
         self.exports: dict[str, Job] = {}
         """Those that go on now, by the run's name."""
+        self.left_as: dict[str, str] = {}
+        """Name of a run -> the folder of its last export, and who read it back."""
         self.scores: dict[str, dict[str, dict[str, Any]]] = {}
         """Name of a run -> dataset -> its score there."""
 

@@ -50,7 +50,7 @@ def address(run: RunSummary) -> str:
 
 
 def cells(
-    run: RunSummary, *, baseline: RunSummary | None, marked: bool, evaluating: bool, ascii_only: bool
+    run: RunSummary, *, baseline: RunSummary | None, marked: bool, doing: str, ascii_only: bool
 ) -> Sequence[Content | str]:
     """The cells of a run under `columns`.
 
@@ -58,7 +58,7 @@ def cells(
         run: the run.
         baseline: the run to which losses are compared.
         marked: whether it is selected.
-        evaluating: whether it is being evaluated.
+        doing: what is being done with it, `evaluating` or `exporting`; empty for nothing.
         ascii_only: whether marks must be ASCII.
     """
     mark, colour = status_mark(run.status, ascii_only)
@@ -70,7 +70,7 @@ def cells(
     others = losses(baseline) if baseline is not None and not is_baseline and comparable(run, baseline) else {}
     return (
         Content.assemble((f"{signs} ", "bold $accent"), name) if signs else name,
-        Content.assemble((mark, colour), f" {'evaluating' if evaluating else _WORDS.get(run.status, run.status)}"),
+        Content.assemble((mark, colour), f" {doing or _WORDS.get(run.status, run.status)}"),
         *(_loss(values[title], others.get(title), baseline is not None) for title in _LOSSES),
         count(run.tokens),
         duration(run.seconds) if run.seconds else "-",

@@ -222,7 +222,7 @@ class RunsScreen(RunActions):
             self.runs[name],
             baseline=self.runs.get(self.baseline),
             marked=name in self.marked,
-            evaluating=name in self.evaluations,
+            doing="evaluating" if name in self.evaluations else "exporting" if name in self.exports else "",
             ascii_only=self.mlx.marks == "ascii",
         )
 
@@ -244,6 +244,8 @@ class RunsScreen(RunActions):
         found = [Content.assemble((printable(run.name), "bold $accent"), f"  {rows.about(run)}")]
         if why or run.exit_reason:
             found.append(Content(printable(why or run.exit_reason or "")))
+        if (left := self.left_as.get(run.name)) is not None:
+            found.append(Content.assemble(("exported ", "bold"), printable(left)))
         for data, score in self.scores.get(run.name, {}).items():
             bits = score.get("bits_per_byte")
             found.append(
