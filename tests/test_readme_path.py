@@ -21,7 +21,10 @@ from tests.test_readme import README, commands
 from tests.training.tiny import json_lines
 
 EXAMPLES = README[README.index('{"messages"') : README.index("A few hundred of either")].splitlines()[:2]
-SHORT = ["--max-steps", "2", "--batch-size", "1", "--max-seq-len", "128"]
+SHORT = {
+    "sft": "--max-steps 60 --batch-size 2 --max-seq-len 128 --learning-rate 0.03 --set train.warmup_steps=0".split(),
+    "dpo": "--max-steps 2 --batch-size 2 --max-seq-len 128".split(),
+}
 
 
 @pytest.mark.peers
@@ -51,7 +54,7 @@ def test_from_a_model_of_the_hub_to_an_endpoint(hub: Hub, mlxllm_home: Path, tmp
         if program == "mlx_lm.server":
             answers["server"] = asked_of_the_server(words)
         elif program == "mlxllm":
-            done = mlxllm(*words, *(SHORT if words[0] in ("sft", "dpo") else []))
+            done = mlxllm(*words, *SHORT.get(words[0], ()))
             if words[0] == "export":
                 assert "transformers  5" in done.stdout or "gguf" in done.stdout
                 assert "FAILED" not in done.stdout
@@ -64,8 +67,9 @@ def test_from_a_model_of_the_hub_to_an_endpoint(hub: Hub, mlxllm_home: Path, tmp
     asked = ("--prompt", "Who found the lamp?", "--max-tokens", "12", "--temp", "0", "--json")
     [compared] = json_lines(mlxllm("compare", "liked", "./liked-hf", *asked).stdout)
     ours = [each["text"] for each in compared["answers"]]
-    assert ours[0] == ours[1] == answers["server"]
-    assert load_model("./liked-hf").history == ("base", "sft", "dpo")
+    assert ours == ["It was Mia.", "It was Mia."]
+    assert answers["server"] == "It was Mia."
+    assert load_model("./liked-hf").history == ("base", "instruct", "sft", "dpo")
 
 
 def asked_of_the_server(words: list[str]) -> str:
