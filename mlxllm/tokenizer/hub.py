@@ -14,6 +14,7 @@ from multiprocessing import parent_process
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import tokenizers
 
 from mlxllm.errors import DataError
@@ -34,8 +35,9 @@ from mlxllm.tokenizer.hub_files import (
     token_ids_of,
 )
 from mlxllm.tokenizer.hub_prefix import put_before
+from mlxllm.tokenizer.hub_readers import files_for_readers
 from mlxllm.tokenizer.hub_sentencepiece import as_tokenizer_json, read_sentencepiece
-from mlxllm.tokenizer.hub_spelling import BYTE_TOKEN, has_byte_level, speller_of
+from mlxllm.tokenizer.hub_spelling import BYTE_TOKEN, speller_of
 
 _ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>")
 """What ends a text where no file names it."""
@@ -71,18 +73,12 @@ class HubTokenizer(Tokenizer):
         special = {*named.values(), *extra_tokens(config, special_map)}
         content, raw = self._content(config, special)
         self._backend = self._opened(raw)
-        self._made_anew = (
-            TOKENIZER_JSON in files
-            and config.get("tokenizer_class") in ("LlamaTokenizer", "LlamaTokenizerFast")
-            and content.get("normalizer") is not None
-            and not has_byte_level(content.get("pre_tokenizer"))
-        )
         self._add(config, added, special)
         self._read_tokens(content, special)
         self._choose_ends(generation, named)
         self._unknown_id = self.special_ids.get(named.get("unk_token", "")) if "unk_token" in named else None
         self._never = frozenset(self.special_ids.values()) - {self._unknown_id, self._model_unknown(content)}
-        self.prefix_ids = self._prefix(config, content, named)
+        self.prefix_ids = tuple(i for i in put_before(content.get("post_processor")) if i in self._spelling)
         self._line = self.encode("\n")
         self.fingerprint = self._fingerprint(config, named, special)
 
@@ -91,16 +87,8 @@ class HubTokenizer(Tokenizer):
         return dict(self._files)
 
     def files_for_readers(self) -> dict[str, bytes]:
-        """The files, so that every reader takes the tokenizer.json for what it says.
-
-        transformers 5 makes a tokenizer of its own from the vocabulary where the class is called LlamaTokenizer. It puts no
-        space before a text that begins with one, which the files of Llama 2 do, as SentencePiece and llama.cpp.
-        """
-        files = self.model_files()
-        if not self._made_anew:
-            return files
-        config = parse_object(files[CONFIG_FILE], CONFIG_FILE) | {"tokenizer_class": "PreTrainedTokenizerFast"}
-        return files | {CONFIG_FILE: (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()}
+        """The files, changed where other readers would find other ids in them; see `hub_readers.py`."""
+        return files_for_readers(self._files)
 
     @property
     def learned_ids(self) -> Sequence[int]:
@@ -154,6 +142,13 @@ class HubTokenizer(Tokenizer):
             return value.decode("utf-8")
         except UnicodeDecodeError:
             return "".join(f"<0x{byte:02X}>" for byte in value)
+
+    def byte_lengths(self) -> npt.NDArray[np.int64]:
+        """See `Tokenizer.byte_lengths`; where a space is put before each text, the token behind it takes its byte back."""
+        lengths = super().byte_lengths()
+        if self.adds_space:
+            lengths[self.eot_id] = -1
+        return lengths
 
     def _content(self, config: dict[str, Any], special: set[str]) -> tuple[dict[str, Any], bytes]:
         """The tokenizer.json, and its bytes as the library is to read them."""
@@ -260,15 +255,6 @@ class HubTokenizer(Tokenizer):
         self.stop_ids = tuple(ends)
         specials = set(self.special_ids.values())
         self.eot_id = next((i for i in ends if i in specials), ends[0])
-
-    def _prefix(
-        self, config: Mapping[str, Any], content: Mapping[str, Any], named: Mapping[str, str]
-    ) -> tuple[int, ...]:
-        """What the library puts before a text by itself; a word in tokenizer_config.json decides over it."""
-        if "add_bos_token" in config or "add_eos_token" in config or content.get("post_processor") is None:
-            bos = self.special_ids.get(named.get("bos_token", ""))
-            return (bos,) if config.get("add_bos_token") is True and bos is not None else ()
-        return tuple(i for i in put_before(content["post_processor"]) if i in self._spelling)
 
     def _model_unknown(self, content: Mapping[str, Any]) -> int | None:
         """The id for what no token covers; of all special ones only this may come out of a text."""

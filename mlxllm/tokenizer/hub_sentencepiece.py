@@ -12,6 +12,7 @@ from typing import Any
 
 from mlxllm.errors import DataError
 from mlxllm.tokenizer.hub_checks import MOST_TOKENS
+from mlxllm.tokenizer.hub_files import spelling
 
 _NORMAL, _CONTROL, _USER_DEFINED, _BYTE = 1, 3, 4, 6
 _UNIGRAM, _BPE = 1, 2
@@ -78,7 +79,8 @@ def as_tokenizer_json(model: SentencePieceModel, config: dict[str, Any], where: 
 
     Args:
         model: the pieces.
-        config: of tokenizer_config.json: `legacy` and `add_prefix_space` decide where a space is put before a text.
+        config: of tokenizer_config.json: `legacy` and `add_prefix_space` decide where a space is put before a text, and
+            `add_bos_token` whether `bos_token` is.
         where: the file, for messages.
 
     Raises:
@@ -114,7 +116,7 @@ def as_tokenizer_json(model: SentencePieceModel, config: dict[str, Any], where: 
         "added_tokens": added,
         "normalizer": None,
         "pre_tokenizer": {"type": "Metaspace", "replacement": _SPACE, "prepend_scheme": scheme, "split": False},
-        "post_processor": None,
+        "post_processor": _beginning(model, vocab, config),
         "decoder": {
             "type": "Sequence",
             "decoders": [
@@ -136,6 +138,23 @@ def as_tokenizer_json(model: SentencePieceModel, config: dict[str, Any], where: 
             "vocab": vocab,
             "merges": _merges(vocab),
         },
+    }
+
+
+def _beginning(model: SentencePieceModel, vocab: dict[str, int], config: dict[str, Any]) -> dict[str, Any] | None:
+    """What puts `<s>` before a text, if the configuration wants that."""
+    bos = spelling(config.get("bos_token"))
+    if bos not in vocab:
+        bos = model.pieces[model.bos].text if 0 <= model.bos < len(model.pieces) else None
+    if config.get("add_bos_token") is not True or bos is None:
+        return None
+    token = {"SpecialToken": {"id": bos, "type_id": 0}}
+    first, second = ({"Sequence": {"id": name, "type_id": number}} for number, name in enumerate("AB"))
+    return {
+        "type": "TemplateProcessing",
+        "single": [token, first],
+        "pair": [token, first, token, second],
+        "special_tokens": {bos: {"id": bos, "ids": [vocab[bos]], "tokens": [bos]}},
     }
 
 

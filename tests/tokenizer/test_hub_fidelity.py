@@ -1,5 +1,6 @@
 """Tokenizers of others give the ids and texts that transformers gives."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def test_texts_come_back(folders: dict[str, Path], kind: str) -> None:
         assert spelled == tokenizer.decode_bytes(ids)
         assert spelled == (b" " if spaced and text else b"") + text.encode()
         assert int(lengths[ids].sum()) == len(spelled)
+        if text:
+            assert int(lengths[[*ids, tokenizer.eot_id]].sum()) == len(text.encode())
         decoder = StreamDecoder(tokenizer)
         assert "".join([*map(decoder.add, ids), decoder.flush()]) == tokenizer.decode_continued(ids)
 
@@ -82,12 +85,18 @@ def test_a_continued_text_has_no_space_before_it(folders: dict[str, Path], kind:
 
 
 @pytest.mark.peers
-def test_readers_get_what_the_maker_wrote(tmp_path: Path) -> None:
-    folder = foreign.write("llama2", tmp_path / "llama2", tokenizer_class="LlamaTokenizer", add_bos_token=True)
+@pytest.mark.parametrize("architecture", ["llama", "mistral"])
+@pytest.mark.parametrize("kind", ["llama2", "sentencepiece"])
+def test_readers_get_what_the_maker_wrote(tmp_path: Path, kind: str, architecture: str) -> None:
+    folder = foreign.write(kind, tmp_path / kind, tokenizer_class="LlamaTokenizer", add_bos_token=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": architecture}))
     ours = load_tokenizer(folder)
     assert ours.model_files()["tokenizer_config.json"] == (folder / "tokenizer_config.json").read_bytes()
     for name, content in ours.files_for_readers().items():
         (folder / name).write_bytes(content)
-    theirs = _theirs(folder)
-    for text in [" two", "  three", "\u2581", "a", *foreign.texts(50)]:
-        assert [*ours.prefix_ids, *ours.encode(text)] == theirs(text).input_ids
+    again, theirs = load_tokenizer(folder), _theirs(folder)
+    for text in [" two", "  three", "\u2581", "a", *SPELLED, *foreign.texts(50)]:
+        assert again.encode(text) == ours.encode(text)
+        assert again.encode_with_specials(text) == ours.encode_with_specials(text)
+        assert [*ours.prefix_ids, *ours.encode_with_specials(text)] == theirs(text).input_ids
+    assert (again.eot_id, again.prefix_ids, again.stop_ids) == (ours.eot_id, ours.prefix_ids, ours.stop_ids)
