@@ -19,7 +19,9 @@ if TYPE_CHECKING:  # MLX is imported by the command
 Compared = Annotated[
     list[str],
     typer.Argument(
-        metavar="MODEL", help="Two or more: RUN, RUN@STEP, RUN@best, or a folder with a model.", show_default=False
+        metavar="MODEL",
+        help="Two or more: RUN, RUN@STEP, RUN@best, a folder, or OWNER/NAME of the Hub.",
+        show_default=False,
     ),
 ]
 

@@ -1,5 +1,6 @@
 """The table of a verification, on a terminal or in a pipe."""
 
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from mlxllm.cli import sampling
@@ -28,10 +29,11 @@ def show(verification: "Verification") -> None:
     ]
     header = ("reader", "version", "result", "ids", "logits", "KL", "greedy", "")
     print_table(header, rows, expendable=("version", "KL"), style=_coloured)
+    bound = f" (at most {verification.max_logit_bound:.1g} apart)" if isfinite(verification.max_logit_bound) else ""
     sampling.say(
-        f"compared: the ids of {verification.texts} texts, the logits at {verification.positions} positions (at most "
-        f"{verification.max_logit_bound:.1g} apart) and their KL divergence in nats, {verification.greedy_tokens} greedy "
-        f"tokens; weights {verification.weights}, computed in {verification.computed_in}"
+        f"compared: the ids of {verification.texts} texts, the logits at {verification.positions} positions{bound} and "
+        f"their KL divergence in nats, {verification.greedy_tokens} greedy tokens; weights {verification.weights}, "
+        f"computed in {verification.computed_in}"
     )
 
 

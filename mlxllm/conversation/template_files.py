@@ -8,8 +8,8 @@ from typing import Any
 
 from mlxllm.conversation.formats import kind_of
 from mlxllm.conversation.template import ChatTemplate
-from mlxllm.errors import ModelError
-from mlxllm.tokenizer.hub_files import SPECIAL_TOKENS_FILE, named_tokens
+from mlxllm.errors import DataError, ModelError
+from mlxllm.tokenizer.hub_files import SPECIAL_TOKENS_FILE, named_tokens, read_file
 
 
 def load_chat_template(
@@ -34,8 +34,8 @@ def load_chat_template(
     source: Any = None
     if place.is_file():
         try:
-            source = place.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            source = (read_file(folder, place.name) or b"").decode("utf-8").replace("\r\n", "\n")
+        except (DataError, UnicodeDecodeError) as error:
             raise ModelError(f"cannot read {place}: {error}") from None
     else:
         place = folder / "chat_template.json"

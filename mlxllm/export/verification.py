@@ -11,7 +11,6 @@ the same bounds as a float32 file. Only where memory is too small for that do bo
 wider bounds. See `judging` for the bounds.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -119,7 +118,9 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
         ):
             rows.append(Row(reader, "skipped", note=reason))
         else:
-            held_to, asked, note = first if reader == "mlxllm" else reference, question, ""
+            held_to, asked, note = reference, question, ""
+            if reader == "mlxllm" and first is not reference:
+                held_to, note = first, "beside the model before it was packed; others beside the packed one"
             if reader == "mlx-lm" and short is not None:
                 asked, held_to, note = (
                     *short,
@@ -285,5 +286,4 @@ def _check_shape(folder: Path, config: ModelConfig, against: LoadedModel) -> Non
 
 
 def _packing(settings: Mapping[str, Any]) -> str:
-    plain = {key: value for key, value in settings.items() if key in ("mode", "bits", "group_size")}
-    return json.dumps(plain, sort_keys=True)
+    return f"{settings.get('mode', 'affine')} of {settings.get('bits')} bits in groups of {settings.get('group_size')}"

@@ -180,6 +180,8 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     raw.update({**family.only, **family.written})
     if "head_dim" in family.keys:
         raw["head_dim"] = config.resolved_head_dim
+    if "no_rope_layers" in family.keys:
+        raw["no_rope_layers"] = list(config.no_rope_layers)
     if config.positions == "rope":
         raw |= {"rope_theta": config.rope_theta, "rope_scaling": _rope_scaling_to_hf(config.rope_scaling)}
     window = {

@@ -19,6 +19,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """What files end in that run code of who wrote them when they are opened."""
 _MOST_JSON_BYTES = 256 << 20
 _MOST_FILES = 10_000
+_NOT_IN_MLX = ("F64", "F8_E5M2")
 _FLOATING = ("F16", "BF16", "F32", "F64")
 
 
@@ -158,7 +159,12 @@ def read_safetensors(file: Path) -> dict[str, mx.array]:
     Raises:
         ModelError: the file cannot be read, or its header does not fit its content.
     """
-    read_header(file)  # MLX trusts it
+    for name, tensor in read_header(file).items():  # MLX trusts it
+        if tensor.dtype in _NOT_IN_MLX:
+            raise ModelError(
+                f"{file} holds {called(name)} as {tensor.dtype}, which MLX does not have; take the model in "
+                f"bfloat16, float16 or float32"
+            )
     try:
         loaded = mx.load(str(file), format="safetensors")
     except (OSError, RuntimeError, ValueError) as error:

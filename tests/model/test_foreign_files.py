@@ -2,19 +2,23 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlxllm.errors import ModelError
+from mlxllm.conversation.template_files import load_chat_template
+from mlxllm.errors import ModelError, UserError
 from mlxllm.model.hf_folder import load_hf_folder
 from mlxllm.model.loading import load_model
 from mlxllm.model.safetensors_header import Tensor, read_header
-from mlxllm.model.weight_files import inside
+from mlxllm.model.weight_files import inside, read_safetensors
+from mlxllm.tokenizer import load_tokenizer
 from mlxllm.tokenizer.byte import ByteTokenizer
 from tests.export.tiny import save_folder
 from tests.model.test_loading import split_into_shards
@@ -97,6 +101,14 @@ def test_a_header_that_lies(header: object, data: int, said: str, tmp_path: Path
         read_header(file)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("dtype", ["F64", "F8_E5M2"])
+def test_numbers_that_mlx_does_not_have(dtype: str, tmp_path: Path) -> None:
+    size = 16 if dtype == "F64" else 2
+    file = write(tmp_path / "x", {"a": entry(0, size, [2], dtype)}, bytes(size))
+    with pytest.raises(ModelError, match=rf"holds a as {dtype}, which MLX does not have; take the model in bfloat16"):
+        read_safetensors(file)
 
 
 @pytest.mark.parametrize("length", [2**64 - 1, 2**63, 100_000_001, 100, 0])
@@ -217,6 +229,26 @@ def test_links_that_leave_the_folder(folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").rename(tmp_path / "config.json")
     (folder / "config.json").symlink_to(tmp_path / "config.json")
     refused(folder, r"config.json is a link to \S+, outside")
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("chat_template.jinja", load_chat_template),
+        ("tokenizer.json", load_tokenizer),
+        ("tokenizer_config.json", load_tokenizer),
+    ],
+)
+def test_words_that_are_a_link_to_what_is_none_of_the_models(
+    name: str, read: Callable[[Path], object], folder: Path, tmp_path: Path
+) -> None:
+    """They would be shown, copied into exports and uploaded."""
+    (tmp_path / "secret").write_text("key = 1")
+    shutil.rmtree(folder / "tokenizer")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match=r"is a symbolic link to \S+secret, outside of the model's folder"):
+        read(folder)
 
 
 def test_links_of_a_hub_cache_are_right(folder: Path, tmp_path: Path) -> None:
