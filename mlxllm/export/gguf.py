@@ -16,7 +16,7 @@ from mlxllm.conversation.own_format import OWN_TEMPLATE
 from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import ModelError, UserError
 from mlxllm.export.gguf_about import about as about_of
-from mlxllm.export.gguf_types import TYPES, TensorType, encoded, encoded_bytes, tensor_type, type_for
+from mlxllm.export.gguf_types import SMALL, TYPES, TensorType, encoded, encoded_bytes, tensor_type, type_for
 from mlxllm.export.gguf_vocabulary import Vocabulary, own_vocabulary
 from mlxllm.export.gguf_weights import Tensor, architecture_for, context_of, settings_of, tensors_of
 from mlxllm.model.adapters import fused, has_adapters
@@ -79,7 +79,8 @@ def write_gguf(
     model = fused(loaded.model) if has_adapters(loaded.model) or is_quantized(loaded.model) else loaded.model
     tensors = list(tensors_of(loaded.config, named_parameters(model), architecture))
     head = "token_embd.weight" if loaded.config.tie_word_embeddings else "output.weight"
-    kinds = {tensor.name: type_for(tensor.name, tensor.shape, kind, head=head) for tensor in tensors}
+    small = sum(weight.size for weight in named_parameters(model).values()) < SMALL
+    kinds = {each.name: type_for(each.name, each.shape, kind, head=head, small=small) for each in tensors}
     file = Path(os.path.abspath(file))
     partial = file.with_name(f".{file.stem}.{os.getpid()}.partial.gguf")
     try:
@@ -217,10 +218,10 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if (n := counts.get("f16", 0)) and kind.block > 1:
-        notes.append(
-            f"{n} of {sum(counts.values())} tensors stay f16, since their rows are no multiple of the {kind.block} numbers "
-            f"that share a scale in {kind.name}"
-        )
+        why = f"where rows are no multiple of the {kind.block} numbers that share a scale"
+        if kind.name == "q8_0" and head is TYPES["f16"]:
+            why += ", and since the model is small, where they write to the residual stream or make the logits"
+        notes.append(f"{n} of {sum(counts.values())} tensors of this {kind.name} file stay f16: {why}")
     if head is TYPES["q8_0"] and kind is not head:
         notes.append("the matrix that makes the logits is q8_0")
     if (told := context_of(config)[1]) != "":

@@ -181,26 +181,33 @@ def show(lines: Sequence[Line], file: Any) -> None:
 
 
 def markdown(lines: Sequence[Line]) -> list[str]:
-    """One row a model and form, one column a direction and reader: the largest difference of any logit."""
+    """One row a model, and one for each packing and each kind of adapters; a column for each direction and reader."""
     columns = list(dict.fromkeys((line.direction, line.reader) for line in lines))
-    models = list(dict.fromkeys((line.model, line.form) for line in lines))
-    cells = {(line.model, line.form, line.direction, line.reader): cell(line) for line in lines}
-    head = ["model", "form", *(f"{direction}: {reader}" for direction, reader in columns)]
+    cells = {(line.model, weights(line), line.direction, line.reader): cell(line) for line in lines}
+    rows = sorted(dict.fromkeys((line.model, weights(line)) for line in lines), key=lambda row: row[1] != PLAIN)
+    head = ["model", "weights", *(f"{direction}: {reader}" for direction, reader in columns)]
     made = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for model, form in models:
-        values = [cells.get((model, form, *column), "") for column in columns]
-        made.append(f"| {' | '.join((model, form, *values))} |")
+    for row in rows:
+        made.append(f"| {' | '.join((*row, *(cells.get((*row, *column), '') for column in columns)))} |")
     return made
 
 
+PLAIN = "float32"
+
+
+def weights(line: Line) -> str:
+    """What left: plain weights whatever the file, a packing, or adapters."""
+    return PLAIN if line.form in ("hf", "gguf") else line.form
+
+
 def cell(line: Line) -> str:
-    """The difference, and what else is not equal."""
+    """The largest difference of any logit; where it failed, what else is not equal."""
     if line.status in ("not installed", "skipped"):
         return "-"
+    if line.status == "passed":
+        return number(line.max_logit_difference)
     wrong = [what for what, equal in (("ids", line.ids_equal), ("greedy", line.greedy_equal)) if equal is False]
-    mark = "" if line.status == "passed" else "**failed** "
-    differ = f" ({' and '.join(wrong)} differ)" if wrong else ""
-    return f"{mark}{number(line.max_logit_difference)}{differ}"
+    return " ".join(["**failed**", number(line.max_logit_difference), *wrong])
 
 
 def word(equal: bool | None) -> str:

@@ -133,12 +133,13 @@ def test_every_format(dtype: str, tmp_path: Path) -> None:
     assert told.bytes == (tmp_path / "m.gguf").stat().st_size
     assert sum(told.tensors.values()) == len(types)
     assert types["blk.0.attn_q.weight"] == told.dtype == dtype
-    assert types["token_embd.weight"] == (dtype if TYPES[dtype].bits > 8 else "q8_0")
+    eight = dtype == "q8_0"  # of a small model some matrices are then f16
+    assert types["token_embd.weight"] == ("f16" if eight else dtype if TYPES[dtype].bits > 8 else "q8_0")
     assert types["output_norm.weight"] == "f32"
-    whole = 288 % TYPES[dtype].block == 0
+    whole = 288 % TYPES[dtype].block == 0 and not eight
     assert types["blk.0.ffn_down.weight"] == (dtype if whole else "f16")
     assert any("stay f16" in note for note in told.notes) is not whole
-    assert any("logits" in note for note in told.notes) is (TYPES[dtype].bits < 8)
+    assert any("logits" in note for note in told.notes) is (TYPES[dtype].bits < 9)
     assert field(tmp_path / "m.gguf", "general.file_type") == gguf.LlamaFileType[TYPES[dtype].file_type]
 
 
@@ -161,6 +162,15 @@ def test_routers_and_positions_stay_float32() -> None:
     assert type_for("position_embd.weight", (8, 64), TYPES["f16"], head="output.weight").name == "f32"
     assert type_for("output.weight", (8, 64), q4, head="output.weight").name == "q8_0"
     assert type_for("token_embd.weight", (8, 64), q4, head="output.weight").name == "q4_0"
+
+
+def test_small_models_keep_more_in_q8_0() -> None:
+    q8 = TYPES["q8_0"]
+    for tensor in ("output.weight", "blk.0.ffn_down.weight", "blk.0.attn_output.weight", "blk.3.ffn_down_exps.weight"):
+        assert type_for(tensor, (8, 64), q8, head="output.weight", small=True).name == "f16"
+        assert type_for(tensor, (8, 64), q8, head="output.weight").name == "q8_0"
+        assert type_for(tensor, (8, 64), TYPES["q5_0"], head="", small=True).name == "q5_0"
+    assert type_for("blk.0.attn_q.weight", (8, 64), q8, head="output.weight", small=True).name == "q8_0"
 
 
 def test_settings_and_stretched_positions(tmp_path: Path) -> None:
