@@ -36,12 +36,17 @@ class Architecture:
     fused_qkv: bool = False
     """Queries, keys and values are one matrix."""
     rope_scaling: tuple[str, ...] = ("linear",)
+    still_every: int | None = None
+    """Each such layer does not rotate."""
 
 
 _SILU = {"hidden_act": "silu"}
 
 ARCHITECTURES: dict[str, Architecture] = {
     "LlamaForCausalLM": Architecture("llama", _SILU, interleaved=True, rope_scaling=("linear", "llama3")),
+    "SmolLM3ForCausalLM": Architecture(
+        "smollm3", _SILU | {"attention_bias": False, "mlp_bias": False}, interleaved=True, still_every=4
+    ),
     "MistralForCausalLM": Architecture("llama", _SILU, interleaved=True, rope_scaling=("linear", "llama3")),
     "MixtralForCausalLM": Architecture("llama", _SILU, interleaved=True, rope_scaling=("linear", "llama3")),
     "Qwen2ForCausalLM": Architecture("qwen2", _SILU, own_head_dim=False),
@@ -90,6 +95,9 @@ def architecture_for(config: ModelConfig) -> Architecture:
     wrong = [(key, value) for key, value in found.needs.items() if getattr(config, key) != value]
     if not found.own_head_dim and config.resolved_head_dim * config.num_attention_heads != config.hidden_size:
         wrong.append(("head_dim", config.hidden_size // config.num_attention_heads))
+    if (every := found.still_every) is not None:
+        rotating = tuple(int((layer + 1) % every != 0) for layer in range(config.num_hidden_layers))
+        wrong += [("no_rope_layers", rotating)] if config.no_rope_layers != rotating else []
     scaling = config.rope_scaling
     if scaling is not None and config.positions == "rope" and scaling.rope_type not in found.rope_scaling:
         wrong.append(("rope_scaling", None))
