@@ -206,6 +206,7 @@ def test_a_window_shortens_the_context(tmp_path: Path) -> None:
         ({"attention_bias": True, "head_dim": 12}, "head_dim"),
         ({"attention_bias": True, "rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "rope_scaling"),
         ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"no_rope_layers": (0, 1)}, "no_rope_layers"),
     ],
 )
 def test_what_llama_cpp_has_no_word_for(changes: dict[str, Any], field_name: str, tmp_path: Path) -> None:

@@ -43,6 +43,16 @@ def test_logits_and_greedy_tokens(name: str, tmp_path: Path) -> None:
 
 
 @needs_llama_cpp
+def test_layers_that_do_not_rotate(tmp_path: Path) -> None:
+    """SmolLM3: every fourth."""
+    model = tiny("llama", num_hidden_layers=5, no_rope_layers=(1, 1, 1, 0, 1))
+    assert write_gguf(loaded_as(model, tmp_path / "m"), tmp_path / "m.gguf", dtype="f32").architecture == "smollm3"
+    ids = np.random.default_rng(3).integers(0, 261, 40).tolist()
+    read = read_with_llama_cpp(tmp_path / "m.gguf", sequences=[ids])
+    assert np.abs(read.logits[0] - np.array(model(mx.array([ids])))[0]).max() < 5e-5
+
+
+@needs_llama_cpp
 def test_files_that_are_none(tmp_path: Path) -> None:
     """A crash of llama.cpp is a sentence here."""
     with pytest.raises(ModelError, match=r"llama\.cpp cannot use .*none\.gguf: "):
