@@ -23,6 +23,7 @@ from mlxllm.export.gguf_types import TYPES
 from mlxllm.export.gguf_vocabulary import (
     ANOTHER_SPACE,
     COMPOSES_NOTHING,
+    READS_NO_NUL,
     READS_U2581_AS_SPACE,
     SPACE_BEHIND_SPECIALS,
     Vocabulary,
@@ -176,6 +177,10 @@ def _by_llama_cpp(asked: _Asked) -> Row:
     if COMPOSES_NOTHING in notes:
         texts = [unicodedata.normalize("NFC", text) for text in texts]
         told.append("texts were composed (NFC) before")
+    if READS_NO_NUL in notes:
+        texts = [text.replace("\0", "") for text in texts]
+        reference = replace(reference, ids=[asked.model.tokenizer.encode(text) for text in texts])
+        told.append("U+0000 was left out of texts")
     if READS_U2581_AS_SPACE in notes:
         expected = [asked.model.tokenizer.encode(text.replace("\u2581", " ")) for text in texts]
         reference = replace(reference, ids=expected)

@@ -22,6 +22,7 @@ SPACE = "\u2581"
 READS_U2581_AS_SPACE = "llama.cpp reads the character U+2581 in a text as a space"
 COMPOSES_NOTHING = "llama.cpp does not compose accents (NFC): ids are equal where the text has them composed"
 ANOTHER_SPACE = "llama.cpp puts a space before a text that begins with one as well"
+READS_NO_NUL = "a token of llama.cpp cannot hold U+0000, so it spells that character as a byte"
 SPACE_BEHIND_SPECIALS = "llama.cpp puts a space behind each special token as well, not only before a text"
 
 
@@ -84,7 +85,7 @@ def own_vocabulary(tokenizer: Tokenizer, rows: int) -> Vocabulary:
         tokens[space_id] = " " if single else SPACE
         types[space_id] = TokenType.USER_DEFINED if single else TokenType.NORMAL
     taken = set(tokens)
-    notes = []
+    notes: list[str] = []
     lost = 0
     for piece in learned:
         kind = TokenType.NORMAL
@@ -94,7 +95,10 @@ def own_vocabulary(tokenizer: Tokenizer, rows: int) -> Vocabulary:
                 kind = TokenType.USER_DEFINED
         else:
             spelled = piece.replace(" ", SPACE)
-        if spelled in taken or (SPACE in piece and not single):
+        if "\0" in piece:
+            spelled, kind = f"<unused {len(tokens)}>", TokenType.UNUSED
+            notes += [] if READS_NO_NUL in notes else [READS_NO_NUL]
+        elif spelled in taken or (SPACE in piece and not single):
             lost += 1
             spelled, kind = f"<unused {len(tokens)}>", TokenType.UNUSED
         taken.add(spelled)

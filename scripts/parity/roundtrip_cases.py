@@ -78,9 +78,7 @@ ADAPTERS: dict[str, tuple[tuple[str, LoraConfig, tuple[str, ...]], ...]] = {
 
 def own_model(kind: str, history: tuple[str, ...]) -> LoadedModel:
     """A random Qwen3 with a tokenizer of ours."""
-    # A character that is a NUL ends the words of a GGUF file; nobody's text has one, and bytes stand in for it.
-    learned = [text.replace("\0", "") for text in (*SAMPLES, PROMPT)]
-    tokenizer = train_tokenizer(kind, learned, vocab_size=420 if kind == "bpe" else None)
+    tokenizer = train_tokenizer(kind, [*SAMPLES, PROMPT], vocab_size=420 if kind == "bpe" else None)
     names = "hidden_size num_hidden_layers num_attention_heads num_key_value_heads intermediate_size".split()
     shape = {name: _LLAMA[name] for name in [*names, "max_position_embeddings", "initializer_range"]}
     config = ModelConfig(vocab_size=tokenizer.vocab_size, qk_norm=True, head_dim=32, **shape)

@@ -15,6 +15,7 @@ from mlxllm.export.gguf import vocabulary_of, write_gguf
 from mlxllm.export.gguf_foreign import PRE_TOKENIZERS, pre_tokenizer_of
 from mlxllm.export.gguf_vocabulary import TokenType, Vocabulary, own_vocabulary
 from mlxllm.export.llama_cpp_reader import llama_cpp_python, read_with_llama_cpp
+from mlxllm.export.verification import verify
 from mlxllm.tokenizer import load_tokenizer
 from mlxllm.tokenizer.base import Tokenizer
 from mlxllm.tokenizer.bpe import BpeTokenizer
@@ -100,6 +101,17 @@ def test_pieces_that_would_be_two_of_a_kind() -> None:
 def test_a_token_that_pieces_can_spell_is_told() -> None:
     pieces = BpeTokenizer(["<", "|", "e", "n", "d", ">", "<|", "en", "end", "<|end", "|>"])
     assert any("<|end|>" in note for note in own_vocabulary(pieces, pieces.vocab_size).notes)
+
+
+def test_a_token_of_llama_cpp_cannot_hold_a_nul(tmp_path: Path) -> None:
+    tokenizer = CharTokenizer("ab\0")
+    loaded = loaded_as(tiny("llama", vocab_size=tokenizer.vocab_size), tmp_path / "m", tokenizer)
+    done = write_gguf(loaded, tmp_path / "m.gguf", dtype="f32")
+    assert any("cannot hold U+0000" in note for note in done.notes)
+    rows = verify(tmp_path / "m.gguf", loaded).rows
+    assert {row.status for row in rows} <= {"passed", "not installed"}
+    if rows[-1].status == "passed":
+        assert "U+0000 was left out" in rows[-1].note
 
 
 @needs_llama_cpp
