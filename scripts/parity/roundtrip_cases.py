@@ -41,6 +41,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "Llama 2": ("Llama", {**_LLAMA, "num_key_value_heads": 4}),
     "Llama 3": ("Llama", {**_LLAMA, "rope_parameters": _LLAMA3_ROPE}),
     "SmolLM (tied)": ("Llama", {**_LLAMA, "tie_word_embeddings": True}),
+    "SmolLM3 (no rotation)": ("SmolLM3", {**_LLAMA, "num_hidden_layers": 4, "pad_token_id": 0}),
     "Mistral (window)": ("Mistral", {**_LLAMA, "sliding_window": 96}),
     "Qwen2 (biases)": ("Qwen2", {**_LLAMA, "tie_word_embeddings": True}),
     "Qwen3 (QK-norm)": ("Qwen3", {**_LLAMA, "head_dim": 32}),
