@@ -90,6 +90,20 @@ def test_a_life_and_what_came_before(mlxllm_home: Path) -> None:
     assert life_of("./folder") == []
 
 
+def test_how_its_maker_wants_it_sampled(mlxllm_home: Path, tmp_path: Path) -> None:
+    said = '{"do_sample": true, "temperature": 0.6, "top_k": 20, "eos_token_id": 2}'
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/generation_config.json").write_text(said)
+    asked = SampleConfig(temperature=0.6, top_k=20)
+    assert sampling_of(str(tmp_path / "model")) == asked
+    run_with_checkpoints("tuned", 1, prompt="")
+    (mlxllm_home / "runs/tuned/tokenizer").mkdir(exist_ok=True)
+    (mlxllm_home / "runs/tuned/tokenizer/generation_config.json").write_text(said)
+    assert sampling_of("tuned") == asked
+    (tmp_path / "model/generation_config.json").write_text("{")
+    assert sampling_of(str(tmp_path / "model")) == SampleConfig()
+
+
 def test_how_its_run_sampled(mlxllm_home: Path) -> None:
     run_with_checkpoints("calm", 1, prompt="Once", sample={"temperature": 0.5, "max_tokens": 60, "seed": 3})
     run_with_checkpoints("wrong", 1, prompt="", sample={"temperature": -1})

@@ -22,6 +22,7 @@ from mlxllm.runs import (
     run_of,
     run_settings,
 )
+from mlxllm.tokenizer.generation_config import generation_defaults
 
 STAGES = {"pretrain": "base", "sft": "SFT", "dpo": "DPO"}
 """Method of a run -> what its stage is called."""
@@ -150,17 +151,29 @@ def untuned(model: str) -> str:
 
 
 def sampling_of(model: str) -> SampleConfig:
-    """How a run's own samples are drawn, which suits its model; the defaults for any other."""
-    run = run_of(model)
-    raw: Any = run_settings(run).get("sample") if run is not None else None
-    usual = SampleConfig()
-    if not isinstance(raw, dict):
-        return usual
+    """How a model wants to be sampled: as generation_config.json asks, or as its run drew its own samples; else as usual."""
+    run, usual = run_of(model), SampleConfig()
+    if run is None:
+        own: Any = generation_defaults(folder) if (folder := _folder_of(model)) is not None else {}
+    else:
+        # Of a model of others that was tuned here; the run's samples are then drawn by our usual settings.
+        folder = Path(run.path) / "tokenizer"
+        own = generation_defaults(folder) or run_settings(run).get("sample")
     try:
-        own = SampleConfig.model_validate(raw)
+        asked = SampleConfig.model_validate(own)
     except ValueError:
         return usual
-    return own.model_copy(update={"seed": usual.seed, "max_tokens": max(own.max_tokens, usual.max_tokens)})
+    return asked.model_copy(update={"seed": usual.seed, "max_tokens": max(asked.max_tokens, usual.max_tokens)})
+
+
+def _folder_of(model: str) -> Path | None:
+    """The folder of a model that is no run: a path, or what of the Hub is here already."""
+    try:
+        if paths.is_path(model) or (name := parse_hub_name(model)) is None:
+            return paths.existing("runs", model)
+        return cached_model(name)
+    except UserError:
+        return None
 
 
 def sample_prompt_of(model: str) -> str:
