@@ -156,8 +156,11 @@ def sort_of(sentence: str, folder: Path) -> str:
 
 def resident_bytes() -> int:
     """The most memory that this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    if sys.platform.startswith("linux"):
+        # ru_maxrss would begin with what the parent held.
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(status["VmHWM"].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def bound_memory() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from mlxllm.errors import DataError
 from mlxllm.tokenizer.hub import HubTokenizer
 from mlxllm.tokenizer.hub_files import read_hub_files
+from tests.peak import peak_kib
 
 _VALUES: tuple[Any, ...] = (
     None,
@@ -131,7 +132,7 @@ def main() -> None:
             assert len(sentence) < 1000, sentence
             told["refused"] += 1
         slowest = max(slowest, time.monotonic() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 10 if sys.platform != "darwin" else 1 << 20)
+    peak = peak_kib() / 1024
     seconds = time.monotonic() - began
     print(json.dumps({**told, "slowest": slowest, "seconds": seconds, "peak_mib": peak}))
 

@@ -157,7 +157,7 @@ async def test_a_model_is_chosen_by_a_part_of_its_name_and_a_base_model_goes_on_
         await pilot.press("escape", "m")
         await wait_for_text(pilot, "tales-base")
         for typed, told in (
-            ("nosuch/model", "nosuch/model --local-dir ./model"),
+            ("nosuch/model", "`hf download nosuch/model`"),
             ("./nowhere", "there is no run './nowhere'"),
             ("fresh", "no checkpoint yet"),
             ("zzz", "there is no run 'zzz'"),
