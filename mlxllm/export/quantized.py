@@ -13,19 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from mlxllm.errors import ConfigError, ModelError
 from mlxllm.export.divergence import Divergence, divergence
 from mlxllm.export.hf import dtype_of, write_folder
 from mlxllm.export.hf_files import model_config
 from mlxllm.model.adapters import fused, has_adapters
-from mlxllm.model.feed_forward import Experts
 from mlxllm.model.hf_config import architecture_of, why_no_architecture
 from mlxllm.model.hf_folder import load_hf_folder
-from mlxllm.model.hf_weights import name_in_mlx_lm
+from mlxllm.model.hf_weights import weights_to_mlx_lm
 from mlxllm.model.loading import LoadedModel
-from mlxllm.model.module import named_modules, named_parameters
+from mlxllm.model.module import named_parameters
 from mlxllm.model.quantization import Format, pack
 from mlxllm.model.quantized_models import is_quantized
 from mlxllm.model.transformer import Transformer
@@ -107,7 +105,7 @@ def write_quantized(
     """Write a model with packed matrices as a folder that mlx-lm and `load_model` read.
 
     Args:
-        loaded: any model but a GPT-2 and one that is packed already; adapters are merged first.
+        loaded: any model but one that is packed already; adapters are merged first.
         path: must not exist; it appears when it is whole.
         mode: of `MODES`.
         bits: None is the mode's first.
@@ -126,11 +124,6 @@ def write_quantized(
     config = loaded.config
     if architecture_of(config) is None:
         raise ModelError(f"{loaded.name} cannot be quantised for mlx-lm: {why_no_architecture(config)}")
-    if config.positions == "learned":
-        raise ModelError(
-            f"{loaded.name} is a GPT-2, whose matrices mlx-lm turns around as it reads them, which packed ones cannot be: "
-            f"export it as GGUF with q8_0, or leave it plain"
-        )
     if is_quantized(loaded.model) and not has_adapters(loaded.model):
         raise ConfigError(f"the weights of {loaded.name} are quantised already; begin with the model as it was before")
     model = fused(loaded.model) if has_adapters(loaded.model) else loaded.model
@@ -157,44 +150,35 @@ def write_quantized(
     )
 
 
-def matrices_of(model: Transformer) -> dict[str, mx.array]:
-    """Name -> matrix of all that can be packed: embeddings, linear layers and experts, by our names."""
-    found: dict[str, mx.array] = {}
-    for name, module in reversed(named_modules(model).items()):  # MLX walks from the end
-        if isinstance(module, nn.Linear | nn.Embedding):
-            found[name] = module.weight
-        elif isinstance(module, Experts):
-            found |= {f"{name}.{matrix}": module[matrix] for matrix in module.shapes()}
-    return found
-
-
 def _packed_arrays(
     model: Transformer, form: Format, keep: Sequence[str], dtype: mx.Dtype | None
 ) -> tuple[dict[str, mx.array], dict[str, Any], tuple[str, ...], tuple[str, ...]]:
     """Arrays by mlx-lm's names, its settings, and the names of the matrices that stay plain, by need and by wish."""
-    matrices, config = matrices_of(model), model.config
-    kept = _chosen(keep, [name_in_mlx_lm(name, config) for name in matrices])
+    config = model.config
+    theirs = weights_to_mlx_lm(config, named_parameters(model))
+    # Embeddings, linear layers and experts; norms and biases have one axis.
+    matrices = [name.removesuffix(".weight") for name, array in theirs.items() if array.ndim > 1]
+    kept = _chosen(keep, matrices)
     settings: dict[str, Any] = {"group_size": form.group_size, "bits": form.bits, "mode": form.mode}
     arrays: dict[str, mx.array] = {}
     plain: list[str] = []
-    for name, array in named_parameters(model).items():
+    for name, array in theirs.items():
         layer = name.removesuffix(".weight")
-        theirs = name_in_mlx_lm(layer, config)
-        router = layer.endswith(".mlp.gate")
+        array = array if dtype is None else array.astype(dtype)
+        router = layer.endswith((".mlp.gate", ".block_sparse_moe.gate"))
         its = ROUTER if router and array.shape[-1] % ROUTER.group_size == 0 else form
-        if layer not in matrices or theirs in kept or array.shape[-1] % its.group_size:
-            whole = f"{theirs}.weight" if layer in matrices else name_in_mlx_lm(name, config)
-            arrays[whole] = array if dtype is None else array.astype(dtype)
-            if layer in matrices:
-                settings[theirs] = False
-                plain += [] if theirs in kept else [theirs]
+        if array.ndim == 1 or layer in kept or array.shape[-1] % its.group_size:
+            arrays[name] = array
+            if array.ndim > 1:
+                settings[layer] = False
+                plain += [] if layer in kept else [layer]
             continue
-        packed = pack(array if dtype is None else array.astype(dtype), its)
-        arrays[f"{theirs}.weight"], arrays[f"{theirs}.scales"] = packed.weight, packed.scales
+        packed = pack(array, its)
+        arrays[f"{layer}.weight"], arrays[f"{layer}.scales"] = packed.weight, packed.scales
         if packed.biases is not None:
-            arrays[f"{theirs}.biases"] = packed.biases
+            arrays[f"{layer}.biases"] = packed.biases
         if its != form:
-            settings[theirs] = {"group_size": its.group_size, "bits": its.bits, "mode": its.mode}
+            settings[layer] = {"group_size": its.group_size, "bits": its.bits, "mode": its.mode}
         mx.eval(packed.weight, packed.scales)  # one matrix at a time
     if not any(name.endswith(".scales") for name in arrays):
         raise ConfigError(

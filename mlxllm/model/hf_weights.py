@@ -4,8 +4,9 @@ Shapes: E experts.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import mlx.core as mx
 
@@ -18,6 +19,7 @@ from mlxllm.model.transformer import Transformer
 from mlxllm.visible import called
 
 Weights = dict[str, mx.array]
+T = TypeVar("T")
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -58,6 +60,7 @@ def weights_from_hf(config: ModelConfig, weights: Mapping[str, mx.array], where:
     Raises:
         ModelError: a tensor is missing, unknown, of another shape, or not of floating-point numbers.
     """
+    weights = _as_transformers(config, weights, lambda matrix: matrix.T)
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     ours: Weights = {}
     for name, part in _parts(config, shapes, where).items():
@@ -77,7 +80,42 @@ def check_shapes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], whe
     Raises:
         ModelError: a tensor is missing, unknown, or of another shape.
     """
-    _parts(config, shapes, where)
+    _parts(config, _as_transformers(config, shapes, lambda shape: shape[::-1]), where)
+
+
+_MLX_LM_PREFIX = "model."
+"""What mlx-lm's names of a model begin with that has names of its own, GPT-2's; its matrices there are (out, in)."""
+
+
+def _as_transformers(config: ModelConfig, theirs: Mapping[str, T], turn: Callable[[T], T]) -> dict[str, T]:
+    """Names and orientation of transformers where mlx-lm has converted a GPT-2; everything else as it is."""
+    family = _family(config)
+    if not family.prefix or not all(name.startswith(_MLX_LM_PREFIX) for name in theirs):
+        return dict(theirs)
+    turned = _turned(family, config)
+    short = {name.removeprefix(_MLX_LM_PREFIX): value for name, value in theirs.items()}
+    return {name: turn(value) if name in turned else value for name, value in short.items()}
+
+
+def weights_to_mlx_lm(config: ModelConfig, weights: Mapping[str, mx.array]) -> Weights:
+    """mlx-lm's names and shapes from ours, as it holds a model: matrices (out, in), experts stacked.
+
+    Raises:
+        ModelError: no Hugging Face architecture has this config; the message names the fields.
+    """
+    family = _family(config)
+    if not family.prefix:
+        ends = {name: ".weight" if ".mlp.experts." in name else "" for name in weights}
+        return {name_in_mlx_lm(name, config) + ends[name]: weight for name, weight in weights.items()}
+    turned = _turned(family, config)
+    theirs = {name.removeprefix(family.prefix): array for name, array in weights_to_hf(config, weights).items()}
+    return {_MLX_LM_PREFIX + name: array.T if name in turned else array for name, array in theirs.items()}
+
+
+def _turned(family: Family, config: ModelConfig) -> set[str]:
+    """Names, without prefix, of the matrices that transformers has as (in, out)."""
+    renames = {name: _rename(family, name) for name, shape in expected_shapes(config).items() if len(shape) == 2}
+    return {rename.theirs for rename in renames.values() if rename.transposed}
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,3 @@ def test_what_cannot_be(flags: tuple[str, ...], said: str, files: Path, monkeypa
     monkeypatch.chdir(files)
     assert said in sentence(call("quantize", *flags), 2)
     assert not (files / "o").exists()
-
-
-def test_a_gpt2_is_refused_by_design(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(files)
-    said = sentence(call("quantize", "--model", "gpt2", "--out", "o"), 1)
-    assert "gpt2 is a GPT-2, whose matrices mlx-lm turns around" in said

@@ -31,6 +31,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "qwen2": {"attention_bias": True},
     "qwen3-moe": {**MIXTRAL, "qk_norm": True},
     "mixtral": MIXTRAL,
+    "gpt2": {**VARIANTS["gpt2"], "intermediate_size": 256, "tie_word_embeddings": True, "hidden_act": "gelu_new"},
 }
 FORMATS = [("affine", 4), ("affine", 8), ("mxfp4", 4), ("nvfp4", 4)]
 CASES = [(shape, *FORMATS[0]) for shape in SHAPES] + [("qwen3-moe", *each) for each in FORMATS[1:]]
@@ -54,9 +55,13 @@ def test_what_is_packed_comes_back(shape: str, mode: str, bits: int, tmp_path: P
     again = load_model(str(tmp_path / "deep" / "packed"))
     assert (again.history, again.config) == (("base", "sft"), loaded.config)
     packed = packed_layers(again.model)
-    assert "model.embed_tokens" in packed
-    assert ("lm_head" in packed) == (not loaded.config.tie_word_embeddings)
-    assert len(packed) > 2 * 4
+    if shape == "gpt2":  # one packed matrix there is three here
+        assert not packed
+        assert told.packed == 2 + 2 * 4
+    else:
+        assert "model.embed_tokens" in packed
+        assert ("lm_head" in packed) == (not loaded.config.tie_word_embeddings)
+        assert len(packed) > 2 * 4
     assert max_difference(again.model(ids), loaded.model(ids)) > 0
     assert told.loss is not None
     assert 0 < told.loss.kl < (0.01 if bits == 8 else 1.0), "eight bits are nearly the whole weights"
@@ -123,16 +128,13 @@ def test_refusals(tmp_path: Path) -> None:
     write_quantized(loaded, tmp_path / "packed")
     with pytest.raises(ConfigError, match="are quantised already; begin with the model as it was before"):
         write_quantized(load_model(str(tmp_path / "packed")), tmp_path / "out")
-    gpt2 = model_of(tmp_path / "gpt2", **VARIANTS["gpt2"])
-    with pytest.raises(ModelError, match="is a GPT-2, whose matrices mlx-lm turns around"):
-        write_quantized(gpt2, tmp_path / "out")
     odd = replace(loaded, config=loaded.config.model_copy(update={"norm": "layernorm"}))
     with pytest.raises(ModelError, match="cannot be quantised for mlx-lm: no Hugging Face architecture"):
         write_quantized(odd, tmp_path / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write the model to \S+file/out: .*choose another folder"):
         write_quantized(loaded, tmp_path / "file" / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "gpt2", "model", "packed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "model", "packed"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,8 @@ def test_every_format_is_one_that_mlx_has() -> None:
 def test_mlx_lm_computes_our_model(shape: str, mode: str, bits: int, tmp_path: Path) -> None:
     utils = pytest.importorskip("mlx_lm.utils")
     loaded, ids = model_of(tmp_path / "model", **SHAPES[shape]), token_ids(2, 9)
-    write_quantized(loaded, tmp_path / "packed", mode=mode, bits=bits, keep=("layers.1.self_attn.o_proj",))
+    keep = "h.1.attn.c_proj" if shape == "gpt2" else "layers.1.self_attn.o_proj"
+    write_quantized(loaded, tmp_path / "packed", mode=mode, bits=bits, keep=(keep,))
     theirs, _ = utils.load_model(tmp_path / "packed")
     ours = load_model(str(tmp_path / "packed"))
     assert max_difference(theirs(ids), ours.model(ids)) < 1e-3
@@ -192,3 +195,20 @@ def test_the_bytes_are_those_that_mlx_lm_writes(mode: str, bits: int, tmp_path: 
     for key, value in config["quantization"].items():
         default = {name: said[name] for name in ("mode", "bits", "group_size")}
         assert said.get(key, default) in (value, {"mode": "affine", **value} if isinstance(value, dict) else value)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_gpt2_that_mlx_lm_converted(packed: bool, tmp_path: Path) -> None:
+    """Under names of its own, and with matrices turned around."""
+    utils = pytest.importorskip("mlx_lm.utils")
+    loaded, ids = model_of(tmp_path / "model", **SHAPES["gpt2"]), token_ids(2, 9)
+    model, config = utils.load_model(tmp_path / "model")
+    if packed:
+        model, config = utils.quantize_model(model, config, 64, 8)
+    (tmp_path / "theirs").mkdir()
+    utils.save_model(tmp_path / "theirs", model)
+    (tmp_path / "theirs" / "config.json").write_text(json.dumps(config))
+    loaded.tokenizer.save(tmp_path / "theirs" / "tokenizer")
+    assert "model.h.0.attn.c_attn.weight" in mx.load(str(tmp_path / "theirs" / "model.safetensors"))
+    assert max_difference(load_model(str(tmp_path / "theirs")).model(ids), model(ids)) < 1e-4
