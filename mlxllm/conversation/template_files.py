@@ -73,8 +73,17 @@ def carry_template(tokenizer_directory: Path, folder: Path) -> None:
     """
     template = template_with(tokenizer_directory)
     if template is not None:
-        (folder / "chat_template.jinja").write_text(template.source, encoding="utf-8", newline="")
-        (folder / "tokenizer_config.json").write_text(json.dumps(template.variables), encoding="utf-8")
+        write_template(template, folder)
+
+
+def write_template(template: ChatTemplate, folder: Path) -> None:
+    """Write a template and its variables so that `load_chat_template` finds them.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    (folder / "chat_template.jinja").write_text(template.source, encoding="utf-8", newline="")
+    (folder / "tokenizer_config.json").write_text(json.dumps(template.variables), encoding="utf-8")
 
 
 def _default(value: Any) -> Any:

@@ -9,7 +9,9 @@ from typing import Any
 import mlx.core as mx
 
 from mlxllm.config import RunConfig
-from mlxllm.conversation.template_files import carry_template
+from mlxllm.conversation.choosing import lacks_template
+from mlxllm.conversation.plain_turns import plain_template
+from mlxllm.conversation.template_files import carry_template, write_template
 from mlxllm.errors import DataError, RunError
 from mlxllm.model.adapters import adapt
 from mlxllm.model.checkpoint_files import checkpoint_path
@@ -75,6 +77,7 @@ def start(plan: Plan, listener: Listener, interrupts: Interrupts) -> Outcome:
                 config = _measured(plan, trainer)
                 trainer = _with_config(trainer, config)
             _copy_tokenizer(task.tokenizer_directory, run)
+            warnings = _plain_turns(config, task, run)
             # What a killed start may have left; and the weights that a resume begins with, should it come to that early.
             shutil.rmtree(checkpoint_path(run.path, 0), ignore_errors=True)
             if plan.base is not None:
@@ -84,7 +87,7 @@ def start(plan: Plan, listener: Listener, interrupts: Interrupts) -> Outcome:
             if created:
                 shutil.rmtree(run.path, ignore_errors=True)
             raise
-        return _fit(plan, trainer)
+        return _fit(plan, trainer, warnings)
 
 
 def resume(
@@ -266,6 +269,17 @@ def _mend_tokenizer(material: Material, run: RunDirectory) -> list[str]:
         pass
     _copy_tokenizer(material.words.directory, run)
     return [f"the tokenizer of run {run.name!r} was damaged; it has been copied from {material.words.directory} again"]
+
+
+def _plain_turns(config: RunConfig, task: Task, run: RunDirectory) -> list[str]:
+    """Write down how turns are written where a model of others does not say it, for whoever takes the run; says so."""
+    if config.method == "pretrain" or not lacks_template(task.tokenizer, task.tokenizer_directory):
+        return []
+    write_template(plain_template(task.tokenizer), run.path)
+    return [
+        f"{config.base_model} has no chat template, so turns are written plainly (User:, Assistant:) and end with its "
+        f"end token; a chat_template.jinja of your own beside its tokenizer would be used instead"
+    ]
 
 
 def _tokenizer(run: RunDirectory) -> Path:

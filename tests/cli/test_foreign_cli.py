@@ -10,6 +10,8 @@ from mlx.utils import tree_flatten
 from typer.testing import CliRunner
 
 from mlxllm.cli.app import app
+from mlxllm.conversation.choosing import chat_format_of
+from mlxllm.conversation.records import Message
 from mlxllm.data.shards import TokenDataset
 from mlxllm.model.hf_config import config_to_hf
 from mlxllm.model.hf_weights import weights_to_hf
@@ -167,8 +169,23 @@ def test_a_tokenizer_that_is_larger_than_the_model(tmp_path: Path) -> None:
     assert "they do not belong together" in sentence(call("sample", "--model", folder), 1)
 
 
-def test_a_base_model_without_template_cannot_be_tuned_to_chat(tmp_path: Path) -> None:
+def test_a_base_model_without_template_learns_plain_turns(tmp_path: Path) -> None:
     folder = model_folder("gpt2", tmp_path / "m")
     (tmp_path / "talk.jsonl").write_text(TALK * 6)
-    done = call("sft", "--model", folder, "--data", tmp_path / "talk.jsonl", "--run", tmp_path / "run", *SHORT, *QUIET)
-    assert "has no chat template" in sentence(done, 1)
+    run = tmp_path / "run"
+    longer = ("--max-steps", 60, "--learning-rate", 0.01)
+    done = succeeded(
+        call("sft", "--model", folder, "--data", tmp_path / "talk.jsonl", "--run", run, *SHORT, *QUIET, *longer)
+    )
+    assert "has no chat template, so turns are written plainly (User:, Assistant:)" in done.stderr
+    tokenizer = load_tokenizer(run / "tokenizer")
+    asked = chat_format_of(tokenizer, run / "tokenizer").generation_prompt([Message("user", "hi")])
+    assert tokenizer.decode(asked) == "User:\nhi\n\nAssistant:\n"
+    asking = ("--prompt", "hi", "--max-tokens", 8, "--temp", 0, "--json")
+    [told] = json_lines(succeeded(call("compare", run, *asking)).stdout)
+    assert told["answers"][0]["text"] == "hello world"
+    # It leaves with what it was taught with, and goes on from there.
+    succeeded(call("export", "--model", run, "--out", tmp_path / "out"))
+    [again] = json_lines(succeeded(call("compare", tmp_path / "out", *asking)).stdout)
+    assert again["answers"][0]["text"] == "hello world"
+    assert (tmp_path / "out/chat_template.jinja").read_text() == (run / "chat_template.jinja").read_text()
