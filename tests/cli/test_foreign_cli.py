@@ -181,11 +181,9 @@ def test_a_base_model_without_template_learns_plain_turns(tmp_path: Path) -> Non
     tokenizer = load_tokenizer(run / "tokenizer")
     asked = chat_format_of(tokenizer, run / "tokenizer").generation_prompt([Message("user", "hi")])
     assert tokenizer.decode(asked) == "User:\nhi\n\nAssistant:\n"
-    asking = ("--prompt", "hi", "--max-tokens", 8, "--temp", 0, "--json")
-    [told] = json_lines(succeeded(call("compare", run, *asking)).stdout)
-    assert told["answers"][0]["text"] == "hello world"
     # It leaves with what it was taught with, and goes on from there.
     succeeded(call("export", "--model", run, "--out", tmp_path / "out"))
-    [again] = json_lines(succeeded(call("compare", tmp_path / "out", *asking)).stdout)
-    assert again["answers"][0]["text"] == "hello world"
+    asking = ("--prompt", "hi", "--max-tokens", 8, "--temp", 0, "--json")
+    [told] = json_lines(succeeded(call("compare", run, tmp_path / "out", *asking)).stdout)
+    assert [each["text"] for each in told["answers"]] == ["hello world"] * 2
     assert (tmp_path / "out/chat_template.jinja").read_text() == (run / "chat_template.jinja").read_text()
