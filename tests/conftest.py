@@ -42,6 +42,7 @@ cli/test_quickstart_cli.py bench/test_bench.py training/test_process.py training
 tui/test_app.py tui/test_end_to_end.py tui/test_monitor.py tui/test_new_run.py training/test_finetune_peers.py
 tui/test_data.py bench/test_tuning_bench.py tui/test_chat.py training/test_resume.py tui/test_chat_compare.py
 training/test_kernels.py test_readme.py tui/test_runs_actions.py training/test_references.py tui/test_themes.py
+test_readme_path.py export/test_roundtrip_peers.py cli/test_serve_cli.py model/test_foreign_files.py
 cli/test_main_cli.py tui/test_preferences_screen.py tui/test_runs_screen.py model/test_families_peers.py
 export/test_export_peers.py
 """.split()
