@@ -14,6 +14,7 @@ from mlxllm.data.transfers import told
 from mlxllm.errors import ConfigError, DataError, UserError
 from mlxllm.model.loading import load_model, load_model_tokenizer
 from mlxllm.model.naming import find_model, lasting_name
+from mlxllm.tokenizer import Tokenizer, choose_tokenizer
 from mlxllm.tokenizer.byte import ByteTokenizer
 from tests.data.hub_server import COMMIT, Hub
 from tests.export.tiny import save_folder
@@ -98,6 +99,11 @@ def test_a_model_by_its_name(served: Hub, folder: Path, tmp_path: Path) -> None:
     assert max_difference(loaded.model(token_ids(2, 9)), load_model(str(folder)).model(token_ids(2, 9))) == 0
     snapshot = tmp_path / "users-cache/models--owner--fox/snapshots" / COMMIT
     assert loaded.path == snapshot
+    chosen = choose_tokenizer("owner/fox")
+    assert isinstance(chosen, Tokenizer)
+    assert chosen.fingerprint == loaded.tokenizer.fingerprint
+    with pytest.raises(ConfigError, match="has to be here already"):
+        choose_tokenizer("owner/wolf")
     assert (loaded.name, loaded.address) == ("owner/fox", f"owner/fox@{COMMIT}")
     there = {str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if not path.is_dir()}
     wanted = set(files_of(folder)) - {"README.md"} | {"generation_config.json"}
