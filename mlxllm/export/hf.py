@@ -36,7 +36,7 @@ from mlxllm.export.tokenizers import (
 from mlxllm.model.adapters import fused, has_adapters
 from mlxllm.model.checkpoint_files import MODEL_FILE
 from mlxllm.model.hf_config import architecture_of, family_of
-from mlxllm.model.hf_folder import BASE, TOKENIZER_DIRECTORY, model_with
+from mlxllm.model.hf_folder import BASE, model_with
 from mlxllm.model.hf_weights import weights_to_hf
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.module import named_parameters
@@ -45,6 +45,7 @@ from mlxllm.model.transformer import Transformer
 from mlxllm.model.weight_files import INDEX_FILE
 from mlxllm.runs.files import fsync_directory, fsync_file
 from mlxllm.tokenizer import Tokenizer
+from mlxllm.tokenizer.storage import TOKENIZER_DIRECTORY
 
 MAX_SHARD_SIZE = 5 * 10**9
 """Bytes of one file of weights, as the Hub has them."""

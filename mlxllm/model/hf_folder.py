@@ -20,11 +20,10 @@ from mlxllm.model.quantized_models import packed_in, unpacked, unpacked_shapes, 
 from mlxllm.model.transformer import Transformer
 from mlxllm.model.weight_files import check_memory, inside, read_headers, read_object, read_safetensors, weight_files
 from mlxllm.tokenizer import Tokenizer, load_tokenizer
-from mlxllm.tokenizer.hub_files import has_chat_template, has_hub_tokenizer
-from mlxllm.tokenizer.storage import is_own_tokenizer
+from mlxllm.tokenizer.hub_files import has_chat_template
+from mlxllm.tokenizer.storage import tokenizer_directory
 
 CONFIG_FILE = "config.json"
-TOKENIZER_DIRECTORY = "tokenizer"
 BASE = "base"
 INSTRUCT = "instruct"
 """The stage of somebody else's model that came with a chat template."""
@@ -144,12 +143,6 @@ def folder_tokenizer(path: Path) -> Tokenizer:
         return load_tokenizer(tokenizer_directory(path))
     except DataError as error:
         raise ModelError(f"the tokenizer of the model {path} cannot be used: {error}") from None
-
-
-def tokenizer_directory(folder: Path) -> Path:
-    """Where a model's folder keeps its tokenizer: in tokenizer/ if it was made here, which is exact and fast."""
-    inner = folder / TOKENIZER_DIRECTORY
-    return inner if is_own_tokenizer(inner) or (inner.is_dir() and not has_hub_tokenizer(folder)) else folder
 
 
 def _read_config(path: Path) -> dict[str, Any]:

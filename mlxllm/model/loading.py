@@ -23,14 +23,12 @@ from mlxllm.model.checkpoint_files import (
     find_checkpoint,
 )
 from mlxllm.model.hf_folder import (
-    TOKENIZER_DIRECTORY,
     folder_tokenizer,
     history_in,
     load_hf_folder,
     model_with,
     read_hf_config,
     read_history,
-    tokenizer_directory,
 )
 from mlxllm.model.hf_weights import check_weights
 from mlxllm.model.module import set_parameters
@@ -40,6 +38,7 @@ from mlxllm.model.transformer import Transformer
 from mlxllm.model.weight_files import read_object, read_safetensors
 from mlxllm.runs.files import sha256_of_file
 from mlxllm.tokenizer import Tokenizer, load_tokenizer
+from mlxllm.tokenizer.storage import TOKENIZER_DIRECTORY, tokenizer_directory
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from mlxllm import paths
 from mlxllm.data.hub.models import cached_model, parse_hub_name
 from mlxllm.errors import ConfigError
 from mlxllm.tokenizer.base import Tokenizer
-from mlxllm.tokenizer.storage import load_tokenizer
+from mlxllm.tokenizer.storage import load_tokenizer, tokenizer_directory
 from mlxllm.tokenizer.training import KINDS, TokenizerRecipe
 
 
@@ -18,10 +18,10 @@ def choose_tokenizer(text: str) -> Tokenizer | TokenizerRecipe:
     if text.partition(":")[0] in KINDS and not (paths.folder("tokenizers") / text).exists():
         return TokenizerRecipe.parse(text)
     try:
-        return load_tokenizer(paths.existing("tokenizers", text))
+        return load_tokenizer(tokenizer_directory(paths.existing("tokenizers", text)))
     except ConfigError as error:
         name = None if paths.is_path(text) else parse_hub_name(text)
         if name is not None and (folder := cached_model(name)) is not None:
-            return load_tokenizer(folder)
+            return load_tokenizer(tokenizer_directory(folder))
         there = "; a model of the Hub has to be here already (`mlxllm sample` fetches it)" if name is not None else ""
         raise ConfigError(f"{error}{there}; or give char, byte or bpe[:VOCAB] to make one") from None

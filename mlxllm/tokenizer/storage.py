@@ -23,6 +23,8 @@ from mlxllm.tokenizer.char import CharTokenizer
 from mlxllm.tokenizer.hub_files import HUB_FILES, has_hub_tokenizer, read_hub_files
 
 CONFIG_FILE = "tokenizer_config.json"
+TOKENIZER_DIRECTORY = "tokenizer"
+"""Within the folder of a model or a run."""
 _FILES: dict[str, tuple[str, ...]] = {"char": (CHARACTERS_FILE,), "byte": (), "bpe": (MODEL_FILE,)}
 _FORMAT = "mlxllm-tokenizer"
 _REMEDY = "copy it again from where it was made, or make it anew with `mlxllm tokenizer train`"
@@ -75,6 +77,12 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(temporary)
+
+
+def tokenizer_directory(folder: Path) -> Path:
+    """Where a model's folder keeps its tokenizer: in tokenizer/ if it was made here, which is exact and fast."""
+    inner = folder / TOKENIZER_DIRECTORY
+    return inner if is_own_tokenizer(inner) or (inner.is_dir() and not has_hub_tokenizer(folder)) else folder
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:

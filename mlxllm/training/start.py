@@ -31,7 +31,7 @@ from mlxllm.runs import (
 from mlxllm.runtime import blas_for_lanes, compute_dtype, evaluate_in_depth
 from mlxllm.settings import parse_config
 from mlxllm.tokenizer import load_tokenizer
-from mlxllm.tokenizer.storage import is_own_tokenizer
+from mlxllm.tokenizer.storage import TOKENIZER_DIRECTORY, is_own_tokenizer
 from mlxllm.training.checkpoint import TrainerState, load_checkpoint, mark_best
 from mlxllm.training.compare import (
     already_exists,
@@ -48,8 +48,6 @@ from mlxllm.training.resuming import PLANNED, checkpoint_to_resume
 from mlxllm.training.step import TrainState, TrainStep, initial_state, install
 from mlxllm.training.task import Task
 from mlxllm.training.trainer import Outcome, Trainer
-
-TOKENIZER_DIRECTORY = "tokenizer"
 
 Listener = Callable[[Event], None]
 
