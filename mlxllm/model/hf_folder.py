@@ -161,11 +161,20 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{error}; copy the {CONFIG_FILE} of the model there again") from None
 
 
-def _config(path: Path, raw: Mapping[str, Any]) -> ModelConfig:
+def parse_hf_config(raw: Mapping[str, Any]) -> ModelConfig:
+    """The content of a config.json, as ours; that of a model that mlx-lm has quantised as well.
+
+    Raises:
+        ModelError: it is not supported; the message names the key.
+    """
     if _quantization(raw) is not None:  # mlx-lm says the same once more in Hugging Face's key
         raw = {key: value for key, value in raw.items() if key != "quantization_config"}
+    return config_from_hf(raw)
+
+
+def _config(path: Path, raw: Mapping[str, Any]) -> ModelConfig:
     try:
-        return config_from_hf(raw)
+        return parse_hf_config(raw)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 
