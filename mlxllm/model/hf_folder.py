@@ -28,6 +28,12 @@ TOKENIZER_DIRECTORY = "tokenizer"
 BASE = "base"
 INSTRUCT = "instruct"
 """The stage of somebody else's model that came with a chat template."""
+GGUF_SUFFIX = ".gguf"
+NOT_GGUF = (
+    f"which mlxllm writes but does not read; give the model that it was made from: a run, or a folder with {CONFIG_FILE} and "
+    f".safetensors files"
+)
+"""What is said of a GGUF file where a model should be."""
 
 _OURS = "mlxllm"
 """Key of config.json for what nobody else reads: {"history": the stages that made the model}."""
@@ -154,6 +160,8 @@ def tokenizer_directory(folder: Path) -> Path:
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not (path / CONFIG_FILE).is_file():
+        if (file := next(path.glob(f"*{GGUF_SUFFIX}"), None)) is not None:
+            raise ModelError(f"{path} holds no {CONFIG_FILE} but the GGUF file {file.name}, {NOT_GGUF}")
         raise ModelError(f"{path} is neither a run nor a model: it holds no {CONFIG_FILE}")
     try:
         return read_object(inside(path, CONFIG_FILE))
