@@ -26,7 +26,7 @@ from mlxllm.export.hf_files import dtype_name
 from mlxllm.export.readers.limits import why_not, window_in_mlx_lm
 from mlxllm.export.served_records import Record, read_record, record_of, write_record
 from mlxllm.export.tokenizers import is_own
-from mlxllm.export.verification import VERIFICATION_FILE, verify, write_verification
+from mlxllm.export.verification import VERIFICATION_FILE, compare_folder, verify, write_verification
 from mlxllm.model.hf_config import architecture_of
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.quantized_models import is_quantized
@@ -122,11 +122,11 @@ def served_folder(
     note = ""
     if place.is_dir():
         record = read_record(place)
-        note = record.change(place) if record is not None else "it is not known what was written"
+        note = record.change(place) if record is not None else "there is no record of what was written"
         if record is not None and not note:
             return _again(place, record, check)
         _remove(place)
-        note = f"the export in {place} was damaged ({note}), so it was made anew"
+        note = f"the export in {place} was made anew: {note}"
 
     def finish(folder: Path) -> None:
         if check is not None:
@@ -176,15 +176,19 @@ def comparison(loaded: LoadedModel) -> Callable[[Path], None]:
     """
 
     def check(folder: Path) -> None:
-        exported = folder != loaded.path.absolute()
-        verification = verify(folder, loaded, ["mlxllm", "mlx-lm"] if exported else ["mlx-lm"])
-        if not verification.passed:
+        if folder == loaded.path.absolute():
+            row = compare_folder(loaded, "mlx-lm")
+            wrong = "" if row.status == "passed" else f"mlx-lm: {row.note}"
+        else:
+            verification = verify(folder, loaded, ["mlxllm", "mlx-lm"])
+            wrong = "" if verification.passed else verification.failure()
+            if not wrong:
+                write_verification(folder, verification)
+        if wrong:
             raise ModelError(
-                f"{loaded.name} would be another model when it is served, so it is not: {verification.failure()}; "
-                f"--no-verify serves it all the same"
+                f"{loaded.name} would be another model when it is served, so it is not: {wrong}; --no-verify serves it all "
+                f"the same"
             )
-        if exported:
-            write_verification(folder, verification)
 
     return check
 
