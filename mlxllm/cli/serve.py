@@ -28,25 +28,28 @@ def serve(
 ) -> None:
     """Serve a model to programs that speak OpenAI's protocol, by mlx-lm's server.
 
-    The model is exported into the cache once, read back and compared, and then served until Ctrl-C. What stands behind a
-    lone -- goes to mlx_lm.server, such as -- --temp 0.7.
+    The model is exported into the cache once, read back and compared, and then served until Ctrl-C. One that mlx-lm cannot
+    compute is refused. What stands behind a lone -- goes to mlx_lm.server, such as -- --temp 0.7.
     """
     from mlxllm.export.hf_files import DTYPES
-    from mlxllm.export.serving import require_server, served_folder, server_command
+    from mlxllm.export.serving import check_served, comparison, require_server, served_folder, server_command
 
     require_server()  # before a large model is loaded
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"--dtype is {dtype!r}; it should be one of {', '.join(DTYPES)}")
     check_port(host, port)
     loaded = sampling.load(model, device, adapter)
-    check = None
-    if verify:
-        from mlxllm.export.verification import checked
-
-        check = checked(loaded, [])
+    if warning := check_served(loaded):
+        sampling.say(f"warning: {warning}")
+    check = comparison(loaded) if verify else None
     made = served_folder(loaded, dtype=None if dtype is None else DTYPES[dtype], check=check)
+    if made.note:
+        sampling.say(f"warning: {made.note}")
+    same = "read back unchanged"
     if made.made:
-        sampling.say(f"exported to {made.path}{' and read back unchanged' if verify else ''}")
+        sampling.say(f"exported to {made.path}{f' and {same}' if made.verified else ''}")
+    elif made.verified:
+        sampling.say(f"{made.path} was {same}")
     if not _is_loopback(host):
         sampling.say(f"warning: {host} lets anyone on the network use this model; there is no password")
     end = "completions" if loaded.kind == "base" else "chat/completions"

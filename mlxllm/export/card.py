@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlxllm.export.provenance import DataFacts, StageFacts, data_of, hub_name, stages_of
+from mlxllm.export.readers.limits import why_not, window_in_mlx_lm
 from mlxllm.export.tokenizers import is_own
+from mlxllm.model.hf_folder import parse_hf_config
 from mlxllm.model.loading import LoadedModel
 
 _METHODS = {"pretrain": "pre-training", "sft": "fine-tuning on conversations", "dpo": "preferences"}
@@ -24,12 +26,12 @@ def model_card(loaded: LoadedModel, raw: Mapping[str, Any], size: int) -> str:
     """
     stages = stages_of(loaded)
     lines = [
-        *_header(loaded, stages),
+        *_header(loaded, raw, stages),
         "",
         f"# {title(loaded)}",
         "",
         *_shape(loaded, raw, size),
-        *_use(loaded),
+        *_use(loaded, raw),
         *_training(stages),
         *_data(stages),
         *_limits(loaded),
@@ -50,10 +52,10 @@ def bytes_text(size: float) -> str:
     return f"{size / 1000**power:,.1f} {'kMGT'[power - 1]}B"
 
 
-def _header(loaded: LoadedModel, stages: Sequence[StageFacts]) -> Iterator[str]:
+def _header(loaded: LoadedModel, raw: Mapping[str, Any], stages: Sequence[StageFacts]) -> Iterator[str]:
     """YAML that the Hub reads; every value is a JSON string, which YAML takes as it is."""
     yield "---"
-    yield "library_name: transformers"
+    yield f"library_name: {'mlx' if 'quantization' in raw else 'transformers'}"
     yield "pipeline_tag: text-generation"
     yield "tags:"
     yield from (f"- {tag}" for tag in ("mlx", "mlxllm", *(["conversational"] if loaded.kind != "base" else [])))
@@ -86,25 +88,44 @@ def _shape(loaded: LoadedModel, raw: Mapping[str, Any], size: int) -> Iterator[s
     yield ""
 
 
-def _use(loaded: LoadedModel) -> Iterator[str]:
+def _use(loaded: LoadedModel, raw: Mapping[str, Any]) -> Iterator[str]:
+    """How it is opened, by each library that computes it rightly; what is to be said of the others."""
+    config, own = parse_hf_config(raw), is_own(loaded.tokenizer)
+    barred = {
+        reader: reason
+        for reader in ("transformers", "mlx-lm")
+        if (reason := why_not(reader, config, own_tokenizer=own, packed="quantization" in raw))
+    }
     yield "## How to open it"
     yield ""
-    yield "```python"
-    yield "from transformers import AutoModelForCausalLM, AutoTokenizer"
-    yield ""
-    yield 'tokenizer = AutoTokenizer.from_pretrained("DIR")'
-    yield 'model = AutoModelForCausalLM.from_pretrained("DIR")'
-    yield "```"
-    yield ""
+    if "transformers" not in barred:
+        yield "```python"
+        yield "from transformers import AutoModelForCausalLM, AutoTokenizer"
+        yield ""
+        yield 'tokenizer = AutoTokenizer.from_pretrained("DIR")'
+        yield 'model = AutoModelForCausalLM.from_pretrained("DIR")'
+        yield "```"
+        yield ""
     yield "```sh"
     if loaded.kind == "base":
-        yield 'mlx_lm.generate --model DIR --ignore-chat-template --prompt "Once upon a time"'
+        if "mlx-lm" not in barred:
+            yield 'mlx_lm.generate --model DIR --ignore-chat-template --prompt "Once upon a time"'
         yield 'mlxllm sample --model ./DIR --prompt "Once upon a time"'
     else:
-        yield 'mlx_lm.generate --model DIR --prompt "Who are you?"'
+        if "mlx-lm" not in barred:
+            yield 'mlx_lm.generate --model DIR --prompt "Who are you?"'
         yield "mlxllm chat --model ./DIR"
     yield "```"
     yield ""
+    for reader, reason in barred.items():
+        yield f"Not with {reader}: {reason}."
+        yield ""
+    if "mlx-lm" not in barred and (window := window_in_mlx_lm(config)) is not None:
+        yield (
+            f"This model has a sliding window. mlx-lm attends to everything before, so it is right up to {window:,} tokens, "
+            f"prompt and answer together, and not beyond."
+        )
+        yield ""
 
 
 def _training(stages: Sequence[StageFacts]) -> Iterator[str]:

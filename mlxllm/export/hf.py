@@ -18,6 +18,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlxllm.config import ModelConfig
 from mlxllm.conversation.own_format import OWN_TEMPLATE
 from mlxllm.conversation.template import ChatTemplate
 from mlxllm.conversation.template_files import template_with
@@ -137,14 +138,21 @@ def with_any_tokenizer(model: Transformer, tokenizer: Tokenizer) -> Transformer:
         model: plain.
         tokenizer: that goes with it.
     """
-    config = model.config
-    if not is_own(tokenizer) or architecture_of(config) != "Qwen2ForCausalLM" or config.sliding_window is not None:
+    config = config_with_any_tokenizer(model.config, tokenizer)
+    if config == model.config:
         return model
     weights = named_parameters(model)
     for name, weight in list(weights.items()):
         if name.endswith("o_proj.weight"):
             weights[name.removesuffix("weight") + "bias"] = mx.zeros(weight.shape[:1], weight.dtype)
-    return model_with(config.model_copy(update={"attention_out_bias": True}), weights)
+    return model_with(config, weights)
+
+
+def config_with_any_tokenizer(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """The config that `with_any_tokenizer` gives a model."""
+    if not is_own(tokenizer) or architecture_of(config) != "Qwen2ForCausalLM" or config.sliding_window is not None:
+        return config
+    return config.model_copy(update={"attention_out_bias": True})
 
 
 def dtype_of(model: Transformer) -> mx.Dtype:

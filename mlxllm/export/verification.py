@@ -21,7 +21,7 @@ import mlx.core as mx
 from mlxllm.config import ModelConfig
 from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import ConfigError, ModelError, OutOfMemoryError
-from mlxllm.export.hf import plain_model
+from mlxllm.export.hf import dtype_of, plain_model
 from mlxllm.export.hf_files import CONFIG_FILE, DTYPES, dtype_name
 from mlxllm.export.judging import Bounds, Reference, Row, bounds_for, judge, quantised_bounds
 from mlxllm.export.measuring import chat_ids, measure
@@ -137,6 +137,26 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
         max_logit_bound=reference.max_logit_bound,
         kl_bound=reference.bounds.kl,
     )
+
+
+def compare_folder(loaded: LoadedModel, reader: str) -> Row:
+    """How a reader that is installed reads the folder that a model came from, computing as both do when they are used.
+
+    Nothing is unpacked or cast: so it takes little more memory than the model once more.
+
+    Raises:
+        OutOfMemoryError: there is not that much.
+    """
+    if (size := sum(weight.nbytes for weight in named_parameters(loaded.model).values())) > (free := free_memory()):
+        raise OutOfMemoryError(
+            f"verification needs the model once more in memory, {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free; "
+            f"close other programs, or leave it out with --no-verify"
+        )
+    question = question_for(loaded, None, loaded.config.max_position_embeddings)
+    reference = reference_for(loaded, question, bounds_for(dtype_name(dtype_of(loaded.model))))
+    if (short := _within_window(loaded, question, reference)) is not None:
+        question, reference = short
+    return _row(reader, loaded.path, question, reference, "")
 
 
 class DifferentError(ModelError):

@@ -27,6 +27,12 @@ CONFIG_FILE = "config.json"
 BASE = "base"
 INSTRUCT = "instruct"
 """The stage of somebody else's model that came with a chat template."""
+GGUF_SUFFIX = ".gguf"
+NOT_GGUF = (
+    f"which mlxllm writes but does not read; give the model that it was made from: a run, or a folder with {CONFIG_FILE} and "
+    f".safetensors files"
+)
+"""What is said of a GGUF file where a model should be."""
 
 _OURS = "mlxllm"
 """Key of config.json for what nobody else reads: {"history": the stages that made the model}."""
@@ -147,6 +153,8 @@ def folder_tokenizer(path: Path) -> Tokenizer:
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not (path / CONFIG_FILE).is_file():
+        if (file := next(path.glob(f"*{GGUF_SUFFIX}"), None)) is not None:
+            raise ModelError(f"{path} holds no {CONFIG_FILE} but the GGUF file {file.name}, {NOT_GGUF}")
         raise ModelError(f"{path} is neither a run nor a model: it holds no {CONFIG_FILE}")
     try:
         return read_object(inside(path, CONFIG_FILE))
@@ -154,11 +162,20 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{error}; copy the {CONFIG_FILE} of the model there again") from None
 
 
-def _config(path: Path, raw: Mapping[str, Any]) -> ModelConfig:
+def parse_hf_config(raw: Mapping[str, Any]) -> ModelConfig:
+    """The content of a config.json, as ours; that of a model that mlx-lm has quantised as well.
+
+    Raises:
+        ModelError: it is not supported; the message names the key.
+    """
     if _quantization(raw) is not None:  # mlx-lm says the same once more in Hugging Face's key
         raw = {key: value for key, value in raw.items() if key != "quantization_config"}
+    return config_from_hf(raw)
+
+
+def _config(path: Path, raw: Mapping[str, Any]) -> ModelConfig:
     try:
-        return config_from_hf(raw)
+        return parse_hf_config(raw)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 

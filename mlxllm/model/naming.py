@@ -17,7 +17,7 @@ from mlxllm.model.checkpoint_files import (
     find_checkpoint,
     verify_checkpoint,
 )
-from mlxllm.model.hf_folder import CONFIG_FILE
+from mlxllm.model.hf_folder import CONFIG_FILE, GGUF_SUFFIX, NOT_GGUF
 from mlxllm.runs.files import read_json
 
 Which = Literal["last", "best"] | int
@@ -46,6 +46,8 @@ def find_model(name: str) -> tuple[Path, Which | None]:
     if which is None:
         path, which = _split(path)
     if not path.is_dir():
+        if path.suffix.lower() == GGUF_SUFFIX:
+            raise ModelError(f"{path} is a GGUF file, {NOT_GGUF}")
         raise ModelError(
             f"{path} is a file; a model is a run, or a folder with {CONFIG_FILE} and .safetensors files: "
             f"give that folder"

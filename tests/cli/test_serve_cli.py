@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from mlxllm.errors import ModelError
 from mlxllm.export.quantized import write_quantized
-from mlxllm.export.serving import SERVED, served_folder, server_command
-from mlxllm.model.loading import load_model
+from mlxllm.export.served_records import RECORD_FILE
+from mlxllm.export.serving import SERVED, Served, check_served, comparison, served_folder, server_command
+from mlxllm.model.loading import LoadedModel, load_model
 from tests.cli.tuned import tuned_run
 from tests.export.tiny import random_model, save_folder
 from tests.training.tiny import call, json_lines, sentence, succeeded
@@ -25,10 +27,17 @@ from tests.training.tiny import call, json_lines, sentence, succeeded
 PATIENCE = 60.0
 
 
+def saved(path: Path, point: str = "qwen3", **changes: Any) -> LoadedModel:
+    """A model of an architecture, as it is loaded from a folder."""
+    source = random_model(
+        point, **({"hidden_size": 64, "intermediate_size": 64} | changes if point == "qwen3" else changes)
+    )
+    save_folder(source.model, source.tokenizer, ("base",), path)
+    return load_model(str(path))
+
+
 def test_an_export_is_made_once_for_each_state(mlxllm_home: Path, tmp_path: Path) -> None:
-    source = random_model("qwen3", hidden_size=64, intermediate_size=64)
-    save_folder(source.model, source.tokenizer, ("base",), tmp_path / "my model")
-    loaded = load_model(str(tmp_path / "my model"))
+    loaded = saved(tmp_path / "my model")
     looked: list[Path] = []
     first = served_folder(loaded, check=looked.append)
     assert first.path.parent == mlxllm_home / "cache" / SERVED
@@ -50,15 +59,102 @@ def test_an_export_is_made_once_for_each_state(mlxllm_home: Path, tmp_path: Path
     succeeded(call("cache", "clear", f"{SERVED}/{half.path.name}", "--yes"))
     assert not half.path.exists()
     assert first.path.exists()
-    # What came quantised is served as it is.
-    write_quantized(loaded, tmp_path / "packed")
-    packed = served_folder(load_model(str(tmp_path / "packed")))
-    assert (packed.path, packed.made) == (tmp_path / "packed", False)
+
+
+def test_a_damaged_export_is_made_anew(mlxllm_home: Path) -> None:
+    loaded = saved(mlxllm_home / "runs" / "tale")
+    made = served_folder(loaded)
+    weights, tokenizer = made.path / "model.safetensors", made.path / "tokenizer.json"
+    good, stands = weights.read_bytes(), weights.stat()
+    for file, content, said in (
+        (weights, good[:-100], "model.safetensors has changed"),
+        (weights, good[:-100] + bytes(100), "model.safetensors has changed"),
+        (tokenizer, b"{}", "tokenizer.json has changed"),
+        (weights, None, "model.safetensors cannot be read (No such file or directory)"),
+        (made.path / RECORD_FILE, None, "there is no record of what was written"),
+    ):
+        if content is None:
+            file.unlink()
+        else:
+            file.write_bytes(content)
+            os.utime(file, ns=(stands.st_atime_ns, stands.st_mtime_ns))
+        again = served_folder(loaded)
+        assert (again.path, again.made) == (made.path, True)
+        assert f"was made anew: {said}" in again.note
+        assert weights.read_bytes() == good
+    assert served_folder(loaded).note == ""
+
+
+def test_what_nobody_looked_at_is_looked_at_when_that_is_asked_for(mlxllm_home: Path) -> None:
+    loaded = saved(mlxllm_home / "runs" / "tale")
+    looked: list[Path] = []
+    first = served_folder(loaded)
+
+    def refuse(folder: Path) -> None:
+        raise ModelError("it is another")
+
+    for _ in range(2):
+        with pytest.raises(ModelError, match="it is another"):
+            served_folder(loaded, check=refuse)
+    second = served_folder(loaded, check=looked.append)
+    assert (second.made, second.verified, looked) == (False, True, [first.path])
+    assert not served_folder(loaded, check=looked.append).verified
+    assert not served_folder(loaded).made
+    assert len(looked) == 1
+
+
+def test_what_came_quantised_is_served_where_it_lies_and_looked_at_once(mlxllm_home: Path, tmp_path: Path) -> None:
+    write_quantized(saved(tmp_path / "plain"), tmp_path / "packed")
+    looked: list[Path] = []
+
+    def serve() -> Served:
+        return served_folder(load_model(str(tmp_path / "packed")), check=looked.append)
+
+    assert (serve().path, serve().made, looked) == (tmp_path / "packed", False, [tmp_path / "packed"])
+    assert not (tmp_path / "packed" / RECORD_FILE).exists()
+    (tmp_path / "packed" / "chat_template.jinja").write_text("{{ messages }}")
+    assert (serve().verified, serve().verified, len(looked)) == (True, False, 2)
+
+
+@pytest.mark.parametrize(
+    ("point", "changes", "said"),
+    [
+        ("llama", {"hidden_act": "gelu"}, "mlx-lm computes silu where this model has gelu; export it with --format hf"),
+        (
+            "gpt2",
+            {"tie_word_embeddings": False},
+            "mlx-lm's GPT-2 has no output head of its own; export it with --format gguf, and llama-server",
+        ),
+        (
+            "qwen3",
+            {"attention_bias": True, "attention_out_bias": True},
+            "mlx-lm's Qwen3 has no attention biases; export",
+        ),
+        ("qwen2-window", {}, "with Qwen's tokenizer; export it with --format gguf, and llama-server serves it"),
+    ],
+)
+def test_a_model_that_mlx_lm_cannot_have_is_refused(
+    point: str, changes: dict[str, Any], said: str, mlxllm_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxllm.export.serving.importlib.util.find_spec", lambda name: True)
+    saved(tmp_path / "model", point, **changes)
+    for more in ((), ("--no-verify",)):
+        refused = sentence(call("serve", "--model", tmp_path / "model", "--port", free_port(), *more), 1)
+        assert f"{tmp_path / 'model'} cannot be served: " in refused
+        assert said in refused
+    assert not (mlxllm_home / "cache").exists()
+
+
+def test_a_window_is_told(tmp_path: Path) -> None:
+    assert "answers are right up to 40 tokens" in check_served(saved(tmp_path / "a", "mistral", sliding_window=40))
+    assert check_served(saved(tmp_path / "b", "mistral", sliding_window=512)) == ""
+    assert check_served(saved(tmp_path / "c", "qwen2")) == "", "it leaves as a Llama"
 
 
 def test_the_command() -> None:
     command = server_command(Path("/m"), "127.0.0.1", 8081, ("--temp", "0.7"))
-    assert command[1:5] == ["-P", "-m", "mlx_lm", "server"]
+    assert command[1] == "-P"
+    assert Path(command[2]).name == "server_child.py"
     assert command[-2:] == ["--temp", "0.7"]
     assert command[command.index("--allowed-origins") + 1] == "http://127.0.0.1:8081,http://localhost:8081"
 
@@ -117,7 +213,9 @@ def running(command: list[str], port: int) -> Iterator[tuple[str, Path]]:
         yield address, log
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(PATIENCE)
+        code = server.wait(PATIENCE)
+    assert code == 130, log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 def post(address: str, **asked: Any) -> dict[str, Any]:
@@ -144,3 +242,30 @@ def test_the_server_answers_as_we_do(mlxllm_home: Path, tmp_path: Path) -> None:
     assert answered["choices"][0]["message"]["content"]
     [made] = (mlxllm_home / "cache" / SERVED).iterdir()
     assert (made / "config.json").is_file()
+
+
+@pytest.mark.peers
+def test_mlx_lm_is_asked_before_a_folder_is_served(tmp_path: Path) -> None:
+    pytest.importorskip("mlx_lm")
+    write_quantized(saved(tmp_path / "plain"), tmp_path / "packed")
+    loaded = load_model(str(tmp_path / "packed"))
+    assert served_folder(loaded, check=comparison(loaded)).verified
+    tokenizer = tmp_path / "packed" / "tokenizer.json"  # ours lies in tokenizer/
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"normalizer": {"type": "Lowercase"}}))
+    with pytest.raises(
+        ModelError, match=r"would be another model when it is served, so it is not: mlx-lm: .*--no-verify"
+    ):
+        served_folder(loaded, check=comparison(loaded))
+    assert not (tmp_path / "packed" / "verification.json").exists()
+
+
+@pytest.mark.peers
+def test_a_server_that_cannot_begin_ends(tmp_path: Path) -> None:
+    pytest.importorskip("mlx_lm")
+    saved(tmp_path / "model")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        command = server_command(tmp_path / "model", "127.0.0.1", taken.getsockname()[1])
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, "Address already in use" in done.stderr) == (1, True)

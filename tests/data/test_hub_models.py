@@ -181,7 +181,9 @@ def test_a_hub_that_cannot_be_reached(served: Hub, monkeypatch: pytest.MonkeyPat
     forget(monkeypatch)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert cached_model(HubName("owner/fox", None)) == fetch_model(HubName("owner/fox", None))
-    with pytest.raises(DataError, match=r"cannot fetch the model owner/hen from the Hub \(.*go online"):
+    with pytest.raises(
+        DataError, match=r"owner/hen from the Hub \(.*\), and there is no folder owner/hen here; go online"
+    ):
         fetch_model(HubName("owner/hen", None))
     monkeypatch.setattr(constants, "ENDPOINT", served.address)
     forget(monkeypatch)

@@ -9,6 +9,7 @@ from mlxllm.export.card import bytes_text, model_card
 from mlxllm.export.hf import write_hf
 from mlxllm.export.hf_files import model_config
 from mlxllm.export.provenance import nameless, stages_of
+from mlxllm.export.quantized import write_quantized
 from mlxllm.model.loading import LoadedModel, load_model
 from tests.cli.tuned import SHORT
 from tests.export.tiny import random_model
@@ -73,6 +74,27 @@ def test_without_a_run_it_tells_of_none() -> None:
     card = card_of(random_model("llama", "bpe"))
     assert "## How it was made" not in card
     assert "| tokenizer | 420 ids, byte-pair encoding" in card
+
+
+def test_only_who_computes_it_is_recommended(tmp_path: Path) -> None:
+    plain = card_of(random_model("qwen3"))
+    assert "mlx_lm.generate" in plain
+    assert "from transformers" in plain
+    assert "Not with" not in plain
+    gelu = card_of(random_model("llama", hidden_act="gelu"))
+    assert "mlx_lm.generate" not in gelu
+    assert "from transformers" in gelu
+    assert "\nNot with mlx-lm: mlx-lm computes silu where this model has gelu.\n" in gelu
+    assert "mlx_lm.generate" not in card_of(random_model("gpt2", tie_word_embeddings=False))
+    window = card_of(random_model("mistral", sliding_window=40))
+    assert "mlx_lm.generate" in window
+    assert "it is right up to 40 tokens" in window
+    assert "sliding window" not in card_of(random_model("mistral", sliding_window=512))
+    write_quantized(random_model("qwen3", hidden_size=64, intermediate_size=64), tmp_path / "packed")
+    packed = (tmp_path / "packed/README.md").read_text()
+    assert "mlx_lm.generate" in packed
+    assert "from transformers" not in packed
+    assert "library_name: mlx\n" in packed
 
 
 def test_a_base_of_the_hub_is_named() -> None:

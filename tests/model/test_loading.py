@@ -147,7 +147,7 @@ def test_weights_are_cast(run: Path, folder: Path, dtype: mx.Dtype) -> None:
         (
             "someone/model",
             DataError,
-            r"cannot fetch the model someone/model from the Hub because HF_HUB_OFFLINE is set",
+            r"from the Hub because HF_HUB_OFFLINE is set, and there is no folder someone/model here; unset it, or go online",
         ),
         ("", ConfigError, r"'' names no model; give a run .*, a folder with a model, or OWNER/NAME"),
         ("@5", ConfigError, r"'@5' names no model"),
@@ -339,6 +339,17 @@ def test_our_tokenizer_may_lie_beside_the_weights(folder: Path) -> None:
 def test_a_file_is_no_model(folder: Path) -> None:
     with pytest.raises(ModelError, match=r"model.safetensors is a file.*give that folder"):
         load_model(str(folder / MODEL_FILE))
+
+
+def test_gguf_is_written_and_not_read(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.gguf").write_bytes(b"GGUF")
+    for name in (tmp_path / "out" / "model.gguf", tmp_path / "out"):
+        with pytest.raises(
+            ModelError,
+            match=r"GGUF file.*, which mlxllm writes but does not read; give the model that it was made from: a run, or a f",
+        ):
+            load_model(str(name))
 
 
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def hub_problems(name: str, *, revision: str | None = None, kind: str = "data se
     what, remedy = f"the {kind} {name}", _remedy()
     home = "MLXLLM_HOME" if kind == "data set" else "HF_HOME"
     here = "file" if kind == "data set" else "run or folder"
+    nowhere = "" if kind == "data set" else f", and there is no folder {name} here"
     try:
         yield
     except errors.GatedRepoError:
@@ -51,12 +52,12 @@ def hub_problems(name: str, *, revision: str | None = None, kind: str = "data se
         raise DataError(f"{what} on the Hub has no revision {revision!r}; give a branch, a tag or a commit") from None
     except errors.OfflineModeIsEnabled:
         raise UnreachableError(
-            f"cannot fetch {what} from the Hub because HF_HUB_OFFLINE is set; unset it, or {remedy}"
+            f"cannot fetch {what} from the Hub because HF_HUB_OFFLINE is set{nowhere}; unset it, or {remedy}"
         ) from None
     except errors.LocalEntryNotFoundError as error:
         why = _first_line(error.__cause__ or error)
         raise UnreachableError(
-            f"cannot fetch {what} from the Hub and it is not in the cache ({why}); {remedy}"
+            f"cannot fetch {what} from the Hub and it is not in the cache ({why}){nowhere}; {remedy}"
         ) from None
     except errors.RemoteEntryNotFoundError as error:
         raise DataError(
@@ -73,14 +74,14 @@ def hub_problems(name: str, *, revision: str | None = None, kind: str = "data se
                 f"another disk: it goes on from there"
             ) from None
         raise DataError(
-            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {remedy}"
+            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}){nowhere}; {remedy}"
         ) from None
     except transport_error() as error:
         why = "nothing has come for too long" if "Timeout" in type(error).__name__ else _first_line(error)
-        raise UnreachableError(f"cannot fetch {what} from the Hub ({why}); {remedy}") from None
+        raise UnreachableError(f"cannot fetch {what} from the Hub ({why}){nowhere}; {remedy}") from None
     except ValueError as error:
         raise DataError(
-            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}); {remedy}"
+            f"cannot fetch {what} from the Hub and it is not in the cache ({_first_line(error)}){nowhere}; {remedy}"
         ) from None
 
 

@@ -39,3 +39,12 @@ def why_not(reader: str, config: ModelConfig, *, own_tokenizer: bool, packed: bo
     ):
         return "mlx-lm's heads are hidden_size / num_attention_heads wide in this architecture"
     return ""
+
+
+def window_in_mlx_lm(config: ModelConfig) -> int | None:
+    """Up to how many tokens mlx-lm computes the model, where that is less than its context; else None.
+
+    It attends to everything before, which makes a difference as soon as a sliding window leaves something out.
+    """
+    window = config.sliding_window
+    return window if window is not None and window < config.max_position_embeddings else None
