@@ -30,6 +30,12 @@ def count(number: float | None) -> str:
     return f"{number / 1e12:.3g}T"
 
 
+def size_of(parameters: int, trained: int | None) -> str:
+    """How large a model is, and how much of it is trained where that is not all: "trains 74.8k of 968k parameters"."""
+    part = f"trains {count(trained)} of " if trained is not None and trained != parameters else ""
+    return f"{part}{count(parameters)} parameters"
+
+
 def duration(seconds: float | None) -> str:
     """A time: "18 s", "2 min 25 s", "3 h 05 min", "2 d 4 h"."""
     if seconds is None:

@@ -169,6 +169,7 @@ def _tune(
     plan = plan_run(directory, resolved, model_name=model, adapter_name=adapter, deadline=deadline)
     _check(plan)
     _warn_of_rank(plan, view)
+    _tell_of_merging(plan, view)
     warn_of_choice(plan, view)
     _tell(plan.material, view)
     if max_steps is None and minutes is None:
@@ -231,6 +232,18 @@ def _warn_of_rank(plan: "Plan", view: TrainingView) -> None:
         view.say(
             f"warning: lora.rank is {config.lora.rank:,}, and {narrow} is {out:,} x {width:,}, whose changes have a rank of "
             f"{most:,} at most; more costs memory and time, and brings nothing"
+        )
+
+
+def _tell_of_merging(plan: "Plan", view: TrainingView) -> None:
+    """Say so where adapters were trained before and now all weights are."""
+    from mlxllm.estimate import count_parameters
+
+    config, base = plan.config, plan.base
+    if config.lora is None and base is not None and base.run_config is not None and base.run_config.lora is not None:
+        view.say(
+            f"the adapters of {base.name} are merged and all {count_parameters(config.model):,} weights are trained; "
+            f"--lora-rank {base.run_config.lora.rank} trains an adapter instead"
         )
 
 

@@ -11,7 +11,12 @@ from mlxllm.errors import ConfigError
 ADAPTERS = "Adapters (one of these switches them on; without, all weights are trained)"
 
 Model = Annotated[
-    str, typer.Option(metavar="M", help="What to begin with: a run (RUN, RUN@STEP, RUN@best) or a folder.")
+    str,
+    typer.Option(
+        metavar="M",
+        help="What to begin with: a run (RUN, RUN@STEP, RUN@best), a folder with a model, or OWNER/NAME[@REVISION] of "
+        "the Hub.",
+    ),
 ]
 Adapter = Annotated[
     str | None,

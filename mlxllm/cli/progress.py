@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TextIO
 
-from mlxllm.cli.run_view import after, rewards
+from mlxllm.cli.run_view import after, parameters, rewards
 from mlxllm.cli.terminal import columns, fold, tell
 from mlxllm.runs import Event, bits_by_source
 
@@ -85,8 +85,9 @@ class TrainingView:
         begin = f"goes on from step {event['step']:,} to {event['max_steps']:,}" if event["step"] else "begins"
         steps = event["max_steps"] - event["step"]
         tokens = steps * event["tokens_per_step"]
+        size = parameters(event["parameters"], event.get("trained_parameters"))
         self.say(
-            f"run {event['name']} {begin}: {event['parameters']:,} parameters, {steps:,} step{'' if steps == 1 else 's'} of "
+            f"run {event['name']} {begin}: {size} parameters, {steps:,} step{'' if steps == 1 else 's'} of "
             f"{event['tokens_per_step']:,} tokens ({part_of(tokens, event['dataset_tokens'], self.method)}), on the "
             f"{event['device'].upper()}"
         )

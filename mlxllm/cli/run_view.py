@@ -68,7 +68,7 @@ def details(run: RunSummary, checkpoints: Sequence[int]) -> list[tuple[str, str]
         ("time left", duration(run.eta_seconds) if run.eta_seconds is not None else "-"),
         ("preset", run.preset or "-"),
         ("model", run.model or "-"),
-        ("parameters", f"{run.parameters:,}" if run.parameters is not None else "-"),
+        ("parameters", parameters(run.parameters, run.trained_parameters) if run.parameters is not None else "-"),
         ("data", run.dataset or "-"),
         ("tokenizer", run.tokenizer or "-"),
         ("checkpoints", ", ".join(f"{step:,}" for step in checkpoints) or "-"),
@@ -77,6 +77,12 @@ def details(run: RunSummary, checkpoints: Sequence[int]) -> list[tuple[str, str]
         age = max(0.0, time.time() - run.heartbeat)
         rows.append(("trainer", f"process {run.pid} on {run.host}, last sign of life {duration(age)} ago"))
     return [line for line in rows if line[1] != "-"]
+
+
+def parameters(all_of_them: int, trained: int | None) -> str:
+    """How large a model is, and how much of it is trained where that is not all: "trains 74,752 of 968,640"."""
+    part = trained is not None and trained != all_of_them
+    return f"trains {trained:,} of {all_of_them:,}" if part else f"{all_of_them:,}"
 
 
 def signal_in_words(run: RunSummary, launch: Launch | None) -> str | None:

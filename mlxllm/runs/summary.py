@@ -16,10 +16,11 @@ from mlxllm.runs.directory import RunDirectory, all_runs
 from mlxllm.runs.events import TRAIN_LINE, Event, parse_line
 from mlxllm.runs.state import effective_status, read_launch, read_state
 
-ABOUT_KEYS = ("method", "preset", "model", "dataset", "tokenizer", "parameters", "created")
+ABOUT_KEYS = ("method", "preset", "model", "dataset", "tokenizer", "parameters", "trained_parameters", "created")
 """What a run is: method (pretrain, sft or dpo), preset name, the model it started from, dataset and tokenizer
-names, number of parameters, unix seconds of the first start. They stand in `RunState.about` and in
-`run_started` events."""
+names, parameters of the model and those that are trained, unix seconds of the first start. They stand in
+`RunState.about` and in `run_started` events. A run of an older version lacks `trained_parameters`, and where it trained
+an adapter, `parameters` are the adapter's."""
 
 Numbers = dict[str, float | None]
 """Numeric fields of one event; None stands for NaN or an infinity."""
@@ -150,6 +151,9 @@ class RunSummary:
     dataset: str | None = None
     tokenizer: str | None = None
     parameters: int | None = None
+    """Of the model."""
+    trained_parameters: int | None = None
+    """Fewer where an adapter is trained; None is "as many", or not known."""
     created: float | None = None
     """Unix seconds."""
     heartbeat: float | None = None

@@ -13,6 +13,7 @@ from mlxllm.conversation.choosing import lacks_template
 from mlxllm.conversation.plain_turns import plain_template
 from mlxllm.conversation.template_files import carry_template, write_template
 from mlxllm.errors import DataError, RunError
+from mlxllm.estimate import count_parameters
 from mlxllm.model.adapters import adapt
 from mlxllm.model.checkpoint_files import checkpoint_path
 from mlxllm.model.loading import load_base
@@ -142,12 +143,13 @@ def resume(
 
 def _fit(plan: Plan, trainer: Trainer, warnings: Sequence[str] = ()) -> Outcome:
     config = trainer.config
-    parameters = sum(p.size for p in trainer.state.parameters.values())
+    trained = sum(p.size for p in trainer.state.parameters.values())
     about: dict[str, Any] = {
         "method": trainer.task.method,
         "preset": config.preset,
         "model": config.base_model or None,
-        "parameters": parameters,
+        "parameters": trained if config.lora is None else count_parameters(config.model),
+        "trained_parameters": trained,
         **trainer.task.about,
     }
     mx.reset_peak_memory()

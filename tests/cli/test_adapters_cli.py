@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxllm.estimate import count_trained
+from mlxllm.estimate import count_parameters, count_trained
 from mlxllm.model.adapters import adapters
 from mlxllm.model.loading import load_model
 from mlxllm.model.module import named_parameters
@@ -124,6 +124,23 @@ def test_a_run_that_adapters_sit_on_is_neither_renamed_nor_deleted_unasked(
     assert "without which" not in sentence(call("runs", "rm", "under"), 2)
     succeeded(call("runs", "rename", "under", "below"))
     assert sorted(path.name for path in (mlxllm_home / "runs").iterdir()) == ["below", "whole"]
+
+
+def test_how_much_is_trained_and_that_adapters_are_merged_is_told(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    first = succeeded(call("sft", "--model", "base", "--data", "talk.jsonl", *SHORT, "--lora-rank", 2, "--run", "r"))
+    run = load_model("r")
+    assert run.run_config is not None
+    trained, whole = count_trained(run.run_config), count_parameters(run.config)
+    part = f"trains {trained:,} of {whole:,}"
+    assert f"run r begins: {part} parameters, 2 steps" in " ".join(first.stderr.split())
+    assert "are merged" not in first.stderr
+    shown = succeeded(call("runs", "show", "r"))
+    assert re.search(rf"parameters +{part}\n", shown.stdout)
+    again = succeeded(call("dpo", "--model", "r", "--data", "pairs.jsonl", *SHORT, "--run", "s"))
+    said = " ".join(again.stderr.split())
+    assert f"the adapters of r are merged and all {whole:,} weights are trained; --lora-rank 2 trains an" in said
+    assert f"run s begins: {whole:,} parameters" in said
 
 
 def test_a_damaged_checkpoint_is_passed_over_aloud(

@@ -248,6 +248,7 @@ def test_help_says_what_the_recipes_have(monkeypatch: pytest.MonkeyPatch) -> Non
         assert "One of affine4, affine8, mxfp4 or nvfp4. Usage" not in page
         assert "One of affine4, affine8, mxfp4 or nvfp4." in page
         assert "or all. [default: all]" in page
+        assert "a folder with a model, or OWNER/NAME[@REVISION] of the Hub. [required]" in page
         assert [odd for odd in ("None", "',", "Fine-tuning:", "records`") if odd in page] == []
 
 

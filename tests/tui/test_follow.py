@@ -318,6 +318,10 @@ def test_the_size_of_a_first_checkpoint_is_reckoned_from_the_parameters(monkeypa
     )
     with runs.living(made):
         assert "takes 12.0 MB" in following(made, 1).alerts[0].text
+    adapter = {"parameters": 10**9, "trained_parameters": 10**6}
+    made = runs.make_run("two", steps=10, max_steps=900, status="running", about=adapter, began=runs.STARTED)
+    with runs.living(made):
+        assert "takes 12.0 MB" in following(made, 1).alerts[0].text
 
 
 def test_the_log_of_a_detached_start(mlxllm_home: Path) -> None:

@@ -15,7 +15,7 @@ from tests.tui.harness import crashed_run, ended_run, new_app, wait_for, wait_fo
 from tui.glance import Glance, next_step, take_glance
 from tui.marks import Marks
 from tui.widgets.sparks import sparkline
-from tui.words import count, duration, file_size, memory_size, printable
+from tui.words import count, duration, file_size, memory_size, printable, size_of
 
 
 def summary(**fields: Any) -> RunSummary:
@@ -89,6 +89,8 @@ def test_a_sparkline_rises_where_the_numbers_do(values: list[int]) -> None:
 
 def test_numbers_in_words() -> None:
     assert [count(n) for n in (0, 999, 1234, 529_000, 1_600_000, None)] == ["0", "999", "1.23k", "529k", "1.6M", "-"]
+    assert [size_of(968_000, n) for n in (None, 968_000)] == ["968k parameters"] * 2
+    assert size_of(968_000, 74_800) == "trains 74.8k of 968k parameters"
     assert [duration(s) for s in (0.4, 59.4, 145, 11_100, 187_200)] == [
         "0 s",
         "59 s",

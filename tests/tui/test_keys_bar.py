@@ -115,3 +115,12 @@ async def test_a_click_presses_the_key_and_what_has_no_room_is_said() -> None:
         await pilot.resize_terminal(60, 24)
         await wait_for(pilot, lambda: "…" not in _last_line(pilot.app))
         assert "Watch / talk" in screen_text(pilot.app).splitlines()[-2]
+
+
+@pytest.mark.parametrize(("width", "keys"), [(60, ["E Export"]), (80, ["E Export", "R Rename", "D Delete"])])
+async def test_what_leaves_a_run_can_be_found(width: int, keys: list[str]) -> None:
+    ended_run("letters")
+    async with new_app().run_test(size=(width, 24)) as pilot:
+        await pilot.press("5")
+        for key in keys:
+            await wait_for_text(pilot, key)

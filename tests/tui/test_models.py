@@ -8,7 +8,8 @@ from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, ModelError, UserError
 from mlxllm.runs import Recorder, run_of
 from tests.tui.chatting import life, run_with_checkpoints
-from tui.screens.chat.opening import failure
+from tui.engine_replies import LoadedInfo
+from tui.screens.chat.opening import failure, opening
 from tui.talking.models import (
     check_model,
     first_model,
@@ -124,3 +125,9 @@ def test_a_run_that_trains_and_has_no_checkpoint_is_talked_to_on_the_monitor(mlx
         recorder.finish("finished")
     assert "no checkpoint yet. fresh trains just now: the Monitor (4)" in told
     assert "m chooses another model" in failure("nothing", UserError("no"))
+
+
+def test_a_first_line_is_offered_only_where_one_is_listed() -> None:
+    loaded = LoadedInfo("m", "m", None, "chat", "m", 1, ["base", "sft"], "f", 64, 1000, [], "")
+    assert "1 and enter" in opening(loaded, ["Who is Tom?"])
+    assert opening(loaded, []) == "Ask something. It knows no more than what it has read."

@@ -319,7 +319,7 @@ class RunFollower:
         with contextlib.suppress(OSError):
             size = _newest_checkpoint_bytes(self.run.checkpoints)
             if not size:
-                parameters = view.about.get("parameters")
+                parameters = view.about.get("trained_parameters", view.about.get("parameters"))
                 size = _BYTES_A_PARAMETER * parameters if isinstance(parameters, int) else 0
             self._disk = alerts.disk_alert(shutil.disk_usage(self.run.path).free, size)
         return self._disk

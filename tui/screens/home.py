@@ -22,7 +22,7 @@ from tui.screens.quick_start import Choice, QuickStart
 from tui.widgets.choices import Choices
 from tui.widgets.dialogs import Reading
 from tui.widgets.sparks import sparkline
-from tui.words import count, duration, file_size, memory_size, printable
+from tui.words import count, duration, file_size, memory_size, printable, size_of
 
 _REFRESH_SECONDS = 2.0
 _SHOWN_MODELS = 30
@@ -179,7 +179,7 @@ class HomeScreen(ModeScreen):
                 f"  {loss}{left}",
             )
         kind = KINDS.get(run.method or "", "run")
-        size = f"{count(run.parameters)} parameters" if run.parameters else ""
+        size = size_of(run.parameters, run.trained_parameters) if run.parameters else ""
         return Content.assemble((f"{mark} ", colour), (name, "bold"), f" {run.status:<10.13} {kind:<15} {size}")
 
     def _selected(self) -> RunSummary | None:

@@ -30,14 +30,20 @@ def heading(loaded: LoadedInfo) -> str:
     return "   ".join(parts)
 
 
-def opening(loaded: LoadedInfo) -> str:
-    """What to know before the first word."""
+def opening(loaded: LoadedInfo, lines: Sequence[str] = ()) -> str:
+    """What to know before the first word.
+
+    Args:
+        loaded: the model.
+        lines: its `starters`.
+    """
     if loaded.kind == "base":
         return (
             "This is a base model: it has read text and was never taught to answer, so it continues what you write. "
             "Begin something, and it goes on."
         )
-    return "Ask something; 1 and enter asks the first of these. It knows no more than what it has read."
+    ask = "Ask something; 1 and enter asks the first of these." if lines else "Ask something."
+    return f"{ask} It knows no more than what it has read."
 
 
 def starters(loaded: LoadedInfo) -> list[str]:

@@ -166,8 +166,9 @@ class TalkingScreen(ModeScreen):
         await self.log_.show(talk.said, self._address, markdown=talk.form == "turns")
         loaded = self._loaded
         if loaded is not None and not talk.said:
-            await self.log_.note(opening(loaded))
-            self.query_one(Starters).show(await asyncio.to_thread(starters, loaded))
+            lines = await asyncio.to_thread(starters, loaded)
+            await self.log_.note(opening(loaded, lines))
+            self.query_one(Starters).show(lines)
         else:
             self.query_one(Starters).show([])
         self.refresh_bindings()

@@ -12,7 +12,7 @@ from mlxllm.errors import ConfigError
 from mlxllm.runs import RunSummary
 from tui.screens.home import status_mark
 from tui.widgets.rows import Column
-from tui.words import count, duration, number, printable
+from tui.words import count, duration, number, printable, size_of
 
 _WORDS = {"out_of_memory": "no memory"}
 """Of a status, where its own name is too long for its column."""
@@ -126,7 +126,7 @@ def about(run: RunSummary) -> str:
     if run.eta_seconds is not None:
         parts.append(f"{duration(run.eta_seconds)} left")
     if run.parameters:
-        parts.append(f"{count(run.parameters)} parameters")
+        parts.append(size_of(run.parameters, run.trained_parameters))
     if run.preset:
         parts.append(f"preset {printable(run.preset)}")
     best = run.best_val or {}

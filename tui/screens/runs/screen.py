@@ -25,7 +25,7 @@ _ALL_SECONDS = 3.0
 _NEEDS_A_RUN = frozenset(
     "open chat mark overlay baseline differences samples evaluate export rename delete resume".split()
 )
-_COMPARE, _EDIT = Binding.Group("Beside"), Binding.Group("Edit")
+_COMPARE = Binding.Group("Beside")
 _EMPTY = (
     "No runs yet.\n\nA run is one training with all that it leaves: press 1 and then t to make a first model in minutes, "
     "or 3 to choose everything yourself."
@@ -77,9 +77,9 @@ class RunsScreen(RunActions):
         Binding("b", "baseline", "Pin as baseline", id="runs.baseline", group=_COMPARE),
         Binding("e", "evaluate", "Eval", id="runs.evaluate", tooltip="Evaluate it on text that it has not seen"),
         Binding("r", "resume", "Go on", id="runs.resume", tooltip="Resume or extend"),
-        Binding("E", "export", "Export", id="runs.export", group=_EDIT),
-        Binding("R", "rename", "Rename", id="runs.rename", group=_EDIT),
-        Binding("D", "delete", "Delete", id="runs.delete", group=_EDIT),
+        Binding("E", "export", "Export", id="runs.export"),
+        Binding("R", "rename", "Rename", id="runs.rename"),
+        Binding("D", "delete", "Delete", id="runs.delete"),
     ]
     DEFAULT_CSS = """
     RunsScreen #bar { height: 1; padding: 0 1; }
