@@ -24,6 +24,7 @@ _SERVED = "served"
 _WHAT = {
     "hub": "files of the Hugging Face Hub that a build has not read to their end",
     "references": "scores of reference models, which dpo works out anew",
+    "served-names": "the names that clients of `mlxllm serve` use, as links",
     "tinyshakespeare.txt": "the text of the source shakespeare",
 }
 

@@ -32,7 +32,15 @@ def serve(
     compute is refused. What stands behind a lone -- goes to mlx_lm.server, such as -- --temp 0.7.
     """
     from mlxllm.export.hf_files import DTYPES
-    from mlxllm.export.serving import check_served, comparison, require_server, served_folder, server_command
+    from mlxllm.export.serving import (
+        check_served,
+        comparison,
+        name_for_requests,
+        require_server,
+        served_folder,
+        server_command,
+        working_directory,
+    )
 
     require_server()  # before a large model is loaded
     if dtype is not None and dtype not in DTYPES:
@@ -56,11 +64,15 @@ def serve(
     sampling.say(f"{model} is served at http://{host}:{port}/v1/{end}; Ctrl-C ends it")
     if loaded.kind == "base":
         sampling.say(f"{model} is a base model: it continues text, and has no chat format for /v1/chat/completions")
-    command = server_command(made.path, host, port, tuple(context.args))
+    name = name_for_requests(loaded)
+    sampling.say(f'in requests it is called "{name}"')
+    where = working_directory(name, made.path)
+    command = server_command(name, host, port, tuple(context.args))
     # A request can name another model: without the Hub it gets an error, not a download.
     environment = {**os.environ, "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1")}
     sys.stdout.flush()
     sys.stderr.flush()
+    os.chdir(where)
     os.execve(command[0], command, environment)
 
 

@@ -12,6 +12,7 @@ import sys
 import traceback
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 INTERRUPTED = 130
@@ -29,6 +30,8 @@ def main() -> NoReturn:
     """Serve until Ctrl-C."""
     signal.signal(signal.SIGINT, lambda *_: end(INTERRUPTED))
     sys.argv[0] = "mlx_lm.server"  # what its help calls it
+    with suppress(ImportError, OSError):  # /v1/models looks into the Hub's cache, and fails where there is none yet
+        Path(import_module("huggingface_hub.constants").HF_HUB_CACHE).mkdir(parents=True, exist_ok=True)
     try:
         import_module("mlx_lm.server").main()
     except SystemExit as done:

@@ -32,6 +32,8 @@ from mlxllm.model.loading import LoadedModel
 from mlxllm.model.quantized_models import is_quantized
 from mlxllm.tokenizer.hub_files import has_hub_tokenizer
 
+SERVED_NAMES = "served-names"
+"""Folder of the cache with links to what is served, by the name that clients use."""
 SERVED = "served"
 """The folder of these exports in the cache."""
 _SMALL = (".json", ".jinja", ".txt", ".model")
@@ -225,11 +227,35 @@ def _name(loaded: LoadedModel, dtype: mx.Dtype | None) -> str:
     return f"{readable[:60]}-{sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
 
 
-def server_command(folder: Path, host: str, port: int, more: tuple[str, ...] = ()) -> list[str]:
+def name_for_requests(loaded: LoadedModel) -> str:
+    """What clients call the model: a run and a model of the Hub by its name, a folder by the last part of its path."""
+    name = loaded.name.rstrip("/")
+    return Path(name).name or "model" if paths.is_path(name) or Path(name).is_absolute() else name
+
+
+def working_directory(name: str, folder: Path) -> Path:
+    """A folder in which the path `name` leads to `folder`: mlx-lm's server takes a model's name for a path.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    names = paths.folder("cache") / SERVED_NAMES
+    link = names / name
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        fresh = link.with_name(f".{link.name}.{os.getpid()}")
+        fresh.symlink_to(folder, target_is_directory=True)
+        fresh.replace(link)
+    except OSError as error:
+        raise UserError(f"cannot write to {names}: {error.strerror or error}; make room there") from None
+    return names
+
+
+def server_command(folder: Path | str, host: str, port: int, more: tuple[str, ...] = ()) -> list[str]:
     """The arguments that start mlx-lm's server with the Python that runs this.
 
     Args:
-        folder: with the model.
+        folder: with the model; a relative one is looked for where the server runs.
         host: an address of this machine.
         port: of it.
         more: options of its own.

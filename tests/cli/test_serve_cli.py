@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ import pytest
 from mlxllm.errors import ModelError
 from mlxllm.export.quantized import write_quantized
 from mlxllm.export.served_records import RECORD_FILE
-from mlxllm.export.serving import SERVED, Served, check_served, comparison, served_folder, server_command
+from mlxllm.export.serving import (
+    SERVED,
+    Served,
+    check_served,
+    comparison,
+    name_for_requests,
+    served_folder,
+    server_command,
+    working_directory,
+)
 from mlxllm.model.loading import LoadedModel, load_model
 from tests.cli.tuned import tuned_run
 from tests.export.tiny import random_model, save_folder
@@ -151,6 +161,17 @@ def test_a_window_is_told(tmp_path: Path) -> None:
     assert check_served(saved(tmp_path / "c", "qwen2")) == "", "it leaves as a Llama"
 
 
+def test_what_clients_call_it(mlxllm_home: Path, tmp_path: Path) -> None:
+    loaded = random_model("qwen3")
+    names = {"tuned": "tuned", "tuned@3": "tuned@3", "./a/model": "model", str(tmp_path): tmp_path.name, "o/n": "o/n"}
+    for name, called in names.items():
+        assert name_for_requests(replace(loaded, name=name)) == called
+        (tmp_path / "model").mkdir(exist_ok=True)
+        assert (working_directory(called, tmp_path / "model") / called).resolve() == tmp_path / "model"
+    succeeded(call("cache", "clear", "served-names", "--yes"))
+    assert (tmp_path / "model").is_dir(), "links go, and not what they lead to"
+
+
 def test_the_command() -> None:
     command = server_command(Path("/m"), "127.0.0.1", 8081, ("--temp", "0.7"))
     assert command[1] == "-P"
@@ -226,8 +247,9 @@ def post(address: str, **asked: Any) -> dict[str, Any]:
 
 
 @pytest.mark.peers
-def test_the_server_answers_as_we_do(mlxllm_home: Path, tmp_path: Path) -> None:
+def test_the_server_answers_as_we_do(mlxllm_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlx_lm")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "no-cache-yet"))
     run = str(tuned_run(tmp_path))
     asked = ("--model", run, "--max-tokens", 12, "--temp", 0)
     [sampled] = json_lines(succeeded(call("sample", *asked, "--prompt", "hi", "--json")).stdout)
@@ -236,7 +258,10 @@ def test_the_server_answers_as_we_do(mlxllm_home: Path, tmp_path: Path) -> None:
     with served(run, "--no-verify") as address:
         completed = post(f"{address}/v1/completions", prompt="hi", max_tokens=12, temperature=0)
         messages = [{"role": "user", "content": "hi"}]
-        answered = post(f"{address}/v1/chat/completions", messages=messages, max_tokens=12, temperature=0)
+        named: dict[str, Any] = {"model": "tuned", "messages": messages}  # as clients that must name a model
+        answered = post(f"{address}/v1/chat/completions", **named, max_tokens=12, temperature=0)
+        with urllib.request.urlopen(f"{address}/v1/models", timeout=PATIENCE) as listed:
+            assert len(json.load(listed)["data"]) == 1
     assert completed["choices"][0]["text"] == sampled["text"]
     assert answered["choices"][0]["message"]["content"].strip() == chatted.strip()
     assert answered["choices"][0]["message"]["content"]
