@@ -35,6 +35,10 @@ def show(verification: "Verification") -> None:
         f"their KL divergence in nats, {verification.greedy_tokens} greedy tokens; weights {verification.weights}, "
         f"computed in {verification.computed_in}"
     )
+    if verification.only_ourselves:
+        sampling.say(
+            "only mlxllm itself has read it back; install transformers with torch, or mlx-lm, to have others look"
+        )
 
 
 def _coloured(column: str, cell: str) -> str:

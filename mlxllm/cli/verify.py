@@ -24,15 +24,15 @@ def verify(
 ) -> None:
     """Compare an export, as each installed reader reads it, with the model that it was made from.
 
-    Token ids of a fixed text, logits, and greedy tokens; the result of all readers is written to verification.json in
-    the folder. It ends with 1 where a reader differs.
+    Token ids of a fixed text, logits, and greedy tokens. Where all readers pass, the result is written to
+    verification.json in the folder, if an export of mlxllm. It ends with 1 where a reader differs.
     """
     path = folder.expanduser()
     single = path.is_file() and path.suffix == ".gguf"
     if not path.is_dir() and not single:
         raise ConfigError(f"{folder} is not a folder; give one that `mlxllm export` wrote")
     from mlxllm.export.gguf_verification import chosen_gguf_readers, gguf_file
-    from mlxllm.export.verification import VERIFICATION_FILE, chosen_readers, write_verification
+    from mlxllm.export.verification import VERIFICATION_FILE, chosen_readers, is_export, write_verification
     from mlxllm.export.verification import verify as compare
 
     choose = chosen_readers if gguf_file(path) is None else chosen_gguf_readers
@@ -40,8 +40,9 @@ def verify(
     full_precision()
     loaded = sampling.load(against, device, adapter)
     verification = compare(path, loaded, asked)
+    noted = not single and (path / VERIFICATION_FILE).exists()
     # A few readers do not replace the word of all, and beside a single file there is no place for it.
-    if not single and (asked is None or not (path / VERIFICATION_FILE).exists()):
+    if verification.passed and not single and (asked is None or not noted) and is_export(path):
         try:
             write_verification(path, verification)
         except UserError as error:  # somebody else's folder: the answer is still one
@@ -50,5 +51,14 @@ def verify(
         print(json.dumps({"path": str(path.absolute()), "against": against, **verification.as_dict()}))
     else:
         verification_view.show(verification)
-    if not verification.passed:
-        raise ModelError(f"{folder} is not the model {against}: {verification.failure()}; export it again")
+    if verification.passed:
+        return
+    kept = f"; its {VERIFICATION_FILE} was left as it is" if noted else ""
+    if verification.differs:
+        raise ModelError(
+            f"{folder} is not the model {against}: {verification.failure()}; was it made from another model? Else export "
+            f"it again{kept}"
+        )
+    raise ModelError(
+        f"{folder} could not be compared with {against}: {verification.failure()}; --readers names the readers to ask{kept}"
+    )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlxllm.export.provenance import DataFacts, StageFacts, data_of, hub_name, stages_of
+from mlxllm.export.provenance import DataFacts, StageFacts, data_of, hub_name, nameless, root_of, stages_of
 from mlxllm.export.readers.limits import why_not, window_in_mlx_lm
 from mlxllm.export.tokenizers import is_own
 from mlxllm.model.hf_folder import parse_hf_config
@@ -25,17 +25,18 @@ def model_card(loaded: LoadedModel, raw: Mapping[str, Any], size: int) -> str:
         size: bytes of its weights.
     """
     stages = stages_of(loaded)
+    base = nameless(root_of(loaded)).partition("@")[0]
     lines = [
-        *_header(loaded, raw, stages),
+        *_header(loaded, raw, base),
         "",
         f"# {title(loaded)}",
         "",
-        *_shape(loaded, raw, size),
+        *_shape(loaded, raw, size, base),
         *_use(loaded, raw),
         *_training(stages),
         *_data(stages),
         *_limits(loaded),
-        *_licence(stages),
+        *_licence(stages, base),
     ]
     return "\n".join(lines) + "\n"
 
@@ -52,31 +53,35 @@ def bytes_text(size: float) -> str:
     return f"{size / 1000**power:,.1f} {'kMGT'[power - 1]}B"
 
 
-def _header(loaded: LoadedModel, raw: Mapping[str, Any], stages: Sequence[StageFacts]) -> Iterator[str]:
+def _header(loaded: LoadedModel, raw: Mapping[str, Any], base: str) -> Iterator[str]:
     """YAML that the Hub reads; every value is a JSON string, which YAML takes as it is."""
     yield "---"
     yield f"library_name: {'mlx' if 'quantization' in raw else 'transformers'}"
     yield "pipeline_tag: text-generation"
     yield "tags:"
     yield from (f"- {tag}" for tag in ("mlx", "mlxllm", *(["conversational"] if loaded.kind != "base" else [])))
-    if (base := hub_name(stages[0].base_model if stages else loaded.name)) is not None:
-        yield f"base_model: {json.dumps(base)}"
+    if (name := hub_name(base or loaded.name)) is not None:
+        yield f"base_model: {json.dumps(name)}"
     yield "license: other"
     yield "license_name: see-below"
     yield "---"
 
 
-def _shape(loaded: LoadedModel, raw: Mapping[str, Any], size: int) -> Iterator[str]:
+def _shape(loaded: LoadedModel, raw: Mapping[str, Any], size: int, base: str) -> Iterator[str]:
     config, tokenizer = loaded.config, loaded.tokenizer
     kinds = {"char": "characters", "byte": "bytes", "bpe": "byte-pair encoding (SentencePiece, byte fallback)"}
     how = kinds.get(tokenizer.kind, "as its base model has it")
     made = "continues texts" if loaded.kind == "base" else "answers in conversations"
     quantised = raw.get("quantization")
     weights = f"{quantised.get('bits')} bits ({quantised.get('mode', 'affine')})" if quantised else raw.get("dtype")
-    yield f"A language model that {made}, trained with mlxllm."
+    theirs = not is_own(loaded.tokenizer)
+    did = "trained" if not theirs else "exported" if loaded.step is None else "tuned"
+    yield f"A language model that {made}, {did} with mlxllm."
     yield ""
     yield "| | |"
     yield "|---|---|"
+    if base:
+        yield f"| base model | {base.replace('|', '/')} |"
     yield f"| architecture | {raw['architectures'][0]} |"
     yield f"| layers, width | {config.num_hidden_layers}, {config.hidden_size} |"
     yield f"| heads (queries, keys and values) | {config.num_attention_heads}, {config.num_key_value_heads} |"
@@ -94,7 +99,7 @@ def _use(loaded: LoadedModel, raw: Mapping[str, Any]) -> Iterator[str]:
     barred = {
         reader: reason
         for reader in ("transformers", "mlx-lm")
-        if (reason := why_not(reader, config, own_tokenizer=own, packed="quantization" in raw))
+        if (reason := why_not(reader, config, raw, own_tokenizer=own, packed="quantization" in raw))
     }
     yield "## How to open it"
     yield ""
@@ -195,14 +200,15 @@ def _limits(loaded: LoadedModel) -> Iterator[str]:
     yield ""
 
 
-def _licence(stages: Sequence[StageFacts]) -> Iterator[str]:
+def _licence(stages: Sequence[StageFacts], base: str) -> Iterator[str]:
     yield "## Licence"
     yield ""
     named = sorted(
         {name for stage in stages if (d := data_of(stage)) for source in d.sources for name in source.licences}
     )
-    yield (
-        "No licence is given by the export itself. What may be done with the weights depends on the base model, if there is "
-        "one, and on the data"
-        + (f", whose documents name these licences: {', '.join(named)}." if named else "; see the sources above.")
-    )
+    yield "No licence is given by the export itself."
+    if base:
+        yield f"The licence of the base model, {base}, holds for these weights as well."
+    if stages or not base:
+        told = f", whose documents name these licences: {', '.join(named)}." if named else "; see the sources above."
+        yield f"What may be done with the weights depends on the data{' too' if base else ''}{told}"

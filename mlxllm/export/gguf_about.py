@@ -1,6 +1,6 @@
 """One line about where a model comes from, which a GGUF file carries as its description."""
 
-from mlxllm.export.provenance import StageFacts, data_of, stages_of
+from mlxllm.export.provenance import StageFacts, data_of, root_of, stages_of
 from mlxllm.model.loading import LoadedModel
 
 MOST_SOURCES = 6
@@ -10,6 +10,8 @@ _METHODS = {"pretrain": "pre-trained", "sft": "tuned", "dpo": "aligned"}
 def about(loaded: LoadedModel) -> str:
     """The stages with the data of each, its sources and the licences that its documents name; no folder of this machine."""
     stages = [_stage(stage) for stage in stages_of(loaded)]
+    if not stages and root_of(loaded):
+        return "Exported with mlxllm"
     if not stages:
         stages = [_METHODS.get({"base": "pretrain"}.get(stage, stage), stage) for stage in loaded.history]
     return f"A model of mlxllm: {'; '.join(stages)}"

@@ -192,6 +192,7 @@ def _by_llama_cpp(asked: _Asked) -> Row:
     if SPACE_BEHIND_SPECIALS in notes and reference.chat_ids is not None:
         reference = replace(reference, chat_ids=None)
         told.append("the conversation was left out, since llama.cpp writes more spaces")
+    reference = replace(reference, texts=texts)
     read = read_with_llama_cpp(
         asked.file,
         texts,

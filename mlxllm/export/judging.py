@@ -15,6 +15,7 @@ import numpy as np
 
 from mlxllm.export.measuring import Logits, Measured
 from mlxllm.export.readers.running import Reading
+from mlxllm.visible import brief
 
 
 class Bounds(NamedTuple):
@@ -67,6 +68,8 @@ class Reference:
     chat_ids: list[int] | None
     measured: Measured
     bounds: Bounds
+    texts: Sequence[str] = ()
+    """What the ids are of, to be shown."""
 
     @property
     def max_logit_bound(self) -> float:
@@ -84,10 +87,18 @@ def quantised_bounds(bits: int) -> Bounds:
     return Bounds(float("inf"), _QUANTISED_KL.get(bits, 1.0), greedy=False)
 
 
-def judge(reader: str, reading: Reading, reference: Reference) -> Row:
-    """The row of a reader that could read the export."""
+def judge(reader: str, reading: Reading, reference: Reference, excused_ids: str = "") -> Row:
+    """The row of a reader that could read the export.
+
+    Args:
+        reader: its name.
+        reading: what it made of it.
+        reference: what it is held to.
+        excused_ids: why its ids may be others, in a sentence; empty where they may not.
+    """
     measured, bound, problems = reference.measured, reference.max_logit_bound, []
-    if where := _first_different_ids(reading, reference):
+    where = _first_different_ids(reading, reference) if not excused_ids else ""
+    if where:
         problems.append(where)
     difference, divergence = None, None
     if reading.logits.shape != measured.logits.shape:
@@ -123,7 +134,7 @@ def judge(reader: str, reading: Reading, reference: Reference) -> Row:
         max_logit_difference=difference,
         kl=divergence,
         greedy_equal=equal,
-        note="; ".join(problems) or excuse,
+        note="; ".join(problems) or "; ".join(filter(None, [excused_ids, excuse])),
     )
 
 
@@ -147,13 +158,21 @@ def _first_different_ids(reading: Reading, reference: Reference) -> str:
     """Where the ids are others, in a few words; empty where they are equal."""
     for number, (theirs, ours) in enumerate(zip(reading.ids, reference.ids, strict=True), 1):
         if theirs != ours:
-            return f"text {number} has other ids from token {_first_difference(theirs, ours) + 1:,} on"
+            shown = f" ({brief(reference.texts[number - 1][:30])})" if number <= len(reference.texts) else ""
+            return f"text {number}{shown} has other ids {_from_where(theirs, ours)}"
     if reading.prompt_ids != list(reference.measured.prompt_ids):
-        return "the prompt has other ids, with what the tokenizer puts before it"
+        where = _from_where(reading.prompt_ids, list(reference.measured.prompt_ids))
+        return f"the prompt has other ids {where}, with what the tokenizer puts before it"
     if reference.chat_ids is not None and reading.chat_ids != reference.chat_ids:
-        at = _first_difference(reading.chat_ids or [], reference.chat_ids)
-        return f"the conversation has other ids from token {at + 1:,} on"
+        return f"the conversation has other ids {_from_where(reading.chat_ids or [], reference.chat_ids)}"
     return ""
+
+
+def _from_where(theirs: Sequence[int], ours: Sequence[int]) -> str:
+    """`from token 3 on (5, 6 and not 7)`."""
+    at = _first_difference(theirs, ours)
+    there, here = (", ".join(map(str, ids[at : at + 3])) or "nothing" for ids in (theirs, ours))
+    return f"from token {at + 1:,} on ({there} and not {here})"
 
 
 def _first_difference(a: Sequence[int], b: Sequence[int]) -> int:

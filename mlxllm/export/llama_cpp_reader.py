@@ -63,7 +63,7 @@ def llama_cpp_python() -> str | None:
     if named:
         if not Path(named).is_file():
             raise ConfigError(f"${PYTHON_VARIABLE} names {named}, which is not there; name a Python that has llama_cpp")
-        return named
+        return os.path.abspath(named)  # the child works in another folder
     return sys.executable if find_spec("llama_cpp") is not None else None
 
 
@@ -107,7 +107,7 @@ def read_with_llama_cpp(
     with tempfile.TemporaryDirectory(prefix="mlxllm-llama-cpp-") as folder:
         arrays = Path(folder) / "arrays.npz"
         asked = {
-            "file": str(file),
+            "file": str(file.absolute()),  # the child works in another folder
             "texts": list(texts),
             "sequences": [[int(i) for i in ids] for ids in sequences],
             "prompt": prompt if isinstance(prompt, str) else [int(i) for i in prompt],

@@ -5,7 +5,7 @@ fixed texts between the turns: rendering conversations of made-up words shows wh
 against the Jinja template on other conversations. Where that fails, a comment says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mlxllm.errors import DataError
 from mlxllm.export.gguf import chat_template
 from mlxllm.export.gguf_weights import context_of
 from mlxllm.model.loading import LoadedModel
-from mlxllm.tokenizer.hub_files import GENERATION_FILE, parse_object
+from mlxllm.tokenizer.generation_config import generation_defaults
 
 MODELFILE = "Modelfile"
 MOST_CONTEXT = 8192
@@ -128,21 +128,27 @@ def stops(loaded: LoadedModel) -> list[str]:
 
 
 def drawing(loaded: LoadedModel) -> dict[str, float]:
-    """How tokens are drawn, in Ollama's words: as the run says, or the generation_config.json that came with the model."""
-    if loaded.run_config is not None:
-        found: Mapping[str, Any] = loaded.run_config.sample.model_dump()
-    else:
-        content = loaded.tokenizer.model_files().get(GENERATION_FILE)
-        found = parse_object(content, GENERATION_FILE) if content is not None else {}
+    """How tokens are drawn, in Ollama's words: as the generation_config.json that came with the model asks, else its run."""
+    found: dict[str, Any] = loaded.run_config.sample.model_dump() if loaded.run_config is not None else {}
+    found |= generation_defaults(loaded.path, loaded.tokenizer_directory)
     return {theirs: float(found[name]) for name, theirs in _DRAWN.items() if isinstance(found.get(name), int | float)}
 
 
-def _template_lines(loaded: LoadedModel) -> list[str]:
+def go_template(loaded: LoadedModel) -> str | None:
+    """Its chat template in Go's words, or that of a base model; None where it does more than those can say."""
     if chat_template(loaded) is None:
-        return ["# A base model: it continues a text.", 'TEMPLATE """{{ .Prompt }}"""']
+        return "{{ .Prompt }}"
     template = template_with(loaded.tokenizer_directory)
     frame = frame_of(template) if template is not None else OWN_FRAME
-    if frame is None or '"""' in (go := without_prefix(frame, loaded).as_go()):
+    go = without_prefix(frame, loaded).as_go() if frame is not None else '"""'
+    return None if '"""' in go else go
+
+
+def _template_lines(loaded: LoadedModel) -> list[str]:
+    go = go_template(loaded)
+    if chat_template(loaded) is None:
+        return ["# A base model: it continues a text.", f'TEMPLATE """{go}"""']
+    if go is None:
         return [
             "# Its chat template does more than Ollama's templates can: it is in the GGUF file, for llama.cpp and its kin",
             "# (llama-server --jinja). Without a TEMPLATE, Ollama looks for a known one like it.",

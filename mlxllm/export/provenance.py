@@ -11,12 +11,17 @@ from typing import Any
 
 from mlxllm import paths
 from mlxllm.data.manifest import LABEL_FILE
+from mlxllm.data.sources import kind_named, kinds
 from mlxllm.errors import UserError
+from mlxllm.export.hf_files import CONFIG_FILE, OURS
+from mlxllm.export.tokenizers import is_own
 from mlxllm.model.loading import LoadedModel
+from mlxllm.model.naming import is_run
+from mlxllm.model.weight_files import read_object
 from mlxllm.runs.directory import RunDirectory
 from mlxllm.runs.files import read_json
 from mlxllm.runs.lineage import Stage, ancestors, run_settings
-from mlxllm.runs.summary import summarise
+from mlxllm.runs.summary import RunSummary, summarise
 
 _TOLD = "optimizer learning_rate schedule warmup_steps batch_size grad_accum_steps weight_decay seed".split()
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -62,11 +67,38 @@ class DataFacts:
 
 def stages_of(loaded: LoadedModel) -> list[StageFacts]:
     """The stages that made a run's model, the first one first; none for a folder."""
+    chain = _runs(loaded)
+    steps = [*(stage.step for stage in chain[:-1]), loaded.step]
+    base = nameless(root_of(loaded))
+    return [
+        _facts(stage, step, base if stage is chain[0] else "") for stage, step in zip(chain, steps, strict=bool(chain))
+    ]
+
+
+def root_of(loaded: LoadedModel) -> str:
+    """What the first stage of a model began with: a folder, or a model of the Hub; empty for fresh weights.
+
+    Of a folder with somebody else's tokenizer it is the folder itself.
+    """
+    if loaded.step is None:
+        return "" if is_own(loaded.tokenizer) or _exported_before(loaded.path) else loaded.name
+    first = _runs(loaded)[0].run
+    return str(run_settings(first).get("base_model") or "")
+
+
+def _exported_before(folder: Path) -> bool:
+    try:
+        return OURS in read_object(folder / CONFIG_FILE)
+    except UserError:
+        return False
+
+
+def _runs(loaded: LoadedModel) -> list[Stage]:
+    """The stages that are runs: the chain may begin with a folder."""
     if loaded.step is None:
         return []
     chain = ancestors(RunDirectory(loaded.path.parent.parent))
-    began = [*(stage.step for stage in chain[1:]), loaded.step]
-    return [_facts(stage, step, first=stage is chain[0]) for stage, step in zip(chain, began, strict=True)]
+    return [stage for stage in chain if stage is chain[-1] or is_run(stage.run.path)]
 
 
 def data_of(stage: StageFacts) -> DataFacts | None:
@@ -81,7 +113,7 @@ def data_of(stage: StageFacts) -> DataFacts | None:
                 documents=int(source["documents_kept"]),
                 tokens=int(source["tokens"]),
                 share=source.get("train_share"),
-                licences=tuple(sorted(source.get("licences", {}))),
+                licences=tuple(sorted(source.get("licences", {}))) or _known_licence(str(source.get("spec", name))),
             )
             for name, source in label["sources"].items()
         )
@@ -90,6 +122,13 @@ def data_of(stage: StageFacts) -> DataFacts | None:
     # A caution may name a file of this machine.
     cautions = tuple(text for text in label.get("cautions", ()) if isinstance(text, str) and "/" not in text)
     return DataFacts(sources, cautions)
+
+
+def _known_licence(spec: str) -> tuple[str, ...]:
+    """Of a source whose documents are all under one."""
+    kind = spec.partition(":")[0]
+    known = kind_named(kind).one_licence if kind in kinds() else ""
+    return (known,) if known else ()
 
 
 def nameless(name: str) -> str:
@@ -108,17 +147,16 @@ def hub_name(name: str) -> str | None:
     return name if _HUB_NAME.fullmatch(name) and not name.startswith(".") and not Path(name).exists() else None
 
 
-def _facts(stage: Stage, step: int | None, *, first: bool) -> StageFacts:
+def _facts(stage: Stage, step: int | None, base: str) -> StageFacts:
     settings = run_settings(stage.run)
     data, train = _section(settings, "data"), _section(settings, "train")
     try:
         summary = summarise(stage.run)
     except UserError:
         summary = None
-    val = dict(summary.val or {}) if summary is not None else {}
+    val, tokens = _until(summary, step)
     dataset = str(data.get("dataset") or "")
     names = [dataset] if dataset else [str(name) for name in data.get("records") or ()]
-    base = str(settings.get("base_model") or "") if first else ""
     told = {name: f"{value}" for name in _TOLD if (value := train.get(name)) is not None}
     for name, keys in (("lora", ("method", "rank", "alpha")), ("dpo", ("loss", "beta"))):
         section = _section(settings, name)
@@ -127,13 +165,25 @@ def _facts(stage: Stage, step: int | None, *, first: bool) -> StageFacts:
         method=stage.method,
         data=tuple(nameless(name) for name in names),
         dataset=dataset,
-        base_model=nameless(base),
+        base_model=base,
         steps=step if step is not None else (summary.step if summary is not None else None),
-        tokens=summary.tokens if summary is not None else None,
+        tokens=tokens,
         val_loss=_number(val.get("loss")),
         bits_per_byte=_number(val.get("bits_per_byte")),
         settings=told,
     )
+
+
+def _until(summary: RunSummary | None, step: int | None) -> tuple[Mapping[str, Any], int | None]:
+    """The last validation up to a step, and the tokens read until there, as far as the summary has kept them."""
+    if summary is None:
+        return {}, None
+    tokens = summary.tokens if step is None or step == summary.step else None
+    for val in (summary.val or {}, summary.best_val or {}):
+        at = _number(val.get("step"))
+        if step is None or (at is not None and at <= step):
+            return val, tokens
+    return {}, tokens
 
 
 def _section(settings: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ wider bounds. See `judging` for the bounds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from mlxllm.config import ModelConfig
 from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import ConfigError, ModelError, OutOfMemoryError
 from mlxllm.export.hf import dtype_of, plain_model
-from mlxllm.export.hf_files import CONFIG_FILE, DTYPES, dtype_name
+from mlxllm.export.hf_files import CONFIG_FILE, DTYPES, OURS, dtype_name
 from mlxllm.export.judging import Bounds, Reference, Row, bounds_for, judge, quantised_bounds
 from mlxllm.export.measuring import chat_ids, measure
 from mlxllm.export.memory import free_memory
+from mlxllm.export.provenance import root_of
 from mlxllm.export.readers.limits import why_not
-from mlxllm.export.readers.running import PEERS_PYTHON, Question, ask, python_with
+from mlxllm.export.readers.running import PEERS_PYTHON, Question, Spelling, ask, ask_ids, lacking, python_with
 from mlxllm.export.sample_text import MESSAGES, PROMPT, SAMPLES
 from mlxllm.export.tokenizers import is_own
 from mlxllm.model.hf_folder import BASE, model_with, read_hf_config
@@ -70,10 +72,23 @@ class Verification:
         """Plain JSON values."""
         return {"passed": self.passed, **asdict(self), "rows": [asdict(row) for row in self.rows]}
 
+    @property
+    def differs(self) -> bool:
+        """A reader has read it, and found another model; else those that failed could not read it."""
+        return any(row.status == "failed" and row.ids_equal is not None for row in self.rows)
+
+    @property
+    def only_ourselves(self) -> bool:
+        """Other readers could have looked, were they installed."""
+        passed = [row.reader for row in self.rows if row.status == "passed"]
+        return passed == ["mlxllm"] and any(row.status == "not installed" for row in self.rows)
+
     def failure(self) -> str:
-        """What the first reader that differs found, in a sentence."""
-        failed = (f"{row.reader}: {row.note}" for row in self.rows if row.status == "failed")
-        return next(failed, "no reader that is installed could look at it")
+        """What the first reader that differs found, or else why one could not read it, in a sentence."""
+        failed = sorted((row for row in self.rows if row.status == "failed"), key=lambda row: row.ids_equal is None)
+        told = (f"{row.reader}: {row.note}" for row in failed)
+        skipped = (f", since {row.note}" for row in self.rows if row.status == "skipped")
+        return next(told, f"no reader that is installed could look at it{next(skipped, '')}")
 
 
 def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = None) -> Verification:
@@ -112,9 +127,9 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
     rows = []
     for reader in chosen:
         if python_with(reader) is None:
-            rows.append(Row(reader, "not installed"))
+            rows.append(Row(reader, "not installed", note=lacking(reader)))
         elif reason := why_not(
-            reader, config, own_tokenizer=is_own(against.tokenizer), packed=isinstance(packed, dict)
+            reader, config, raw, own_tokenizer=is_own(against.tokenizer), packed=isinstance(packed, dict)
         ):
             rows.append(Row(reader, "skipped", note=reason))
         else:
@@ -126,7 +141,7 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
                     *short,
                     f"compared within the window of {against.config.sliding_window} tokens only",
                 )
-            rows.append(_row(reader, folder, asked, held_to, note))
+            rows.append(_row(reader, folder, asked, held_to, note, against))
     return Verification(
         rows=tuple(rows),
         weights=_packing(packed) if isinstance(packed, dict) else dtype_name(stored),
@@ -163,9 +178,10 @@ class DifferentError(ModelError):
     """An export is not the model that it was made from."""
 
     def __init__(self, verification: Verification) -> None:
+        what = "the export differs from the model" if verification.differs else "the export could not be read back"
         super().__init__(
-            f"the export differs from the model, so it was not kept: {verification.failure()}; --readers leaves a reader "
-            f"out, and --no-verify writes without looking"
+            f"{what}, so it was not kept: {verification.failure()}; --readers leaves a reader out, and --no-verify writes "
+            f"without looking"
         )
         self.verification = verification
 
@@ -186,6 +202,15 @@ def checked(
         found.append(verification)
 
     return check
+
+
+def is_export(folder: Path) -> bool:
+    """Whether an export of ours made the folder: it has been verified, or its config.json has our key."""
+    if (folder / VERIFICATION_FILE).is_file():
+        return True
+    with suppress(ModelError):
+        return (folder / CONFIG_FILE).is_file() and OURS in read_object(folder / CONFIG_FILE)
+    return False
 
 
 def write_verification(folder: Path, verification: Verification) -> None:
@@ -210,19 +235,36 @@ def chosen_readers(readers: Sequence[str] | None, known: Sequence[str] = READERS
         raise ConfigError(f"--readers: {what}; known are {', '.join(known)}")
     if missing := [name for name in readers if python_with(name) is None]:
         raise ConfigError(
-            f"--readers: {missing[0]} is not installed here; install it beside mlxllm, or let ${PEERS_PYTHON} name a Python "
-            f"that has it"
+            f"--readers: {missing[0]} {lacking(missing[0]) or 'is not installed here'}; install it beside mlxllm, or let "
+            f"${PEERS_PYTHON} name a Python that has it"
         )
     return [name for name in known if name in readers]
 
 
-def _row(reader: str, folder: Path, question: Question, reference: Reference, note: str) -> Row:
+def _row(reader: str, folder: Path, question: Question, reference: Reference, note: str, against: LoadedModel) -> Row:
+    cpu = mx.default_device().type == mx.DeviceType.cpu
     try:
-        reading = ask(reader, folder, question, cpu=mx.default_device().type == mx.DeviceType.cpu)
+        reading = ask(reader, folder, question, cpu=cpu)
     except ModelError as error:
         return Row(reader, "failed", note=str(error))
     row = judge(reader, reading, reference)
+    if not row.ids_equal and reader != "mlxllm" and (original := _original(against)) is not None:
+        with suppress(ModelError):  # it reads the original even less
+            there = ask_ids(reader, original, question, cpu=cpu)
+            if there == Spelling(reading.ids, reading.prompt_ids, reading.chat_ids):
+                excuse = f"{reader} reads the original folder by the same other ids"
+                row = judge(reader, reading, reference, excuse)
     return replace(row, note="; ".join(filter(None, [row.note, note])))
+
+
+def _original(against: LoadedModel) -> Path | None:
+    """Where a tokenizer came from that is somebody else's; None for one of ours."""
+    if is_own(against.tokenizer):
+        return None
+    if against.step is None:
+        return against.path
+    base = root_of(against)
+    return Path(base) if base and (Path(base) / CONFIG_FILE).is_file() else against.tokenizer_directory
 
 
 def _within_window(loaded: LoadedModel, question: Question, reference: Reference) -> tuple[Question, Reference] | None:
@@ -268,6 +310,7 @@ def reference_for(loaded: LoadedModel, question: Question, bounds: Bounds) -> Re
         chat_ids=chat_ids(loaded, question.messages) if question.messages else None,
         measured=measure(loaded, question.sequence, question.prompt, question.max_tokens),
         bounds=bounds,
+        texts=question.texts,
     )
 
 

@@ -1,6 +1,7 @@
 """`mlxllm export` and `mlxllm verify`, as they are typed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import mlx.core as mx
@@ -52,6 +53,9 @@ def test_verify_tells_models_apart(files: Path, tmp_path: Path) -> None:
     assert json.loads(other.stdout)["passed"] is False
     assert "is not the model" in sentence(other, 1)
     assert "a logit differs by" in sentence(other, 1)
+    assert "was it made from another model? Else export it again" in sentence(other, 1)
+    assert "its verification.json was left as it is" in sentence(other, 1)
+    assert json.loads((out / "verification.json").read_text())["passed"] is True
     wide = sentence(call("verify", out, "--against", files / "wide", *OURS), 1)
     assert "hidden_size 32" in wide
 
@@ -66,6 +70,24 @@ def test_a_folder_that_differs_is_not_kept(files: Path, tmp_path: Path, monkeypa
     assert json.loads(done.stdout)["passed"] is False
     assert "the export differs from the model, so it was not kept: mlxllm: a logit differs" in sentence(done, 1)
     assert not list(tmp_path.iterdir())
+
+
+def test_verify_writes_only_into_exports(files: Path, tmp_path: Path) -> None:
+    """Somebody else's folder stays as it is; a reader that cannot open it does not make it another model."""
+    foreign = tmp_path / "theirs"
+    shutil.copytree(files / "one", foreign)
+    raw = json.loads((foreign / "config.json").read_text())
+    del raw["mlxllm"]
+    (foreign / "config.json").write_text(json.dumps(raw))
+    before = sorted(foreign.iterdir())
+    succeeded(call("verify", foreign, "--against", foreign, *OURS))
+    assert sorted(foreign.iterdir()) == before
+    weights = foreign / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    told = sentence(call("verify", foreign, "--against", files / "one", *OURS), 1)
+    assert "could not be compared with" in told
+    assert "mlxllm cannot read the model" in told
+    assert "is not the model" not in told
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,26 @@
 """What the model card of a run tells, and what it must not tell."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
 from mlxllm.export.card import bytes_text, model_card
 from mlxllm.export.hf import write_hf
 from mlxllm.export.hf_files import model_config
-from mlxllm.export.provenance import nameless, stages_of
+from mlxllm.export.modelfile import write_modelfile
+from mlxllm.export.provenance import data_of, nameless, stages_of
 from mlxllm.export.quantized import write_quantized
+from mlxllm.model.hf_weights import weights_to_hf
 from mlxllm.model.loading import LoadedModel, load_model
+from mlxllm.model.module import named_parameters
+from mlxllm.tokenizer import load_tokenizer
 from tests.cli.tuned import SHORT
 from tests.export.tiny import random_model
+from tests.inference.tiny import tiny
+from tests.tokenizer import foreign
 from tests.training.tiny import call, config, dataset, sentence, succeeded, train
 
 
@@ -68,6 +76,83 @@ def test_a_base_model_has_its_scores(life: Path) -> None:
     card = card_of(load_model(str(life / "base")))
     assert f"| {stage.val_loss:.4f} | {stage.bits_per_byte:.4f} |" in card
     assert "mlx_lm.generate --model DIR --ignore-chat-template" in card
+
+
+def test_each_stage_has_its_own_steps(life: Path) -> None:
+    """Of the checkpoint that the next one began with; tokens and scores that are of later steps are left out."""
+    where = ("--model", f"{life / 'base'}@2", "--data", life / "talk.jsonl", "--run", life / "early")
+    succeeded(call("sft", *where, *SHORT, "--set", "train.eval_every=0", "--max-steps", 1))
+    where = ("--model", life / "early", "--data", life / "talk.jsonl", "--run", life / "third")
+    succeeded(call("sft", *where, *SHORT, "--set", "train.eval_every=0", "--max-steps", 3))
+    first, *others = stages_of(load_model(str(life / "third")))
+    assert [stage.steps for stage in (first, *others)] == [2, 1, 3]
+    assert first.tokens is None
+    assert first.val_loss is None or first.val_loss > 0
+    assert others[-1].tokens
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of somebody else, and a run that was tuned after it."""
+    folder = tmp_path_factory.mktemp("theirs")
+    words = load_tokenizer(foreign.write("llama3", folder / "their-model"))
+    model = tiny(vocab_size=words.vocab_size)
+    raw = model_config(model.config, mx.float32, words, ("base",))
+    del raw["mlxllm"]
+    (folder / "their-model/config.json").write_text(json.dumps(raw))
+    weights = weights_to_hf(model.config, named_parameters(model))
+    mx.save_safetensors(str(folder / "their-model/model.safetensors"), weights)
+    (folder / "their-model/generation_config.json").write_text('{"do_sample": true, "temperature": 0.6, "top_k": 7}')
+    (folder / "talk.jsonl").write_text('{"prompt": "Who?", "completion": "Me."}\n')
+    where = ("--model", folder / "their-model", "--data", folder / "talk.jsonl", "--run", folder / "tuned")
+    succeeded(call("sft", *where, *SHORT, "--set", "train.eval_every=0"))
+    return folder
+
+
+def test_a_base_of_others_is_named_and_its_licence_holds(theirs: Path) -> None:
+    tuned = load_model(str(theirs / "tuned"))
+    assert [(stage.method, stage.base_model) for stage in stages_of(tuned)] == [("sft", "their-model")]
+    card = card_of(tuned)
+    for told in (
+        "tuned with mlxllm.",
+        "| base model | their-model |",
+        "The first stage began with their-model.",
+        "The licence of the base model, their-model, holds for these weights as well.",
+    ):
+        assert told in card, told
+    assert "|  |" not in card
+    assert "- : " not in card
+    assert str(theirs) not in card
+    untouched = card_of(load_model(str(theirs / "their-model")))
+    assert "exported with mlxllm." in untouched
+    assert "trained with" not in untouched
+    assert "| base model | their-model |" in untouched
+
+
+def test_ollama_draws_as_the_maker_asks(theirs: Path, tmp_path: Path) -> None:
+    """The folder itself, and a run that was tuned after it: both as `sample` does."""
+    for name in ("their-model", "tuned"):
+        said = write_modelfile(load_model(str(theirs / name)), tmp_path, "m.gguf").splitlines()
+        assert {"PARAMETER temperature 0.6", "PARAMETER top_k 7"} <= set(said), name
+
+
+def test_a_packed_model_is_not_for_transformers() -> None:
+    loaded = random_model("llama")
+    raw = model_config(loaded.config, mx.float32, loaded.tokenizer, loaded.history)
+    card = model_card(loaded, {**raw, "quantization": {"bits": 4, "group_size": 64}}, 1000)
+    assert card.startswith("---\nlibrary_name: mlx\n")
+    assert "transformers" not in card.partition("## Limits")[0]
+    assert "mlx_lm.generate" in card
+
+
+def test_the_stories_have_a_licence(tmp_path: Path) -> None:
+    """Their label names none, the source does."""
+    succeeded(call("data", "build", tmp_path / "tales", "--source", "stories:60", "--tokenizer", "byte"))
+    train(tmp_path / "run", config(tmp_path / "tales", max_steps=1))
+    [stage] = stages_of(load_model(str(tmp_path / "run")))
+    data = data_of(stage)
+    assert data is not None
+    assert [source.licences for source in data.sources] == [("MIT",)]
 
 
 def test_without_a_run_it_tells_of_none() -> None:

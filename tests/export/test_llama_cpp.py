@@ -1,5 +1,6 @@
 """llama.cpp computes what we do; skipped where llama-cpp-python is not installed ($MLXLLM_LLAMA_CPP_PYTHON)."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def test_logits_and_greedy_tokens(name: str, tmp_path: Path) -> None:
     assert np.abs(read.logits[0] - ours).max() < (1e-3 if name == "gpt2" else 5e-5)
     assert read.greedy == greedy(model, ids[:3], count)
     assert read.greedy_logits.shape == (count, 261)
+
+
+@needs_llama_cpp
+def test_names_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child works in another folder: paths of the file and of its Python are those of ours."""
+    write_gguf(loaded_as(tiny("llama"), tmp_path / "m"), tmp_path / "m.gguf", dtype="f32")
+    python = llama_cpp_python()
+    assert python is not None
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(PYTHON_VARIABLE, os.path.relpath(python))
+    assert read_with_llama_cpp(Path("m.gguf"), ["x"]).ids
 
 
 @needs_llama_cpp

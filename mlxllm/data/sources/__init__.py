@@ -70,6 +70,12 @@ def list_sources() -> list[SourceKind]:
     return [_module(kind).KIND for kind in _MODULES]
 
 
+def kind_named(kind: str) -> SourceKind:
+    """What is told of one of `kinds()`."""
+    told: SourceKind = _module(kind).KIND
+    return told
+
+
 def open_source(spec: str) -> Source:
     """The source that `KIND:SPEC`, a bare kind, the path of a text, `owner/name` on the Hub or a ready set stands for.
 

@@ -195,6 +195,8 @@ class SourceKind:
     """What a model learns from it."""
     download: str = ""
     """What reading it fetches from the network the first time, with its size; nothing for most."""
+    one_licence: str = ""
+    """The short name of the licence that all of its documents are under; empty where there is none or several."""
     recipe: str = "none"
     """How its documents are cleaned unless another recipe is asked for."""
 

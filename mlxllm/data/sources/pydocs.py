@@ -23,6 +23,7 @@ KIND = SourceKind(
     "PSF licence (part of Python)",
     "pydocs",
     "technical English and a little code, when there is no network: about 2 MB",
+    one_licence="PSF-2.0",
 )
 _SKIPPED_FOLDERS = {
     "__pycache__",

@@ -17,6 +17,7 @@ KIND = SourceKind(
     "shakespeare",
     "the text of many tutorials, so that your numbers can be compared with theirs",
     download="1.1 MB",
+    one_licence="public domain",
 )
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"

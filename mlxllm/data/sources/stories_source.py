@@ -14,6 +14,7 @@ KIND = SourceKind(
     "made by this program; free to use",
     "stories:20000",
     "a first model: a small world whose words a tiny model can learn in minutes",
+    one_licence="MIT",
 )
 DEFAULT_COUNT = 20_000
 _OPTIONS = ("count", "seed", "start", "plots", "questions")

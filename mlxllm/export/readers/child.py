@@ -5,8 +5,9 @@
 The request is JSON: `folder`; `texts` to encode, without what the tokenizer puts before every text; `sequence`, ids whose
 logits are wanted; `prompt`, a text that is continued greedily by `max_tokens` tokens, none of which ends it; `messages`
 to render with the chat template, or null; `dtype` to compute in, or null for that of the weights; `cpu`, whether to stay
-on it; `logits`, the file to write (T, V) float32 logits to; `answer`, the file for everything else. That one holds
-`version`, `ids`, `prompt_ids`, `greedy` and `chat_ids`, or only `error`.
+on it; `ids_only`, whether only the tokenizer is asked (of transformers and mlx-lm); `logits`, the file to write (T, V)
+float32 logits to; `answer`, the file for everything else. That one holds `version`, `ids`, `prompt_ids`, `greedy` and
+`chat_ids`, or only `error`.
 
 Standard library and numpy besides the libraries themselves, which are looked up by name: none is a dependency.
 """
@@ -27,29 +28,26 @@ def with_transformers(request: dict[str, Any]) -> dict[str, Any]:
     """PyTorch on the CPU."""
     torch, transformers = import_module("torch"), import_module("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(request["folder"], local_files_only=True)
+    if request.get("ids_only"):
+        return _spelled(tokenizer, request)
     kind = getattr(torch, request["dtype"]) if request["dtype"] else "auto"
     asked = {"torch_dtype" if transformers.__version__.startswith("4.") else "dtype": kind}
     model = transformers.AutoModelForCausalLM.from_pretrained(request["folder"], local_files_only=True, **asked).eval()
     # What the folder says about choosing tokens and about ends does not belong here.
     model.generation_config = transformers.GenerationConfig(do_sample=False)
-    prompt = tokenizer(request["prompt"])["input_ids"]
+    told = _spelled(tokenizer, request)
+    prompt = told["prompt_ids"]
     with torch.no_grad():
         logits = model(torch.tensor([request["sequence"]])).logits[0].float().numpy()
-        told = torch.tensor([prompt])
+        begun = torch.tensor([prompt])
         written = model.generate(
-            told,
-            attention_mask=torch.ones_like(told),
+            begun,
+            attention_mask=torch.ones_like(begun),
             max_new_tokens=request["max_tokens"],
             pad_token_id=0,
         )[0, len(prompt) :].tolist()
     np.save(request["logits"], logits)
-    return {
-        "version": transformers.__version__,
-        "ids": [tokenizer(text, add_special_tokens=False)["input_ids"] for text in request["texts"]],
-        "prompt_ids": prompt,
-        "greedy": written,
-        "chat_ids": _chat_ids(tokenizer, request["messages"]),
-    }
+    return {"version": transformers.__version__, **told, "greedy": written}
 
 
 def with_mlx_lm(request: dict[str, Any]) -> dict[str, Any]:
@@ -59,21 +57,18 @@ def with_mlx_lm(request: dict[str, Any]) -> dict[str, Any]:
     if request["cpu"]:
         mx.set_default_device(mx.cpu)
     mlx_lm, generate = import_module("mlx_lm"), import_module("mlx_lm.generate")
+    if request.get("ids_only"):
+        return _spelled(import_module("mlx_lm.utils").load_tokenizer(Path(request["folder"])), request)
     model, tokenizer = mlx_lm.load(request["folder"], lazy=True)
     if request["dtype"]:
         model.set_dtype(getattr(mx, request["dtype"]))
     mx.eval(model.parameters())
-    prompt = tokenizer.encode(request["prompt"])
+    told = _spelled(tokenizer, request)
+    prompt = told["prompt_ids"]
     logits = model(mx.array([request["sequence"]]))[0].astype(mx.float32)
     steps = generate.generate_step(mx.array(prompt), model, max_tokens=request["max_tokens"])
     np.save(request["logits"], np.array(logits))
-    return {
-        "version": version("mlx-lm"),
-        "ids": [tokenizer.encode(text, add_special_tokens=False) for text in request["texts"]],
-        "prompt_ids": prompt,
-        "greedy": [int(token) for token, _ in steps],
-        "chat_ids": _chat_ids(tokenizer, request["messages"]),
-    }
+    return {"version": version("mlx-lm"), **told, "greedy": [int(token) for token, _ in steps]}
 
 
 def with_mlxllm(request: dict[str, Any]) -> dict[str, Any]:
@@ -99,6 +94,14 @@ def with_mlxllm(request: dict[str, Any]) -> dict[str, Any]:
         "prompt_ids": list(measured.prompt_ids),
         "greedy": list(measured.greedy),
         "chat_ids": measuring.chat_ids(loaded, request["messages"]) if request["messages"] else None,
+    }
+
+
+def _spelled(tokenizer: Any, request: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "ids": [tokenizer.encode(text, add_special_tokens=False) for text in request["texts"]],
+        "prompt_ids": tokenizer.encode(request["prompt"]),
+        "chat_ids": _chat_ids(tokenizer, request["messages"]),
     }
 
 

@@ -59,13 +59,33 @@ class Reading:
     """Of the messages and the beginning of an answer."""
 
 
+@dataclass(frozen=True)
+class Spelling:
+    """What a reader's tokenizer made of the same question."""
+
+    ids: list[list[int]]
+    prompt_ids: list[int]
+    chat_ids: list[int] | None
+
+
 def python_with(reader: str) -> str | None:
     """The interpreter that has a reader's libraries: this one, else $MLXLLM_PEERS_PYTHON; None if neither has."""
     modules = _MODULES[reader]
     if all(find_spec(name) is not None for name in modules):
         return sys.executable
     other = os.environ.get(PEERS_PYTHON, "")
+    if Path(other).is_file():
+        other = os.path.abspath(other)  # the child works in another folder
     return other if other and _has(other, modules) else None
+
+
+def lacking(reader: str) -> str:
+    """What a reader that is installed here needs besides itself, as `needs torch`; empty where it is not here at all."""
+    itself, *others = _MODULES[reader] or ("mlxllm",)
+    if find_spec(itself) is None:
+        return ""
+    missing = [name for name in others if find_spec(name) is None]
+    return f"needs {' and '.join(missing)}" if missing else ""
 
 
 @cache
@@ -80,6 +100,15 @@ def _has(python: str, modules: tuple[str, ...]) -> bool:
 def ask(reader: str, folder: Path, question: Question, *, cpu: bool) -> Reading:
     """What a reader that is installed makes of a folder.
 
+    Raises as `ask_ids`, whose args these are.
+    """
+    told, logits = _answer(reader, folder, question, cpu, ids_only=False)
+    return Reading(**told, logits=logits)
+
+
+def ask_ids(reader: str, folder: Path, question: Question, *, cpu: bool) -> Spelling:
+    """What the tokenizer of a folder makes of texts in a reader that is installed; no weights are read.
+
     Args:
         reader: `transformers`, `mlx-lm` or `mlxllm`.
         folder: with config.json, weights and tokenizer.
@@ -89,6 +118,14 @@ def ask(reader: str, folder: Path, question: Question, *, cpu: bool) -> Reading:
     Raises:
         ModelError: it cannot read the folder; the message has its own words.
     """
+    told, _ = _answer(reader, folder, question, cpu, ids_only=True)
+    return Spelling(told["ids"], told["prompt_ids"], told["chat_ids"])
+
+
+def _answer(
+    reader: str, folder: Path, question: Question, cpu: bool, *, ids_only: bool
+) -> tuple[dict[str, Any], npt.NDArray[np.float32]]:
+    """All that a reader tells but the logits, and these."""
     python = python_with(reader)
     assert python is not None
     # Nothing is fetched, and nothing of this folder is looked up elsewhere.
@@ -111,6 +148,7 @@ def ask(reader: str, folder: Path, question: Question, *, cpu: bool) -> Reading:
             "messages": [dict(message) for message in question.messages] if question.messages else None,
             "dtype": question.dtype,
             "cpu": cpu,
+            "ids_only": ids_only,
             "logits": str(logits),
             "answer": str(answer),
         }
@@ -133,4 +171,4 @@ def ask(reader: str, folder: Path, question: Question, *, cpu: bool) -> Reading:
         told = json.loads(answer.read_text("utf-8"))
         if "error" in told:
             raise ModelError(f"{reader} cannot read the model: {told['error']}")
-        return Reading(**told, logits=np.load(logits))
+        return told, np.zeros((0, 0), np.float32) if ids_only else np.load(logits)
