@@ -1,5 +1,6 @@
 """The table of a verification, on a terminal or in a pipe."""
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,12 @@ def show(verification: "Verification") -> None:
         f"their KL divergence in nats, {verification.greedy_tokens} greedy tokens; weights {verification.weights}, "
         f"computed in {verification.computed_in}"
     )
+
+
+def say_notes(notes: Sequence[str]) -> None:
+    """Print what is to be known about a file, a line each."""
+    for note in notes:
+        sampling.say(f"note: {note}")
 
 
 def _coloured(column: str, cell: str) -> str:

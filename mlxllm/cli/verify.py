@@ -50,5 +50,6 @@ def verify(
         print(json.dumps({"path": str(path.absolute()), "against": against, **verification.as_dict()}))
     else:
         verification_view.show(verification)
+        verification_view.say_notes(verification.notes)
     if not verification.passed:
         raise ModelError(f"{folder} is not the model {against}: {verification.failure()}; export it again")
