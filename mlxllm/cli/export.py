@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -74,9 +75,9 @@ def export(
 ) -> None:
     """Write a model as a folder that other programs open, and prove that it is still the same model.
 
-    Adapters are merged, unless they leave alone (peft, mlx-adapter). Every reader that is installed opens the finished
-    folder in a process of its own; its token ids, logits and greedy tokens are compared with the model's, and the result
-    is written to verification.json. Where one differs, nothing is kept.
+    Adapters are merged into the weights; --format peft and mlx-adapter write the adapters alone, without the model. Every
+    reader that is installed opens the finished folder in a process of its own; its token ids, logits and greedy tokens are
+    compared with the model's, and the result is written to verification.json. Where one differs, nothing is kept.
     """
     path = out.expanduser()
     if path.exists():
@@ -106,7 +107,7 @@ def export(
         loaded = replace(loaded, model=plain_model(loaded))
     order = Order(loaded, path, dtype, quantize, modelfile)
     try:
-        verification = write(format_, order, verify=not no_verify, readers=asked)
+        done = write(format_, order, verify=not no_verify, readers=asked)
     except DifferentError as error:
         if json_:
             print(json.dumps({"model": model, "path": None, "format": format_, **error.verification.as_dict()}))
@@ -118,11 +119,13 @@ def export(
     if json_:
         told: dict[str, Any] = {"model": model, "path": str(path.absolute()), "format": format_, "bytes": size}
         told |= {} if sent is None else {"uploaded": asdict(sent)}
-        print(json.dumps({**told, **(verification.as_dict() if verification is not None else {"passed": None})}))
+        proof = done.verification.as_dict() if done.verification is not None else {"passed": None}
+        print(json.dumps({**told, **proof, "notes": list(done.notes)}))
         return
-    if verification is not None:
-        verification_view.show(verification)
+    if done.verification is not None:
+        verification_view.show(done.verification)
     sampling.say(f"{model} written to {path} ({size / 2**20:,.1f} MiB)")
+    verification_view.say_notes(done.notes)
     if sent is not None:
         who = "only you see it" if sent.private else "everybody sees it"
         sampling.say(f"uploaded {sent.files} files to {sent.url}; {who}")
@@ -138,8 +141,9 @@ def export(
     if form.merges:
         sampling.say(f"try it: {program()} {use} --model {place}")
     else:
+        base = shlex.quote(done.base) if done.base else "DIR"
         sampling.say(
-            f"every number was read back; it belongs on its base: {program()} {use} --model BASE --adapter {place}"
+            f"every number was read back; it belongs on its base: {program()} {use} --model {base} --adapter {place}"
         )
 
 

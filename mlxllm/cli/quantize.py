@@ -1,4 +1,4 @@
-"""`mlxllm quantize`: a model in 4 or 8 bits a weight, as mlx-lm packs it."""
+"""`mlxllm quantize`: a model in 2 to 8 bits a weight, as mlx-lm packs it."""
 
 import json
 import os
@@ -21,14 +21,14 @@ if TYPE_CHECKING:  # MLX is imported by the command
     from mlxllm.export.verification import Verification
     from mlxllm.model.loading import LoadedModel
 
-_SHOWN = 3
-"""So many names are said; the rest is counted."""
-
 
 def quantize(
     model: sampling.Model,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The new folder.")],
-    bits: Annotated[int | None, typer.Option("--bits", metavar="N", help="4 or 8; by default 4.")] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option("--bits", metavar="N", help="affine has 2, 3, 4, 5, 6 and 8, the others 4; by default 4."),
+    ] = None,
     mode: Annotated[
         str, typer.Option("--mode", metavar="MODE", help="affine (scale and shift), or the floats mxfp4 and nvfp4.")
     ] = "affine",
@@ -83,7 +83,8 @@ def quantize(
     )
     if json_:
         told = {"model": model, **done.as_dict(), "path": str(path.absolute())}
-        print(json.dumps({**told, **(found[0].as_dict() if found else {"passed": None})}))
+        proof = found[0].as_dict() if found else {"passed": None}
+        print(json.dumps({**told, **proof, "notes": list(done.notes())}))
         return
     if found:
         verification_view.show(found[0])
@@ -108,22 +109,16 @@ def _sample_ids(loaded: "LoadedModel") -> list[int]:
 
 def _told(done: "Quantized") -> list[str]:
     """What became of the model, a sentence a line."""
+    from mlxllm.export.quantized import some
+
     sizes = f"{file_size(done.bytes_before)} -> {file_size(done.bytes_after)}, {done.bits_per_weight:.2f} bits a weight"
     form = f"{done.mode} with {done.bits} bits in groups of {done.group_size}"
     lines = [f"{done.packed:,} matrices packed as {form}: {sizes}: {done.path}"]
-    if done.plain:
-        rows = f"their rows are no whole number of groups of {done.group_size}"
-        lines.append(f"warning: {_names(done.plain)} stay plain: {rows}; a smaller --group-size may do")
     if done.kept:
-        lines.append(f"{_names(done.kept)} stay plain, as you asked")
+        lines.append(f"{some(done.kept)} stay plain, as you asked")
     if done.loss is not None:
         lines.append(
             f"loss on the sample text: KL {done.loss.kl:.4f} nats a token ({done.loss.max_kl:.3f} at most), and "
             f"{done.loss.top_equal:.1%} of {done.loss.tokens:,} tokens have the same favourite"
         )
-    return lines
-
-
-def _names(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return [*lines, *(f"warning: {note}" for note in done.notes())]

@@ -1,5 +1,6 @@
 """The table of a verification, on a terminal or in a pipe."""
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,12 @@ def show(verification: "Verification") -> None:
         sampling.say(
             "only mlxllm itself has read it back; install transformers with torch, or mlx-lm, to have others look"
         )
+
+
+def say_notes(notes: Sequence[str]) -> None:
+    """Print what is to be known about a file, a line each."""
+    for note in notes:
+        sampling.say(f"note: {note}")
 
 
 def _coloured(column: str, cell: str) -> str:

@@ -51,6 +51,7 @@ def verify(
         print(json.dumps({"path": str(path.absolute()), "against": against, **verification.as_dict()}))
     else:
         verification_view.show(verification)
+        verification_view.say_notes(verification.notes)
     if verification.passed:
         return
     kept = f"; its {VERIFICATION_FILE} was left as it is" if noted else ""

@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlxllm.errors import ConfigError, ModelError
-from mlxllm.export.hf import put_folder
+from mlxllm.export.placing import put_folder
 from mlxllm.export.tokenizers import as_json
 from mlxllm.model.adapter_files import ADAPTER_CONFIG_FILE, PEFT_FILE, StoredAdapter, read_adapter, save_adapter
 from mlxllm.model.adapters import adapters, has_adapters, spec_of
@@ -39,6 +39,8 @@ class AdapterExport:
     bytes: int
     base: str
     """The model to put it on."""
+    below: str = ""
+    """The adapter that has to be merged into the base before."""
     notes: tuple[str, ...] = ()
     """What is to be said about the base, a sentence each."""
 
@@ -73,13 +75,13 @@ def write_peft_adapter(loaded: LoadedModel, path: Path, *, check: Check | None =
         arrays[f"{prefix}.lora_B.weight"] = mx.contiguous(adapter.lora_b.T)
         if isinstance(adapter, DoraLinear):
             arrays[f"{prefix}.lora_magnitude_vector"] = adapter.lengths
-    base, notes = _base(loaded)
+    base = _base(loaded)
     blocks = sorted({int(name.split(".")[2]) for name in found})
     everywhere = len(blocks) == loaded.config.num_hidden_layers
     config: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        **_named(base),
+        **_named(base.name),
         "inference_mode": True,
         "r": spec.rank,
         "lora_alpha": _whole(lora.alpha if rooted and lora is not None else spec.scale * spec.rank),
@@ -97,7 +99,7 @@ def write_peft_adapter(loaded: LoadedModel, path: Path, *, check: Check | None =
         (partial / ADAPTER_CONFIG_FILE).write_bytes(as_json(config))
 
     _put(loaded, path, write, check)
-    return _told(path, "peft", found, base, notes)
+    return _told(path, "peft", found, base)
 
 
 def write_mlx_adapter(loaded: LoadedModel, path: Path, *, check: Check | None = None) -> AdapterExport:
@@ -107,28 +109,29 @@ def write_mlx_adapter(loaded: LoadedModel, path: Path, *, check: Check | None = 
     """
     found = _adapters(loaded)
     _refuse_gpt2(loaded, "mlx-lm", " of which it can adapt only the whole")
-    base, notes = _base(loaded)
+    base = _base(loaded)
     config = loaded.run_config
-    fingerprint, below, quantize = None, "", None
+    fingerprint, quantize = None, ""
     if loaded.adapter is not None:
         stored = read_adapter(loaded.adapter, loaded.config)
-        fingerprint, below, quantize = stored.base_fingerprint, stored.base_adapter, stored.base_quantize
+        fingerprint, quantize = stored.base_fingerprint, stored.base_quantize
     elif config is not None:
-        fingerprint, below = config.base_fingerprint, config.base_adapter
-        quantize = config.lora.quantize if config.lora is not None else None
+        # The merged model that it belongs on has yet to be written, and its fingerprint is not that of its parts.
+        fingerprint = None if base.adapter else config.base_fingerprint
+        quantize = base.quantize
 
     def write(partial: Path) -> None:
         save_adapter(
             loaded.model,
             partial,
-            base_name=_named(base)["base_model_name_or_path"],
-            base_adapter=below,
+            base_name=_named(base.name)["base_model_name_or_path"],
+            base_adapter=base.adapter,
             base_fingerprint=fingerprint or None,
             base_quantize=quantize or None,
         )
 
     _put(loaded, path, write, check)
-    return _told(path, "mlx-lm", found, base, notes)
+    return _told(path, "mlx-lm", found, base)
 
 
 def _put(loaded: LoadedModel, path: Path, write: Check, check: Check | None) -> None:
@@ -139,7 +142,8 @@ def _put(loaded: LoadedModel, path: Path, write: Check, check: Check | None) -> 
         if check is not None:
             check(partial)
 
-    put_folder(path, write, check=reread)
+    size = sum(a.lora_a.nbytes + a.lora_b.nbytes for a in adapters(loaded.model).values())
+    put_folder(path, write, size=size, check=reread)
 
 
 def _compare(stored: StoredAdapter, loaded: LoadedModel) -> None:
@@ -183,23 +187,38 @@ def _refuse_gpt2(loaded: LoadedModel, who: str, more: str) -> None:
         )
 
 
-def _base(loaded: LoadedModel) -> tuple[str, tuple[str, ...]]:
-    """What the model below the adapters is called, and what has to be known about it."""
-    notes = []
+@dataclass(frozen=True)
+class _Base:
+    """The model below the adapters."""
+
+    name: str
+    adapter: str
+    """What has to be merged into it before."""
+    quantize: str
+    """What it was held in."""
+
+    def notes(self) -> tuple[str, ...]:
+        """What has to be known about it."""
+        notes = []
+        if self.quantize:
+            notes.append(
+                f"it was trained on a base held in {self.quantize}; on plain weights of {self.name} it is the same but for "
+                f"that rounding"
+            )
+        if self.adapter:
+            notes.append(
+                f"it belongs on {self.name} with the adapter {self.adapter} merged into it: make that model first, with "
+                f"`mlxllm fuse --model {self.name} --adapter {self.adapter} --save-path DIR`"
+            )
+        return tuple(notes)
+
+
+def _base(loaded: LoadedModel) -> _Base:
     if loaded.adapter is not None:
-        name = loaded.name
-        quantize, below = read_adapter(loaded.adapter, loaded.config).base_quantize, ""
-    else:
-        assert loaded.run_config is not None, "only runs and stacked adapters have adapters"
-        name, below = loaded.run_config.base_model, loaded.run_config.base_adapter
-        quantize = loaded.run_config.lora.quantize or "" if loaded.run_config.lora is not None else ""
-    if quantize:
-        notes.append(
-            f"it was trained on a base held in {quantize}; on plain weights of {name} it is the same but for that rounding"
-        )
-    if below:
-        notes.append(f"it belongs on {name} with the adapter {below} merged into it: export that model first")
-    return name, tuple(notes)
+        return _Base(loaded.name, "", read_adapter(loaded.adapter, loaded.config).base_quantize)
+    assert loaded.run_config is not None, "only runs and stacked adapters have adapters"
+    config = loaded.run_config
+    return _Base(config.base_model, config.base_adapter, (config.lora and config.lora.quantize) or "")
 
 
 def _named(base: str) -> dict[str, str]:
@@ -220,8 +239,8 @@ def _whole(number: float) -> float | int:
     return int(number) if float(number).is_integer() else number
 
 
-def _told(path: Path, layout: str, found: dict[str, Adapter], base: str, notes: tuple[str, ...]) -> AdapterExport:
+def _told(path: Path, layout: str, found: dict[str, Adapter], base: _Base) -> AdapterExport:
     parameters = sum(adapter.lora_a.size + adapter.lora_b.size for adapter in found.values())
     parameters += sum(adapter.m_change.size for adapter in found.values() if isinstance(adapter, DoraLinear))
     size = sum(file.stat().st_size for file in path.iterdir())
-    return AdapterExport(path, layout, len(found), parameters, size, base, notes)
+    return AdapterExport(path, layout, len(found), parameters, size, base.name, base.adapter, base.notes())

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlxllm.errors import ConfigError
 from mlxllm.export.gguf_types import FULL, TYPES
@@ -10,6 +11,9 @@ from mlxllm.export.gguf_verification import GGUF_READERS, chosen_gguf_readers
 from mlxllm.export.hf_files import DTYPES
 from mlxllm.export.verification import READERS, Verification, checked, chosen_readers
 from mlxllm.model.loading import LoadedModel
+
+if TYPE_CHECKING:
+    from mlxllm.export.adapters import AdapterExport
 
 GGUF_DTYPES = {"f32": "f32", "f16": "f16", "bf16": "bf16", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 """What `--dtype` may be with `--format gguf`: llama.cpp's names or the usual ones."""
@@ -35,11 +39,23 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Exported:
+    """What was written, and what is to be said about it."""
+
+    verification: Verification | None = None
+    """None where no reader was asked."""
+    notes: tuple[str, ...] = ()
+    """What is otherwise than in the model, or has to be known about its base; a sentence each."""
+    base: str = ""
+    """Adapters alone: the model to put them on; empty where that has to be made first, as a note says."""
+
+
+@dataclass(frozen=True)
 class Format:
     """One format."""
 
     summary: str
-    write: Callable[[Order], None]
+    write: Callable[[Order], Exported]
     dtypes: Sequence[str]
     readers: Sequence[str]
     """Who can read it back."""
@@ -51,32 +67,37 @@ class Format:
     """Whether it is the whole model, with adapters merged; else the adapters leave alone, and their writer checks them."""
 
 
-def _write_hf(order: Order) -> None:
+def _write_hf(order: Order) -> Exported:
     from mlxllm.export.hf import write_hf
 
     dtype = None if order.dtype is None else DTYPES[order.dtype]
     if order.quantize is None:
         write_hf(order.loaded, order.path, dtype=dtype, check=order.check)
-        return
+        return Exported()
     from mlxllm.export.quantized import QUANTIZATIONS, write_quantized
 
     mode, bits = QUANTIZATIONS[order.quantize]
-    write_quantized(order.loaded, order.path, mode=mode, bits=bits, dtype=dtype, check=order.check)
+    done = write_quantized(order.loaded, order.path, mode=mode, bits=bits, dtype=dtype, check=order.check)
+    return Exported(notes=done.notes())
 
 
-def _write_peft(order: Order) -> None:
+def _write_peft(order: Order) -> Exported:
     from mlxllm.export.adapters import write_peft_adapter
 
-    write_peft_adapter(order.loaded, order.path, check=order.check)
+    return _alone(write_peft_adapter(order.loaded, order.path, check=order.check))
 
 
-def _write_mlx_adapter(order: Order) -> None:
+def _write_mlx_adapter(order: Order) -> Exported:
     from mlxllm.export.adapters import write_mlx_adapter
 
-    write_mlx_adapter(order.loaded, order.path, check=order.check)
+    return _alone(write_mlx_adapter(order.loaded, order.path, check=order.check))
 
 
-def _write_gguf(order: Order) -> None:
+def _alone(done: "AdapterExport") -> Exported:
+    return Exported(notes=done.notes, base="" if done.below else done.base)
+
+
+def _write_gguf(order: Order) -> Exported:
     from mlxllm.export.gguf_folder import write_gguf_folder
 
     if order.dtype is not None and order.quantize is not None:
@@ -85,7 +106,8 @@ def _write_gguf(order: Order) -> None:
             f"one of them"
         )
     kind = order.quantize or GGUF_DTYPES[order.dtype or "f16"]
-    write_gguf_folder(order.loaded, order.path, dtype=kind, modelfile=order.modelfile, check=order.check)
+    done = write_gguf_folder(order.loaded, order.path, dtype=kind, modelfile=order.modelfile, check=order.check)
+    return Exported(notes=done.notes)
 
 
 FORMATS: Mapping[str, Format] = {
@@ -138,9 +160,7 @@ def format_named(name: str, *, dtype: str | None, quantize: str | None) -> Forma
     return form
 
 
-def export(
-    name: str, order: Order, *, verify: bool = True, readers: Sequence[str] | None = None
-) -> Verification | None:
+def export(name: str, order: Order, *, verify: bool = True, readers: Sequence[str] | None = None) -> Exported:
     """Write a model in a format, and verify it unless told not to.
 
     Args:
@@ -158,5 +178,5 @@ def export(
     form = format_named(name, dtype=order.dtype, quantize=order.quantize)
     found: list[Verification] = []
     check = checked(order.loaded, found, readers) if verify and form.merges else order.check
-    form.write(replace(order, check=check))
-    return found[0] if found else None
+    done = form.write(replace(order, check=check))
+    return replace(done, verification=found[0] if found else None)

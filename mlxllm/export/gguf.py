@@ -6,23 +6,22 @@ and weights. One tensor is converted at a time, so that writing takes little mor
 
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlxllm.config import ModelConfig
 from mlxllm.conversation.own_format import OWN_TEMPLATE
 from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import ModelError, UserError
 from mlxllm.export.gguf_about import about as about_of
 from mlxllm.export.gguf_types import SMALL, TYPES, TensorType, encoded, encoded_bytes, tensor_type, type_for
 from mlxllm.export.gguf_vocabulary import Vocabulary, own_vocabulary
-from mlxllm.export.gguf_weights import Tensor, architecture_for, context_of, settings_of, tensors_of
-from mlxllm.model.adapters import fused, has_adapters
+from mlxllm.export.gguf_weights import Architecture, Tensor, architecture_for, context_of, settings_of, tensors_of
+from mlxllm.export.hf import plain_model
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.module import named_parameters
-from mlxllm.model.quantized_models import is_quantized
 from mlxllm.runs.files import fsync_directory, fsync_file
 
 
@@ -71,36 +70,18 @@ def write_gguf(
             not fit the format, or `file` is there.
         UserError: it cannot be written.
     """
-    kind = tensor_type(dtype)
-    architecture = architecture_for(loaded.config)
+    plan = plan_gguf(loaded, dtype, about, licence)
     if os.path.lexists(file):
         raise ModelError(f"{file} exists already; name a new file, or remove that one first")
-    vocabulary = vocabulary_of(loaded)
-    model = fused(loaded.model) if has_adapters(loaded.model) or is_quantized(loaded.model) else loaded.model
-    tensors = list(tensors_of(loaded.config, named_parameters(model), architecture))
-    head = "token_embd.weight" if loaded.config.tie_word_embeddings else "output.weight"
-    small = sum(weight.size for weight in named_parameters(model).values()) < SMALL
-    kinds = {each.name: type_for(each.name, each.shape, kind, head=head, small=small) for each in tensors}
     file = Path(os.path.abspath(file))
     partial = file.with_name(f".{file.stem}.{os.getpid()}.partial.gguf")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        writer = _writer(partial, architecture.name)
-        try:
-            _add_general(writer, loaded, kind, about, licence)
-            for key, value in settings_of(loaded.config, architecture).items():
-                _add(writer, f"{architecture.name}.{key}", value)
-            _add_vocabulary(writer, vocabulary)
-            if (template := chat_template(loaded)) is not None:
-                writer.add_chat_template(template)
-            _write_tensors(writer, tensors, kinds)
-        finally:
-            writer.close()
+        plan.write(partial)
         with open(partial, "rb") as written:
             fsync_file(written.fileno())
         if check is not None:
             check(partial)
-        size = partial.stat().st_size
         partial.rename(file)
         fsync_directory(file.parent)
     except OSError as error:
@@ -109,12 +90,93 @@ def write_gguf(
         ) from None
     finally:
         partial.unlink(missing_ok=True)
-    counts: dict[str, int] = {}
-    for used in kinds.values():
-        counts[used.name] = counts.get(used.name, 0) + 1
-    parameters = sum(weight.size for weight in named_parameters(model).values())
-    notes = _notes(loaded.config, kind, counts, kinds[head], vocabulary)
-    return GgufExport(file, architecture.name, kind.name, counts, parameters, size, notes)
+    return plan.told(file)
+
+
+@dataclass(frozen=True)
+class GgufPlan:
+    """A file that is to be written, of a model that can be in one."""
+
+    loaded: LoadedModel
+    architecture: Architecture
+    kind: TensorType
+    vocabulary: Vocabulary
+    tensors: Sequence[Tensor]
+    kinds: Mapping[str, TensorType]
+    """By the names of the tensors."""
+    head: str
+    """The tensor that makes the logits."""
+    about: str
+    licence: str
+
+    @property
+    def bytes(self) -> int:
+        """Of the tensors, which are nearly the whole file."""
+        return sum(encoded_bytes(each.shape, self.kinds[each.name]) for each in self.tensors)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Format -> number of tensors in it."""
+        return dict(Counter(kind.name for kind in self.kinds.values()))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What will be otherwise than in the model, a sentence each."""
+        kind, head, notes = self.kind, self.kinds[self.head], []
+        if (n := self.counts.get("f16", 0)) and kind.block > 1:
+            why = f"where rows are no multiple of the {kind.block} numbers that share a scale"
+            if kind.name == "q8_0" and head is TYPES["f16"]:
+                why += ", and since the model is small, where they write to the residual stream or make the logits"
+            notes.append(f"{n} of {len(self.kinds)} tensors of this {kind.name} file stay f16: {why}")
+        if head is TYPES["q8_0"] and kind is not head:
+            notes.append("the matrix that makes the logits is q8_0")
+        if (told := context_of(self.loaded.config)[1]) != "":
+            notes.append(told)
+        return (*notes, *self.vocabulary.notes)
+
+    def write(self, file: Path) -> None:
+        """Write it as it comes.
+
+        Raises:
+            ModelError: weights that do not fit the format.
+            OSError: the disk refuses; what was written is still there.
+        """
+        writer = _writer(file, self.architecture.name)
+        try:
+            _add_general(writer, self.loaded, self.kind, self.about, self.licence)
+            for key, value in settings_of(self.loaded.config, self.architecture).items():
+                _add(writer, f"{self.architecture.name}.{key}", value)
+            _add_vocabulary(writer, self.vocabulary)
+            if (template := chat_template(self.loaded)) is not None:
+                writer.add_chat_template(template)
+            _write_tensors(writer, self.tensors, self.kinds)
+        finally:
+            writer.close()
+
+    def told(self, file: Path) -> GgufExport:
+        """What was written, where it lies now."""
+        parameters = sum(weight.size for weight in named_parameters(self.loaded.model).values())
+        size = file.stat().st_size
+        return GgufExport(file, self.architecture.name, self.kind.name, self.counts, parameters, size, self.notes)
+
+
+def plan_gguf(loaded: LoadedModel, dtype: str, about: str = "", licence: str = "") -> GgufPlan:
+    """What a file of this format will hold.
+
+    Raises:
+        ConfigError: an unknown format.
+        ModelError: llama.cpp has no such architecture or tokenizer (the message says what is in the way).
+    """
+    kind = tensor_type(dtype)
+    architecture = architecture_for(loaded.config)
+    vocabulary = vocabulary_of(loaded)
+    loaded = replace(loaded, model=plain_model(loaded))
+    weights = named_parameters(loaded.model)
+    tensors = list(tensors_of(loaded.config, weights, architecture))
+    head = "token_embd.weight" if loaded.config.tie_word_embeddings else "output.weight"
+    small = sum(weight.size for weight in weights.values()) < SMALL
+    kinds = {each.name: type_for(each.name, each.shape, kind, head=head, small=small) for each in tensors}
+    return GgufPlan(loaded, architecture, kind, vocabulary, tensors, kinds, head, about, licence)
 
 
 def vocabulary_of(loaded: LoadedModel) -> Vocabulary:
@@ -198,7 +260,7 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
         writer.add_remove_extra_whitespaces(False)
 
 
-def _write_tensors(writer: Any, tensors: list[Tensor], kinds: dict[str, TensorType]) -> None:
+def _write_tensors(writer: Any, tensors: Sequence[Tensor], kinds: Mapping[str, TensorType]) -> None:
     import numpy as np
 
     for tensor in tensors:
@@ -211,19 +273,3 @@ def _write_tensors(writer: Any, tensors: list[Tensor], kinds: dict[str, TensorTy
     writer.write_ti_data_to_file()
     for tensor in tensors:
         writer.write_tensor_data(encoded(tensor.values(), kinds[tensor.name], tensor.name))
-
-
-def _notes(
-    config: ModelConfig, kind: TensorType, counts: dict[str, int], head: TensorType, vocabulary: Vocabulary
-) -> tuple[str, ...]:
-    notes = []
-    if (n := counts.get("f16", 0)) and kind.block > 1:
-        why = f"where rows are no multiple of the {kind.block} numbers that share a scale"
-        if kind.name == "q8_0" and head is TYPES["f16"]:
-            why += ", and since the model is small, where they write to the residual stream or make the logits"
-        notes.append(f"{n} of {sum(counts.values())} tensors of this {kind.name} file stay f16: {why}")
-    if head is TYPES["q8_0"] and kind is not head:
-        notes.append("the matrix that makes the logits is q8_0")
-    if (told := context_of(config)[1]) != "":
-        notes.append(told)
-    return (*notes, *vocabulary.notes)

@@ -1,15 +1,13 @@
 """What `export --format gguf` leaves: a folder with model.gguf, verification.json and perhaps a Modelfile, or one file."""
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mlxllm.errors import ConfigError, ModelError, UserError
-from mlxllm.export.gguf import GgufExport, write_gguf
+from mlxllm.errors import ConfigError
+from mlxllm.export.gguf import GgufExport, plan_gguf
 from mlxllm.export.modelfile import write_modelfile
+from mlxllm.export.placing import put_folder
 from mlxllm.model.loading import LoadedModel
-from mlxllm.runs.files import fsync_directory
 
 GGUF_FILE = "model.gguf"
 
@@ -42,25 +40,12 @@ def write_gguf_folder(
     single = path.suffix == ".gguf"
     if single and modelfile:
         raise ConfigError(f"--modelfile writes a second file, and --out {path} is one; give a folder as --out")
-    if os.path.lexists(path):
-        raise ModelError(f"{path} exists already; name a new one, or remove that first")
-    path = Path(os.path.abspath(path))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        written = write_gguf(loaded, partial / GGUF_FILE, dtype=dtype, about=about, licence=licence)
+    plan = plan_gguf(loaded, dtype, about, licence)
+
+    def write(partial: Path) -> None:
+        plan.write(partial / GGUF_FILE)
         if modelfile:
             write_modelfile(loaded, partial, GGUF_FILE)
-        if check is not None:
-            check(partial)
-        if single:
-            (partial / GGUF_FILE).rename(path)
-        else:
-            partial.rename(path)
-        fsync_directory(path.parent)
-    except OSError as error:
-        raise UserError(
-            f"cannot write the model to {path}: {error.strerror or error}; make room there, or choose another folder"
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return GgufExport(**{**vars(written), "path": path if single else path / GGUF_FILE})
+
+    put_folder(path, write, size=plan.bytes, check=check, only=GGUF_FILE if single else None)
+    return plan.told(path if single else path / GGUF_FILE)

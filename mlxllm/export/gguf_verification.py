@@ -17,7 +17,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlxllm.errors import ConfigError, ModelError
-from mlxllm.export.gguf import vocabulary_of
+from mlxllm.export.gguf import plan_gguf, vocabulary_of
 from mlxllm.export.gguf_reading import file_format, read_model, tokens_equal
 from mlxllm.export.gguf_types import TYPES
 from mlxllm.export.gguf_vocabulary import (
@@ -123,6 +123,7 @@ def verify_gguf(file: Path, against: LoadedModel, readers: Sequence[str] | None 
         greedy_tokens=question.max_tokens,
         max_logit_bound=reference.max_logit_bound,
         kl_bound=reference.bounds.kl,
+        notes=plan_gguf(model, kind).notes,
     )
 
 

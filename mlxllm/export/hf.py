@@ -5,14 +5,11 @@
     tokenizer/  our own tokenizer once more, in our own form: exact and fast
     README.md   the model card
 
-It comes to be in a hidden folder beside its place and is moved there when it is whole and has been checked.
+See `placing` for how it gets to its place.
 """
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +19,9 @@ from mlxllm.config import ModelConfig
 from mlxllm.conversation.own_format import OWN_TEMPLATE
 from mlxllm.conversation.template import ChatTemplate
 from mlxllm.conversation.template_files import template_with
-from mlxllm.errors import DataError, ModelError, UserError
-from mlxllm.export.card import bytes_text, model_card
+from mlxllm.export.card import model_card
 from mlxllm.export.hf_files import CONFIG_FILE, GENERATION_FILE, generation_config, model_config
+from mlxllm.export.placing import put_folder
 from mlxllm.export.tokenizers import (
     TEMPLATE_FILE,
     TOKENIZER_CONFIG_FILE,
@@ -44,7 +41,6 @@ from mlxllm.model.module import named_parameters
 from mlxllm.model.quantized_models import is_quantized
 from mlxllm.model.transformer import Transformer
 from mlxllm.model.weight_files import INDEX_FILE
-from mlxllm.runs.files import fsync_directory, fsync_file
 from mlxllm.tokenizer import Tokenizer
 from mlxllm.tokenizer.storage import TOKENIZER_DIRECTORY
 
@@ -197,73 +193,6 @@ def _own_template(loaded: LoadedModel, template: ChatTemplate | None) -> str | N
     # Said in tokenizer_config.json, tokens of others would be added to the vocabulary.
     tokens = {name: value for name, value in template.variables.items() if name.endswith("_token")}
     return "".join(f"{{%- set {name} = {json.dumps(tokens[name])} -%}}" for name in sorted(tokens)) + template.source
-
-
-def put_folder(
-    path: Path, write: Callable[[Path], None], *, size: int = 0, check: Callable[[Path], None] | None = None
-) -> None:
-    """Have a folder appear at `path` when it is whole, or not at all.
-
-    Args:
-        path: must not exist.
-        write: fills a folder.
-        size: bytes that it is going to write at least.
-        check: looks at what was written.
-
-    Raises:
-        ModelError: `path` exists.
-        UserError: it cannot be written; or what `write` and `check` raise.
-    """
-    path = Path(os.path.abspath(path))
-    if os.path.lexists(path):
-        raise ModelError(f"{path} exists already; name a new folder, or remove that one first")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    made = _missing_parents(path)
-    try:
-        with _disk_problems(path):
-            _check_writable(path, size)
-            partial.mkdir(parents=True)
-            write(partial)
-        if check is not None:
-            check(partial)
-        with _disk_problems(path):
-            for file in sorted(partial.rglob("*")):
-                if file.is_file():
-                    with open(file, "rb") as written:
-                        fsync_file(written.fileno())
-            fsync_directory(partial)
-            partial.rename(path)
-            fsync_directory(path.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        for folder in made:
-            with suppress(OSError):  # it holds something by now
-                folder.rmdir()
-        raise
-
-
-@contextmanager
-def _disk_problems(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError, DataError) as error:  # MLX reports a failed write as RuntimeError
-        raise UserError(
-            f"cannot write the model to {path}: {error}; make room there, or choose another folder"
-        ) from None
-
-
-def _missing_parents(path: Path) -> list[Path]:
-    """The folders above `path` that are not there yet, the deepest first."""
-    return [folder for folder in path.parents if not folder.exists()]
-
-
-def _check_writable(path: Path, size: int) -> None:
-    there = next(folder for folder in path.parents if folder.exists())
-    if size and there.is_dir() and (free := shutil.disk_usage(there).free) < size:
-        raise UserError(
-            f"cannot write the model to {path}: it takes {bytes_text(size)}, and {bytes_text(free)} are free there; "
-            f"make room, or choose another disk"
-        )
 
 
 def _write_weights(folder: Path, weights: Mapping[str, mx.array], dtype: mx.Dtype | None, max_size: int) -> None:

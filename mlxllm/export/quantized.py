@@ -29,17 +29,23 @@ from mlxllm.model.quantized_models import is_quantized
 from mlxllm.model.transformer import Transformer
 
 MODES: dict[str, dict[int, tuple[int, ...]]] = {
-    "affine": {4: (64, 32, 128), 8: (64, 32, 128), 2: (64, 32, 128), 3: (64, 32, 128), 6: (64, 32, 128)},
+    "affine": dict.fromkeys((4, 2, 3, 5, 6, 8), (64, 32, 128)),
     "mxfp4": {4: (32,)},
     "nvfp4": {4: (16,)},
 }
-"""Mode -> bits -> sizes of groups that MLX has, the default one first."""
+"""Mode -> bits -> sizes of groups that MLX has, the default ones first."""
 
 QUANTIZATIONS = {"affine4": ("affine", 4), "affine8": ("affine", 8), "mxfp4": ("mxfp4", 4), "nvfp4": ("nvfp4", 4)}
 """What `export --quantize` names: mode and bits."""
 
 ROUTER = Format("affine", 8, 64)
 """How routers of experts are packed."""
+
+KEPT = 0.5
+"""Share of the likeliest tokens that should stay the same."""
+
+_SHOWN = 3
+"""So many names are said; the rest is counted."""
 
 Check = Callable[[Path], None]
 """Looks at the folder before it gets its name; raising leaves nothing behind."""
@@ -71,6 +77,20 @@ class Quantized:
         """For JSON."""
         return {**asdict(self), "path": str(self.path), "loss": self.loss and self.loss.as_dict()}
 
+    def notes(self) -> tuple[str, ...]:
+        """What a user may not have expected, a sentence each."""
+        notes = []
+        if self.plain:
+            rows = f"their rows are no whole number of groups of {self.group_size}"
+            notes.append(f"{some(self.plain)} stay plain: {rows}; a smaller --group-size may do")
+        if self.loss is not None and self.loss.top_equal < KEPT:
+            more = "leave it plain" if self.bits == 8 else "take more, such as --mode affine --bits 8"
+            notes.append(
+                f"only {self.loss.top_equal:.1%} of the favourites stay with {self.bits} bits, so it is hardly the same "
+                f"model; {more}"
+            )
+        return tuple(notes)
+
 
 def format_of(mode: str, bits: int | None, group_size: int | None) -> Format:
     """The format that is asked for, its gaps filled with the mode's defaults.
@@ -83,7 +103,8 @@ def format_of(mode: str, bits: int | None, group_size: int | None) -> Format:
     known = MODES[mode]
     bits = next(iter(known)) if bits is None else bits
     if bits not in known:
-        raise ConfigError(f"--bits is {bits}, and {mode} has {_or(known)}; use that, or --mode affine")
+        other = "use one of these" if mode == "affine" else "use that, or --mode affine"
+        raise ConfigError(f"--bits is {bits}, and {mode} has {_or(sorted(known))}; {other}")
     group_size = known[bits][0] if group_size is None else group_size
     if group_size not in known[bits]:
         raise ConfigError(f"--group-size is {group_size}, and {mode} has {_or(sorted(known[bits]))}; leave it out")
@@ -202,6 +223,12 @@ def _chosen(keep: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
             raise ConfigError(f"--keep {wish} fits no matrix of this model; it has {', '.join(leaves)}")
         chosen.update(fitting)
     return tuple(name for name in names if name in chosen)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _or(numbers: Mapping[int, Any] | Sequence[int]) -> str:

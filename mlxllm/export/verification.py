@@ -60,7 +60,10 @@ class Verification:
     positions: int
     greedy_tokens: int
     max_logit_bound: float
+    """Of what a logit may differ by; a row that was excused for more says so in its note (see `judging`)."""
     kl_bound: float
+    notes: tuple[str, ...] = ()
+    """What is otherwise in the file than in the model by necessity, a sentence each."""
 
     @property
     def passed(self) -> bool:
@@ -70,7 +73,12 @@ class Verification:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"passed": self.passed, **asdict(self), "rows": [asdict(row) for row in self.rows]}
+        return {
+            "passed": self.passed,
+            **asdict(self),
+            "rows": [asdict(row) for row in self.rows],
+            "notes": list(self.notes),
+        }
 
     @property
     def differs(self) -> bool:

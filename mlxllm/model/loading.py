@@ -220,14 +220,21 @@ def _with_adapter(loaded: LoadedModel, name: str) -> LoadedModel:
     # The fingerprint reads all weights: only where there is one to compare with.
     load_adapter(model, folder, base_fingerprint=loaded.fingerprint if stored.base_fingerprint is not None else None)
     model.eval()
+    notes = [note] if note else []
+    if stored.base_adapter and stored.base_fingerprint is None:
+        notes.append(
+            f"the adapter {name} belongs on {stored.base_name or 'its base'} with the adapter {stored.base_adapter} merged "
+            f"into it, and nothing here shows whether it was"
+        )
     if stored.base_quantize and not is_quantized(model):
-        rounding = (
+        notes.append(
             f"the adapter {name} was trained on a base held in {stored.base_quantize}, and here it is on plain weights, so "
             f"it fits but for their rounding; the run that trained it has both, as --model"
         )
-        note = f"{note}; {rounding}" if note else rounding
     # A checkpoint of ours says what it was trained for; what others train adapters for is to answer.
     noted = folder / TRAINER_FILE
     history = history_in(read_object(noted)) if noted.is_file() else (*loaded.history, "sft")
     files = (stored.file, stored.file.with_name(ADAPTER_CONFIG_FILE), *loaded.weight_files)
-    return replace(loaded, model=model, history=history, weight_files=files, adapter=folder, note=note or loaded.note)
+    return replace(
+        loaded, model=model, history=history, weight_files=files, adapter=folder, note="; ".join(notes) or loaded.note
+    )

@@ -128,7 +128,7 @@ def bound(logits: np.ndarray) -> float:
 def outward(name: str, form: str, model: LoadedModel, path: Path, **how: str) -> Iterator[Line]:
     """An export, read by whoever is installed."""
     try:
-        told = export("gguf" if form == "gguf" else "hf", Order(model, path, **how))
+        told = export("gguf" if form == "gguf" else "hf", Order(model, path, **how)).verification
     except UserError as error:
         verification = getattr(error, "verification", None)
         if not isinstance(verification, Verification):

@@ -91,6 +91,42 @@ def test_adapters_leave_alone(form: str, files: Path, tmp_path: Path, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "again"]
 
 
+def test_what_has_to_be_known_about_the_base_is_said(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the commands that are said work."""
+    monkeypatch.chdir(files)
+    data = ("--data", "talk.jsonl", *SHORT, "--lora-rank", 2, "--lora-targets", "q_proj")
+    succeeded(call("sft", "--model", "base", *data, "--quantize", "affine4", "--run", "below"))
+    succeeded(call("sft", "--model", "base", "--adapter", "below", *data, "--run", "above"))
+    ask = ("--prompt", "It is", "--max-tokens", 1)
+
+    told = succeeded(call("export", "--model", "below", "--format", "peft", "--out", tmp_path / "peft")).stderr
+    said = " ".join(told.split())
+    rounding = f"it was trained on a base held in affine4; on plain weights of {files / 'base'} it is the same but for"
+    assert f"note: {rounding}" in said
+    assert f"chat --model {files / 'base'} --adapter {tmp_path / 'peft'}" in said
+    succeeded(call("sample", "--model", files / "base", "--adapter", tmp_path / "peft", *ask))
+    told = succeeded(call("export", "--model", "below", "--format", "mlx-adapter", "--out", tmp_path / "j", "--json"))
+    [note] = json_lines(told.stdout)[0]["notes"]
+    assert note.startswith(rounding)
+    assert told.stderr == ""
+
+    told = succeeded(call("export", "--model", "above", "--format", "mlx-adapter", "--out", tmp_path / "two", "--json"))
+    [note] = json_lines(told.stdout)[0]["notes"]
+    assert f"it belongs on {files / 'base'} with the adapter below@2 merged into it" in note
+    found = re.search("`mlxllm (.*) DIR`", note)
+    assert found is not None
+    succeeded(call(*found[1].split(), tmp_path / "first"))
+    used = succeeded(call("sample", "--model", tmp_path / "first", "--adapter", tmp_path / "two", *ask))
+    assert "warning: the adapter" in used.stderr
+    assert "belongs on base with the adapter below@2 merged into it, and nothing here shows whether" in used.stderr
+    merged = load_model(str(tmp_path / "first"), adapter=str(tmp_path / "two"))
+    assert max_difference(merged.model(token_ids(2, 9)), load_model("above").model(token_ids(2, 9))) < 1e-4
+    told = succeeded(call("export", "--model", "above", "--format", "peft", "--out", tmp_path / "three"))
+    assert f"chat --model DIR --adapter {tmp_path / 'three'}" in " ".join(told.stderr.split())
+
+
 def test_an_adapter_on_a_model_that_came_quantised(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

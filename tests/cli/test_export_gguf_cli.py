@@ -11,6 +11,7 @@ from tests.export.tiny import random_model
 from tests.training.tiny import call, run_cli, sentence, succeeded
 
 GGUF = ("--format", "gguf", "--readers", "gguf")
+JSON = ("--no-verify", "--json")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,26 @@ def test_one_file(model: Path, tmp_path: Path) -> None:
         call("export", "--model", model, "--out", tmp_path / "b.gguf", *GGUF, "--modelfile"), 2
     )
     assert "exists already" in sentence(call("export", "--model", model, "--out", out, *GGUF), 2)
+
+
+def test_what_is_otherwise_in_the_file_is_said(tmp_path: Path) -> None:
+    """On the terminal, in JSON, beside the file, and by `mlxllm verify` once more."""
+    write_hf(random_model("mistral", "bpe", intermediate_size=40), tmp_path / "one")
+    flags = ("export", "--model", tmp_path / "one", "--format", "gguf", "--quantize", "q8_0")
+    window = "llama.cpp has no sliding window for this architecture: the file says a context of 5 tokens"
+    plain = "tensors of this q8_0 file stay f16"
+    said = succeeded(call(*flags, "--out", tmp_path / "a", "--no-verify")).stderr
+    assert said.count("\nnote: ") == len(
+        json.loads(succeeded(call(*flags, "--out", tmp_path / "j", *JSON)).stdout)["notes"]
+    )
+    assert window in said
+    assert plain in said
+    told = json.loads(succeeded(call(*flags, "--out", tmp_path / "b", "--readers", "gguf", "--json")).stdout)
+    assert plain in told["notes"][0]
+    assert window in told["notes"][1]
+    assert json.loads((tmp_path / "b" / "verification.json").read_text())["notes"] == told["notes"]
+    again = succeeded(call("verify", tmp_path / "b", "--against", tmp_path / "one", "--readers", "gguf"))
+    assert f"note: {window}" in again.stderr
 
 
 @pytest.mark.parametrize(

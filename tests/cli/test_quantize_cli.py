@@ -1,6 +1,7 @@
 """`mlxllm quantize`: the whole command, and everything that takes a model on what it wrote."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,22 @@ def test_everything_works_on_what_it_writes(
     assert 0 < done["loss"]["kl"] < 0.05
     assert json.loads((tmp_path / "again" / "config.json").read_text())["quantization"]["bits"] == 8
     assert load_model(str(tmp_path / "again")).history == ("base", "sft")
+
+
+def test_few_bits_are_warned_of(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    ask = ("quantize", "--model", "base", "--no-verify", "--out")
+    two = " ".join(succeeded(call(*ask, tmp_path / "two", "--bits", 2)).stderr.split())
+    assert re.search(
+        r"warning: only \d+\.\d% of the favourites stay with 2 bits, so it is hardly the same model; take", two
+    )
+    [five] = json_lines(succeeded(call(*ask, tmp_path / "five", "--bits", 5, "--json")).stdout)
+    assert five["loss"]["top_equal"] > 0.5
+    assert [note for note in five["notes"] if "favourites" in note] == []
+    assert load_model(str(tmp_path / "five")).model.model.embed_tokens.packed.format.bits == 5
+    left = succeeded(call("export", "--model", "base", "--quantize", "affine8", "--no-verify", "--out", tmp_path / "h"))
+    plain = "note: model.layers.0.mlp.down_proj, model.layers.1.mlp.down_proj stay plain: their rows are no whole"
+    assert plain in " ".join(left.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,9 @@ LLAMA_CPP = ["llama.cpp"] if llama_cpp_python() is not None else []
 
 def written(loaded: LoadedModel, path: Path, **order: str) -> Verification:
     found = export("gguf", Order(loaded, path, **order))  # type: ignore[arg-type]
-    assert found is not None
-    return found
+    assert found.verification is not None
+    assert tuple(found.verification.notes) == found.notes
+    return found.verification
 
 
 def status(verification: Verification) -> dict[str, str]:

@@ -33,7 +33,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "mixtral": MIXTRAL,
     "gpt2": {**VARIANTS["gpt2"], "intermediate_size": 256, "tie_word_embeddings": True, "hidden_act": "gelu_new"},
 }
-FORMATS = [("affine", 4), ("affine", 8), ("mxfp4", 4), ("nvfp4", 4)]
+FORMATS = [("affine", 4), ("affine", 5), ("affine", 8), ("mxfp4", 4), ("nvfp4", 4)]
 CASES = [(shape, *FORMATS[0]) for shape in SHAPES] + [("qwen3-moe", *each) for each in FORMATS[1:]]
 TEXT = list(b"Ein Satz, and another one: 1, 2, 3.")
 
@@ -142,7 +142,7 @@ def test_refusals(tmp_path: Path) -> None:
     [
         (("int4", None, None), "--mode is 'int4'; known are affine, mxfp4, nvfp4"),
         (("mxfp4", 8, None), "--bits is 8, and mxfp4 has 4; use that, or --mode affine"),
-        (("affine", 7, None), "--bits is 7, and affine has 4, 8, 2, 3 or 6"),
+        (("affine", 7, None), "--bits is 7, and affine has 2, 3, 4, 5, 6 or 8; use one of these"),
         (("affine", 4, 16), "--group-size is 16, and affine has 32, 64 or 128; leave it out"),
         (("nvfp4", 4, 32), "--group-size is 32, and nvfp4 has 16; leave it out"),
     ],

@@ -22,7 +22,7 @@ from tests.tui.table_of_runs import (
     wait_for_toast,
 )
 from tui import commands
-from tui.screens.runs.exporting import ExportDialog
+from tui.screens.runs.exporting import ExportDialog, outcome
 from tui.screens.runs.screen import RunsScreen
 from tui.widgets.rows import Rows
 
@@ -194,6 +194,14 @@ async def test_the_export_dialog(mlxllm_home: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_said_of_an_export() -> None:
+    """Who has looked at it, and what the command noted."""
+    rows = [{"reader": "gguf", "status": "passed"}, {"reader": "llama.cpp", "status": "not installed"}]
+    said = {"rows": rows, "notes": ["the matrix that makes the logits is q8_0", "and more"]}
+    told = "to out, read back unchanged by gguf; the matrix that makes the logits is q8_0; and more"
+    assert (outcome("out", said), outcome("out", {"passed": None}), outcome("out", None)) == (told, "to out", "to out")
+
+
 async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path) -> None:
     (mlxllm_home / "datasets").mkdir()
     dataset(mlxllm_home / "datasets" / "squares")

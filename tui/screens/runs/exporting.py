@@ -169,7 +169,7 @@ def _free(run: str, form: str) -> Path:
 
 
 def outcome(folder: str, said: Mapping[str, Any] | None) -> str:
-    """Where an export lies, and who read it back.
+    """Where an export lies, who read it back, and what is to be known about it.
 
     Args:
         folder: of the export.
@@ -177,4 +177,5 @@ def outcome(folder: str, said: Mapping[str, Any] | None) -> str:
     """
     rows = (said or {}).get("rows") or ()
     readers = [str(row["reader"]) for row in rows if isinstance(row, Mapping) and row.get("status") == "passed"]
-    return f"to {folder}" + (f", read back unchanged by {', '.join(readers)}" if readers else "")
+    read = f", read back unchanged by {', '.join(readers)}" if readers else ""
+    return "; ".join([f"to {folder}{read}", *(str(note) for note in (said or {}).get("notes") or ())])
