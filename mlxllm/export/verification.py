@@ -149,7 +149,7 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
                     *short,
                     f"compared within the window of {against.config.sliding_window} tokens only",
                 )
-            rows.append(_row(reader, folder, asked, held_to, note, against))
+            rows.append(_row(reader, folder, asked, held_to, note, _original(against)))
     return Verification(
         rows=tuple(rows),
         weights=_packing(packed) if isinstance(packed, dict) else dtype_name(stored),
@@ -179,7 +179,7 @@ def compare_folder(loaded: LoadedModel, reader: str) -> Row:
     reference = reference_for(loaded, question, bounds_for(dtype_name(dtype_of(loaded.model))))
     if (short := _within_window(loaded, question, reference)) is not None:
         question, reference = short
-    return _row(reader, loaded.path, question, reference, "")
+    return _row(reader, loaded.path, question, reference, "", None)
 
 
 class DifferentError(ModelError):
@@ -249,16 +249,17 @@ def chosen_readers(readers: Sequence[str] | None, known: Sequence[str] = READERS
     return [name for name in known if name in readers]
 
 
-def _row(reader: str, folder: Path, question: Question, reference: Reference, note: str, against: LoadedModel) -> Row:
+def _row(reader: str, folder: Path, question: Question, reference: Reference, note: str, came: Path | None) -> Row:
+    """What a reader makes of a folder; `came` is the folder that the model came from, if it reads that as well."""
     cpu = mx.default_device().type == mx.DeviceType.cpu
     try:
         reading = ask(reader, folder, question, cpu=cpu)
     except ModelError as error:
         return Row(reader, "failed", note=str(error))
     row = judge(reader, reading, reference)
-    if not row.ids_equal and reader != "mlxllm" and (original := _original(against)) is not None:
+    if not row.ids_equal and reader != "mlxllm" and came is not None:
         with suppress(ModelError):  # it reads the original even less
-            there = ask_ids(reader, original, question, cpu=cpu)
+            there = ask_ids(reader, came, question, cpu=cpu)
             if there == Spelling(reading.ids, reading.prompt_ids, reading.chat_ids):
                 excuse = f"{reader} reads the original folder by the same other ids"
                 row = judge(reader, reading, reference, excuse)
