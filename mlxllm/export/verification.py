@@ -168,6 +168,7 @@ def compare_folder(loaded: LoadedModel, reader: str) -> Row:
     Nothing is unpacked or cast: so it takes little more memory than the model once more.
 
     Raises:
+        ModelError: this device cannot compute it.
         OutOfMemoryError: there is not that much.
     """
     if (size := sum(weight.nbytes for weight in named_parameters(loaded.model).values())) > (free := free_memory()):
@@ -176,7 +177,13 @@ def compare_folder(loaded: LoadedModel, reader: str) -> Row:
             f"close other programs, or leave it out with --no-verify"
         )
     question = question_for(loaded, None, loaded.config.max_position_embeddings)
-    reference = reference_for(loaded, question, bounds_for(dtype_name(dtype_of(loaded.model))))
+    try:
+        reference = reference_for(loaded, question, bounds_for(dtype_name(dtype_of(loaded.model))))
+    except RuntimeError as error:  # MLX has not every operation in every dtype on a CPU
+        raise ModelError(
+            f"{loaded.name} cannot be computed on this device, by mlx-lm neither: {error}; take it in float32, or a machine "
+            f"with a GPU"
+        ) from None
     if (short := _within_window(loaded, question, reference)) is not None:
         question, reference = short
     return _row(reader, loaded.path, question, reference, "", None)

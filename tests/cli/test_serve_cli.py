@@ -126,6 +126,17 @@ def test_what_came_quantised_is_served_where_it_lies_and_looked_at_once(mlxllm_h
     assert (serve().verified, serve().verified, len(looked)) == (True, False, 2)
 
 
+def test_what_this_device_cannot_compute_is_said(tmp_path: Path) -> None:
+    import mlx.core as mx
+
+    if mx.default_device().type != mx.DeviceType.cpu:
+        pytest.skip("MLX lacks bfloat16 experts on a CPU only")
+    write_quantized(random_model("qwen3-moe", hidden_size=64), tmp_path / "packed", dtype=mx.bfloat16)
+    loaded = load_model(str(tmp_path / "packed"))
+    with pytest.raises(ModelError, match=r"packed cannot be computed on this device.*; take it in float32"):
+        served_folder(loaded, check=comparison(loaded))
+
+
 @pytest.mark.parametrize(
     ("point", "changes", "said"),
     [
