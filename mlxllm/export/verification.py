@@ -179,7 +179,7 @@ def compare_folder(loaded: LoadedModel, reader: str) -> Row:
     reference = reference_for(loaded, question, bounds_for(dtype_name(dtype_of(loaded.model))))
     if (short := _within_window(loaded, question, reference)) is not None:
         question, reference = short
-    return _row(reader, loaded.path, question, reference, "")
+    return _row(reader, loaded.path, question, reference, "", loaded)
 
 
 class DifferentError(ModelError):
