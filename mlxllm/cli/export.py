@@ -16,6 +16,7 @@ from mlxllm.errors import ConfigError
 
 if TYPE_CHECKING:  # it imports MLX
     from mlxllm.export.upload import Uploaded
+    from mlxllm.model.loading import LoadedModel
 
 Readers = Annotated[
     str | None,
@@ -132,9 +133,7 @@ def export(
         return
     if format_ == "gguf":
         file = path if path.is_file() else path / "model.gguf"
-        sampling.say(
-            f"try it: llama-cli -m {file}" if not modelfile else f"try it: ollama create NAME -f {path}/Modelfile"
-        )
+        sampling.say(f"try it: llama-cli -m {file}" if not modelfile else _with_ollama(loaded, path))
         return
     use = "sample" if loaded.kind == "base" else "chat"
     place = path if path.is_absolute() else f"./{path}"
@@ -145,6 +144,18 @@ def export(
         sampling.say(
             f"every number was read back; it belongs on its base: {program()} {use} --model {base} --adapter {place}"
         )
+
+
+def _with_ollama(loaded: "LoadedModel", folder: Path) -> str:
+    """How Ollama takes the model in; what its templates cannot say is told."""
+    from mlxllm.export.modelfile import MODELFILE, go_template, ollama_name
+
+    if go_template(loaded) is None:
+        sampling.say(
+            f"note: its chat template does more than Ollama's templates can, so {MODELFILE} has none and Ollama looks for a "
+            f"known one like it; `llama-server --jinja` writes what the model was tuned on"
+        )
+    return f"try it: ollama create {ollama_name(loaded)} -f {folder}/{MODELFILE}"
 
 
 def _send(folder: Path, repository: str, public: bool) -> "Uploaded":

@@ -7,6 +7,7 @@ Shapes: r rank; A is (in, r) and B (r, out) here and in mlx-lm, (r, in) and (out
 """
 
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlxllm.errors import ConfigError, ModelError
+from mlxllm.errors import ConfigError, ModelError, UserError
 from mlxllm.export.placing import put_folder
+from mlxllm.export.provenance import hub_name
 from mlxllm.export.tokenizers import as_json
 from mlxllm.model.adapter_files import ADAPTER_CONFIG_FILE, PEFT_FILE, StoredAdapter, read_adapter, save_adapter
 from mlxllm.model.adapters import adapters, has_adapters, spec_of
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.lora import Adapter, DoraLinear, ExpertAdapter
+from mlxllm.model.naming import find_model, is_run
 
 Check = Callable[[Path], None]
 """Looks at the folder before it gets its name; raising leaves nothing behind."""
@@ -243,4 +246,22 @@ def _told(path: Path, layout: str, found: dict[str, Adapter], base: _Base) -> Ad
     parameters = sum(adapter.lora_a.size + adapter.lora_b.size for adapter in found.values())
     parameters += sum(adapter.m_change.size for adapter in found.values() if isinstance(adapter, DoraLinear))
     size = sum(file.stat().st_size for file in path.iterdir())
-    return AdapterExport(path, layout, len(found), parameters, size, base.name, base.adapter, base.notes())
+    # With an adapter below, the base has to be made anew anyway, which is said.
+    notes = base.notes() + (() if base.adapter else _where(base.name))
+    return AdapterExport(path, layout, len(found), parameters, size, base.name, base.adapter, notes)
+
+
+def _where(base: str) -> tuple[str, ...]:
+    """Where a base is that only this machine has: the files name it without the way to it."""
+    if hub_name(base) is not None:
+        return ()
+    try:
+        path, _ = find_model(base)
+    except UserError:
+        return ()
+    if is_run(path):
+        return (
+            f"its base is a run of yours, which nobody else has: `mlxllm export --model {shlex.quote(base)} --out BASE` "
+            f"makes the folder to give along with it",
+        )
+    return (f"its base is the folder {path}, which the files call {path.name}: give it along, or say where it is had",)

@@ -5,6 +5,7 @@ fixed texts between the turns: rendering conversations of made-up words shows wh
 against the Jinja template on other conversations. Where that fails, a comment says so.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mlxllm.conversation.records import Message, Role
 from mlxllm.conversation.template import ChatTemplate
 from mlxllm.conversation.template_files import template_with
 from mlxllm.errors import DataError
+from mlxllm.export.card import title
 from mlxllm.export.gguf import chat_template
 from mlxllm.export.gguf_weights import context_of
 from mlxllm.model.loading import LoadedModel
@@ -109,13 +111,19 @@ def write_modelfile(loaded: LoadedModel, folder: Path, gguf_name: str) -> str:
         OSError: it cannot be written.
         ModelError: the model's chat template cannot be used.
     """
-    lines = [f"# ollama create NAME -f {MODELFILE}", f"FROM ./{gguf_name}", *_template_lines(loaded)]
+    lines = [f"# ollama create {ollama_name(loaded)} -f {MODELFILE}", f"FROM ./{gguf_name}", *_template_lines(loaded)]
     lines += [f"PARAMETER stop {_quote(text)}" for text in stops(loaded)]
     lines += [f"PARAMETER {name} {value:g}" for name, value in drawing(loaded).items()]
     lines.append(f"PARAMETER num_ctx {min(context_of(loaded.config)[0], MOST_CONTEXT)}")
     text = "\n".join(lines) + "\n"
     (folder / MODELFILE).write_text(text, encoding="utf-8", newline="")
     return text
+
+
+def ollama_name(loaded: LoadedModel) -> str:
+    """What Ollama may call the model: the name of its run or folder, in the letters that are allowed there."""
+    name = loaded.path.parent.parent.name if loaded.step is not None else title(loaded).partition("@")[0]
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "my-model"
 
 
 def stops(loaded: LoadedModel) -> list[str]:

@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import gguf
+import mlx.core as mx
 import pytest
 
 from mlxllm.export.hf import write_hf
+from mlxllm.tokenizer import load_tokenizer
 from tests.export.tiny import random_model
+from tests.inference.tiny import tiny
+from tests.tokenizer import foreign
 from tests.training.tiny import call, run_cli, sentence, succeeded
 
 GGUF = ("--format", "gguf", "--readers", "gguf")
@@ -36,6 +40,35 @@ def test_a_folder_with_all_that_ollama_wants(model: Path, tmp_path: Path) -> Non
     assert types == {"Q8_0", "F32"} | ({"F16"} if "F16" in types else set())
     again = json.loads(succeeded(call("verify", out, "--against", model, "--readers", "gguf", "--json")).stdout)
     assert again["rows"] == told["rows"]
+
+
+def test_ollama_is_told_a_name_and_what_it_cannot_say(model: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "My Model"
+    words = load_tokenizer(foreign.write("llama3", theirs))
+    save_theirs(theirs, words.vocab_size)
+    (theirs / "chat_template.jinja").write_text(
+        "{% for m in messages %}[{{ loop.index }}] {{ m.content }}\n{% endfor %}"
+    )
+    done = succeeded(call("export", "--model", theirs, "--out", tmp_path / "out", *GGUF, "--modelfile"))
+    assert f"try it: ollama create my-model -f {tmp_path / 'out'}/Modelfile" in done.stderr
+    assert "note: its chat template does more than Ollama's templates can" in done.stderr
+    assert "# ollama create my-model -f Modelfile" in (tmp_path / "out/Modelfile").read_text()
+    done = succeeded(call("export", "--model", model, "--out", tmp_path / "own", *GGUF, "--modelfile"))
+    assert "try it: ollama create one " in done.stderr
+    assert "chat template" not in done.stderr
+
+
+def save_theirs(folder: Path, vocab_size: int) -> None:
+    """Weights and a config.json beside a tokenizer that is there."""
+    from mlxllm.export.hf_files import model_config
+    from mlxllm.model.hf_weights import weights_to_hf
+    from mlxllm.model.module import named_parameters
+
+    net = tiny(vocab_size=vocab_size)
+    raw = model_config(net.config, mx.float32, load_tokenizer(folder), ("base",))
+    del raw["mlxllm"]
+    (folder / "config.json").write_text(json.dumps(raw))
+    mx.save_safetensors(str(folder / "model.safetensors"), weights_to_hf(net.config, named_parameters(net)))
 
 
 def test_one_file(model: Path, tmp_path: Path) -> None:

@@ -50,11 +50,9 @@ def test_what_is_written_comes_back(layout: str, case: str, tmp_path: Path) -> N
     assert max_difference(again.model(ids), run.model(ids)) < 1e-5
     assert max_difference(again.model(ids), load_model(str(tmp_path / "base")).model(ids)) > 0.1
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["adapter"], "nothing half-made stays"
-    assert (told.layout, told.matrices, told.base, told.notes) == (
-        layout,
-        len(adapters(run.model)),
-        str(tmp_path / "base"),
-        (),
+    assert (told.layout, told.matrices, told.base) == (layout, len(adapters(run.model)), str(tmp_path / "base"))
+    assert told.notes == (
+        f"its base is the folder {tmp_path / 'base'}, which the files call base: give it along, or say where it is had",
     )
     # Stacked, it leaves again, in the other layout as well.
     for name, write in WRITERS.items():
@@ -110,6 +108,19 @@ def test_what_has_to_be_known_about_the_base(tmp_path: Path) -> None:
         rounding, merged = write(run, tmp_path / layout).notes
         assert "trained on a base held in nvfp4" in rounding
         assert "with the adapter first merged into it" in merged
+
+
+def test_a_base_that_is_a_run_has_to_be_given_along(tmp_path: Path) -> None:
+    """Its name means nothing to anybody else; names of the Hub do."""
+    run = tuned(tmp_path / "base", lora=LORAS["lora"])
+    assert run.run_config is not None
+    (tmp_path / "mine/checkpoints/step-00000017").mkdir(parents=True)
+    base = f"{tmp_path / 'mine'}@17"
+    for named, said in ((base, f"`mlxllm export --model {base} --out BASE`"), ("owner/name@abc", "")):
+        changed = replace(run, run_config=run.run_config.model_copy(update={"base_model": named}))
+        notes = write_peft_adapter(changed, tmp_path / f"out{len(said)}").notes
+        assert said in " ".join(notes)
+        assert bool(notes) is bool(said)
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
