@@ -167,9 +167,10 @@ def evaluate(model: str, data: str) -> Args:
     return ("eval", "--model", model, "--data", data, "--json")
 
 
-def export(model: str, folder: str, form: str) -> Args:
+def export(model: str, folder: str, form: str, *, quantize: str | None = None, modelfile: bool = False) -> Args:
     """A model written for others, and read back by them."""
-    return ("export", "--model", model, "--out", folder, "--format", form, "--json")
+    how = options(quantize=quantize, modelfile=modelfile)
+    return ("export", "--model", model, "--out", folder, "--format", form, *how)
 
 
 def prefs_ls() -> Args:

@@ -1,5 +1,6 @@
 """The models that can be talked to, told from files alone."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,13 @@ import pytest
 from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError, ModelError, UserError
 from mlxllm.runs import Recorder, run_of
-from tests.tui.chatting import life, run_with_checkpoints
+from tests.tui.chatting import chatting, life, run_with_checkpoints
+from tests.tui.harness import screen_text, wait_for, wait_for_text
 from tui.engine_replies import LoadedInfo
 from tui.screens.chat.opening import failure, opening
 from tui.talking.models import (
     check_model,
+    exported_models,
     first_model,
     life_of,
     model_rows,
@@ -131,3 +134,40 @@ def test_a_first_line_is_offered_only_where_one_is_listed() -> None:
     loaded = LoadedInfo("m", "m", None, "chat", "m", 1, ["base", "sft"], "f", 64, 1000, [], "")
     assert "1 and enter" in opening(loaded, ["Who is Tom?"])
     assert opening(loaded, []) == "Ask something. It knows no more than what it has read."
+
+
+def test_what_was_exported_and_can_be_loaded_the_newest_first(mlxllm_home: Path) -> None:
+    assert exported_models() == []
+    files = {
+        "whole": ("config.json", "model.safetensors"),
+        "newer": ("config.json", "model-00001-of-00002.safetensors"),
+        "adapter": ("adapter_config.json", "adapter_model.safetensors"),
+        "gguf": ("model.gguf", "Modelfile"),
+        ".partial": ("config.json", "model.safetensors"),
+    }
+    for number, (name, inside) in enumerate(files.items()):
+        folder = mlxllm_home / "exports" / name
+        folder.mkdir(parents=True)
+        for file in inside:
+            (folder / file).write_text("")
+        os.utime(folder, (number, number))
+    (mlxllm_home / "exports" / "model.gguf").write_text("")
+    assert exported_models() == [mlxllm_home / "exports" / name for name in ("newer", "whole")]
+
+
+async def test_what_was_exported_is_chosen_like_a_run(mlxllm_home: Path) -> None:
+    life()
+    folder = mlxllm_home / "exports" / "whole-affine4"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    async with chatting() as (pilot, screen):
+        await wait_for_text(pilot, "1 Who is Tom?")
+        await pilot.press("escape", "m")
+        await wait_for_text(pilot, "whole-affine4  exported")
+        await pilot.press(*"affine")
+        await wait_for(pilot, lambda: "tales-sft" not in screen_text(pilot.app))
+        await pilot.press("ctrl+o")
+        await wait_for_text(pilot, "put the cursor on a run first")
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: screen.twin[:2] == ("chat", "--model") and screen.twin[2].startswith(str(folder)))

@@ -22,7 +22,7 @@ from tests.tui.table_of_runs import (
     wait_for_toast,
 )
 from tui import commands
-from tui.screens.runs.exporting import ExportDialog, outcome
+from tui.screens.runs.exporting import PACKED, ExportDialog, outcome
 from tui.screens.runs.screen import RunsScreen
 from tui.widgets.rows import Rows
 
@@ -180,8 +180,8 @@ async def test_the_export_dialog(mlxllm_home: Path) -> None:
             await wait_for_question(pilot, told)
         entry.value = "./mine"
         await pilot.press("enter")
-        args = ("export", "--model", "adapter", "--out", "./mine", "--format", "peft", "--json")
-        await wait_for(pilot, lambda: started == [args])
+        args = ("export", "--model", "adapter", "--out", "./mine", "--format", "peft")
+        await wait_for(pilot, lambda: started == [(*args, "--json")])
         assert screen.twin == args
         # All weights were trained: no adapters to take out.
         await pilot.press("down", "E")
@@ -193,7 +193,46 @@ async def test_the_export_dialog(mlxllm_home: Path) -> None:
     assert len(started) == 1
 
 
-@pytest.mark.slow
+async def test_an_export_is_packed_and_taken_to_ollama(mlxllm_home: Path) -> None:
+    plain_run("whole", 1000)
+    exports = mlxllm_home / "exports"
+    app = new_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        screen = await open_runs(pilot, 1)
+        started: list[tuple[str, ...]] = []
+        app.run_job = lambda args, *_: started.append(tuple(args))  # type: ignore[method-assign, assignment, return-value]
+        await pilot.press("E")
+        await wait_for_text(pilot, "[plain] affine4  affine8  mxfp4  nvfp4")
+        assert "Ollama" not in screen_text(app)
+        await pilot.press("tab", "right")
+        await wait_for_text(pilot, "4 bits a weight, in groups of 64")
+        entry = app.screen.query_one(Input)
+        await wait_for(pilot, lambda: entry.value == str(exports / "whole-affine4"))
+        await pilot.press("shift+tab", "right")
+        await wait_for_text(pilot, "[f16] q8_0  q5_1")
+        await pilot.press("tab", "right", "tab", "right")
+        await wait_for_text(pilot, "[Modelfile]")
+        await wait_for(pilot, lambda: entry.value == str(exports / "whole-gguf-q8_0"))
+        entry.value = "./it"
+        await wait_for_text(pilot, "--out ./it --format gguf --quantize q8_0")
+        assert "--modelfile" in screen_text(app)
+        await pilot.press("enter")
+        how = ("--format", "gguf", "--quantize", "q8_0", "--modelfile")
+        args = ("export", "--model", "whole", "--out", "./it", *how)
+        await wait_for(pilot, lambda: started == [(*args, "--json")])
+        assert screen.twin == args
+
+
+def test_the_dialog_offers_what_the_command_takes() -> None:
+    from mlxllm.export.formats import FORMATS
+
+    for name, kinds in PACKED.items():
+        assert tuple(kinds)[1:] == FORMATS[name].quantizations
+    assert not [name for name, form in FORMATS.items() if form.quantizations and name not in PACKED]
+    told = outcome("/x/it", {"rows": [{"reader": "gguf", "status": "passed"}]}, "my run")
+    assert told.endswith("by gguf; ollama create 'my run' -f /x/it/Modelfile takes it from there")
+
+
 def test_what_is_said_of_an_export() -> None:
     """Who has looked at it, and what the command noted."""
     rows = [{"reader": "gguf", "status": "passed"}, {"reader": "llama.cpp", "status": "not installed"}]
@@ -202,6 +241,7 @@ def test_what_is_said_of_an_export() -> None:
     assert (outcome("out", said), outcome("out", {"passed": None}), outcome("out", None)) == (told, "to out", "to out")
 
 
+@pytest.mark.slow
 async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path) -> None:
     (mlxllm_home / "datasets").mkdir()
     dataset(mlxllm_home / "datasets" / "squares")
@@ -221,7 +261,7 @@ async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path)
         await wait_for(pilot, lambda: app.screen.query_one(Input).value == str(folder))
         await pilot.press("enter")
         await wait_for_text(pilot, "exporting")
-        assert screen.twin == ("export", "--model", "adapter", "--out", str(folder), "--format", "hf", "--json")
+        assert screen.twin == ("export", "--model", "adapter", "--out", str(folder), "--format", "hf")
         await pilot.press("e")
         await wait_for_question(pilot, "Evaluate adapter on the held-out text of which dataset? There is squares.")
         assert app.screen.query_one(Input).value == "squares", "that of the run that it came from"

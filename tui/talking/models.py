@@ -62,6 +62,16 @@ def model_rows() -> list[ModelRow]:
     return [ModelRow(run, tuple(checkpoint_steps(RunDirectory(Path(run.path))))) for run in list_runs()]
 
 
+def exported_models() -> list[Path]:
+    """The folders of the home's exports that hold a whole model which can be loaded here, the newest first; reads files."""
+    folder = paths.folder("exports")
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not path.name.startswith(".") and (path / "config.json").is_file() and any(path.glob("*.safetensors")):
+            found.append((path.stat().st_mtime, path))
+    return [path.absolute() for _, path in sorted(found, reverse=True)]
+
+
 def check_model(text: str) -> None:
     """What can be said of a name before it is loaded.
 

@@ -1,6 +1,7 @@
-"""Choosing a model: runs and their checkpoints in a list, or a path that is typed."""
+"""Choosing a model: runs, their checkpoints and what was exported in a list, or a path that is typed."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from rich.cells import cell_len, set_cell_size
@@ -14,7 +15,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mlxllm.errors import UserError
-from tui.talking.models import ModelRow, check_model, model_rows
+from tui.talking.models import ModelRow, check_model, exported_models, model_rows
 from tui.widgets.keys_bar import KeysBar
 from tui.words import count, printable
 
@@ -51,6 +52,7 @@ class ModelPicker(ModalScreen[str | None]):
         super().__init__()
         self._title, self._current = title, current
         self._rows: Sequence[ModelRow] | None = None
+        self._exports: Sequence[Path] = ()
         self._opened: set[str] = set()
         self._name_width = 24
 
@@ -70,15 +72,16 @@ class ModelPicker(ModalScreen[str | None]):
 
     @work(thread=True, exclusive=True)
     def _look(self) -> None:
+        rows: Sequence[ModelRow] = ()
+        exports: Sequence[Path] = ()
         try:
-            rows = model_rows()
-        except UserError as error:
+            rows, exports = model_rows(), exported_models()
+        except (UserError, OSError) as error:
             self.app.call_from_thread(self._say, str(error))
-            rows = []
-        self.app.call_from_thread(self._found, rows)
+        self.app.call_from_thread(self._found, rows, exports)
 
-    def _found(self, rows: Sequence[ModelRow]) -> None:
-        self._rows = rows
+    def _found(self, rows: Sequence[ModelRow], exports: Sequence[Path]) -> None:
+        self._rows, self._exports = rows, exports
         base = self._current.rpartition("@")[0]
         self._opened = {row.address for row in rows if row.address == base}
         self._show()
@@ -92,7 +95,8 @@ class ModelPicker(ModalScreen[str | None]):
     def _show(self) -> None:
         listing = self.query_one(OptionList)
         before = self._marked() or self._current
-        self._name_width = min(max((cell_len(row.address) for row in self._rows or ()), default=0) + 1, self._room())
+        shown = [*(row.address for row in self._rows or ()), *(path.name for path in self._exports)]
+        self._name_width = min(max(map(cell_len, shown), default=0) + 1, self._room())
         typed = self.query_one(Input).value.strip().lower()
         options: list[Option] = []
         name, at, step_typed = typed.partition("@")
@@ -107,6 +111,9 @@ class ModelPicker(ModalScreen[str | None]):
             if len(options) > _MOST_LINES:
                 options.append(Option(Content("... and more: type a part of the name"), disabled=True))
                 break
+        for path in [path for path in self._exports if typed in path.name.lower()][:_MOST_LINES]:
+            name = set_cell_size(printable(path.name), self._name_width)
+            options.append(Option(Content.assemble((name, "bold"), " exported"), id=str(path)))
         if not options:
             none = (
                 "no run has such a name; enter takes what you typed as a path"

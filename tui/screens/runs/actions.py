@@ -14,7 +14,7 @@ from mlxllm.runs import ACTIVE, RunSummary, dependents, read_config
 from tui import commands
 from tui.jobs import Job, Line
 from tui.planning.extend import QUESTION, how_far
-from tui.screens.runs.exporting import ExportDialog, outcome
+from tui.screens.runs.exporting import ExportDialog, Leaving, outcome
 from tui.screens.runs.looking import RunLooking, directory, has_checkpoint, names_of
 from tui.screens.runs.rows import address
 from tui.widgets.rows import Rows
@@ -94,17 +94,17 @@ class RunActions(RunLooking):
         self.twin = wanted.args
         said: list[Line] = []
         self.exports[run.name] = self.mlx.run_job(
-            wanted.args, said.append, lambda job: self._exported(run, wanted.folder, said, job)
+            (*wanted.args, "--json"), said.append, lambda job: self._exported(run, wanted, said, job)
         )
         self.query_one(Rows).refresh()
 
-    def _exported(self, run: RunSummary, folder: str, said: Sequence[Line], job: Job) -> None:
+    def _exported(self, run: RunSummary, as_: Leaving, said: Sequence[Line], job: Job) -> None:
         self.exports.pop(run.name, None)
         if job.returncode and not job.cancelled:
             self.mlx.fail(f"{run.name} could not be exported: {job.error}")
         elif not job.cancelled:
             told = next((line for line in reversed(said) if isinstance(line, dict)), None)
-            self.left_as[run.name] = outcome(folder, told)
+            self.left_as[run.name] = outcome(as_.folder, told, run.name if as_.modelfile else "")
             self.mlx.tell(f"{run.name} is exported: {self.left_as[run.name]}")
         self.changed()
 

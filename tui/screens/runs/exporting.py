@@ -1,5 +1,6 @@
-"""The question how a run is to leave: in which format, into which folder."""
+"""The question how a run is to leave: in which format, packed or not, into which folder."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,28 @@ _ADAPTERS = {
     "peft": "The adapters alone, as PEFT loads them on their base.",
     "mlx-adapter": "The adapters alone, as mlx-lm loads them on their base.",
 }
+PACKED: Mapping[str, Mapping[str, str]] = {
+    "hf": {
+        "plain": "Every weight as it was trained.",
+        "affine4": "4 bits a weight, in groups of 64 with scale and bias, as mlx-lm packs them.",
+        "affine8": "8 bits a weight: next to no loss.",
+        "mxfp4": "4-bit floats, groups of 32 whose scale is a power of two.",
+        "nvfp4": "4-bit floats, groups of 16 whose scale has 8 bits.",
+    },
+    "gguf": {
+        "f16": "16 bits a weight; llama-quantize of llama.cpp makes its other types of it.",
+        "q8_0": "8.5 bits a weight: next to no loss.",
+        "q5_1": "6 bits a weight, with scale and minimum.",
+        "q5_0": "5.5 bits a weight.",
+        "q4_1": "5 bits a weight, with scale and minimum.",
+        "q4_0": "4.5 bits a weight.",
+        "mxfp4": "4-bit floats, groups of 32 whose scale is a power of two.",
+        "tq2_0": "2 bits, for weights that were trained as -1, 0 and 1.",
+        "tq1_0": "The same in 1.7 bits: smaller and slower.",
+    },
+}
+"""Format -> what its weights may be packed as; the first is what it does unasked, the others are `--quantize`."""
+_MODELFILE = ("without", "Modelfile")
 
 
 @dataclass(frozen=True)
@@ -37,10 +60,12 @@ class Leaving:
 
     folder: str
     args: commands.Args
+    modelfile: bool = False
+    """Whether Ollama can take it from there."""
 
 
 class ExportDialog(ModalScreen[Leaving | None]):
-    """Format and folder; Enter exports."""
+    """Format, packing and folder; Enter exports."""
 
     # Not DEFAULT_CSS: the application's own rules for inputs would go before it.
     CSS = """
@@ -48,7 +73,8 @@ class ExportDialog(ModalScreen[Leaving | None]):
     ExportDialog > Vertical { width: 86; max-width: 98%; height: auto; max-height: 98%; padding: 0 2; overflow-y: auto; }
     ExportDialog > Vertical { background: $surface; border: round $primary; }
     ExportDialog Static { height: auto; }
-    ExportDialog Horizontal { height: 1; margin-top: 1; }
+    ExportDialog Horizontal { height: auto; margin-top: 1; }
+    ExportDialog OneOf { height: auto; }
     ExportDialog .name { width: 10; color: $accent; }
     ExportDialog Input, ExportDialog Input:focus { width: 1fr; border: none; height: 1; padding: 0 1; background: $panel; }
     ExportDialog Input:focus { text-style: underline; }
@@ -87,6 +113,14 @@ class ExportDialog(ModalScreen[Leaving | None]):
                 yield Static("Format", classes="name")
                 yield OneOf(list(self._formats), id="format")
             yield Static(id="about", classes="more", markup=False)
+            for form, kinds in PACKED.items():
+                with Horizontal(classes=f"of {form}"):
+                    yield Static("Weights", classes="name")
+                    yield OneOf(list(kinds), id=f"weights-{form}")
+            yield Static(id="packed", classes="more", markup=False)
+            with Horizontal(classes="of gguf"):
+                yield Static("Ollama", classes="name")
+                yield OneOf(_MODELFILE, id="modelfile")
             with Horizontal():
                 yield Static("Folder", classes="name")
                 yield Input(id="folder", suggester=PathSuggester())
@@ -100,7 +134,7 @@ class ExportDialog(ModalScreen[Leaving | None]):
         self._find_folder()
 
     def on_one_of_changed(self) -> None:
-        """Another format; a folder that was typed stays."""
+        """Another format or packing; a folder that was typed stays."""
         self._show()
         if self._folder() in ("", self._suggested):
             self._find_folder()
@@ -116,21 +150,43 @@ class ExportDialog(ModalScreen[Leaving | None]):
 
     @work(exclusive=True)
     async def _find_folder(self) -> None:
-        self._suggested = str(_free(self._run, self._format()))
+        self._suggested = str(_free(self._run, self._format(), self._quantize()))
         self.query_one("#folder", Input).value = self._suggested
         self._show()
 
     def _format(self) -> str:
         return list(self._formats)[self.query_one("#format", OneOf).chosen]
 
+    def _packed(self) -> tuple[str, str]:
+        """What the weights are packed as, and what that is; empty for adapters."""
+        if (kinds := PACKED.get(self._format())) is None:
+            return "", ""
+        return list(kinds.items())[self.query_one(f"#weights-{self._format()}", OneOf).chosen]
+
+    def _quantize(self) -> str | None:
+        """The value of `--quantize`, where one is needed."""
+        name = self._packed()[0]
+        return name if name and name != next(iter(PACKED[self._format()])) else None
+
+    def _modelfile(self) -> bool:
+        return self._format() == "gguf" and self.query_one("#modelfile", OneOf).chosen == 1
+
     def _folder(self) -> str:
         return self.query_one("#folder", Input).value.strip()
 
     def _args(self) -> commands.Args:
-        return commands.export(self._model, self._folder(), self._format())
+        return commands.export(
+            self._model, self._folder(), self._format(), quantize=self._quantize(), modelfile=self._modelfile()
+        )
 
     def _show(self) -> None:
-        self.query_one("#about", Static).update(Content(self._formats[self._format()]))
+        form = self._format()
+        for row in self.query(".of"):
+            row.display = row.has_class(form)
+        self.query_one("#about", Static).update(Content(self._formats[form]))
+        packed = self.query_one("#packed", Static)
+        packed.display = form in PACKED
+        packed.update(Content(self._packed()[1]))
         self.query_one("#command", Static).update(Content(f"$ {printable(commands.as_text(self._args()))}"))
 
     def action_export(self) -> None:
@@ -140,7 +196,7 @@ class ExportDialog(ModalScreen[Leaving | None]):
         except ConfigError as error:
             self.query_one("#wrong", Static).update(Content(f"! {visible(str(error))}"))
             return
-        self.dismiss(Leaving(self._folder(), self._args()))
+        self.dismiss(Leaving(self._folder(), self._args(), self._modelfile()))
 
     def action_leave(self) -> None:
         """Not now."""
@@ -159,23 +215,27 @@ def new_folder(text: str) -> None:
         raise ConfigError(f"{path} exists already; name a new folder")
 
 
-def _free(run: str, form: str) -> Path:
+def _free(run: str, form: str, quantize: str | None) -> Path:
     """A folder for exports that is not there yet."""
-    name = run if form == "hf" else f"{run}-{form}"
+    name = "-".join(part for part in (run, "" if form == "hf" else form, quantize) if part)
     path, number = paths.folder("exports") / name, 2
     while path.exists():
         path, number = paths.folder("exports") / f"{name}-{number}", number + 1
     return path
 
 
-def outcome(folder: str, said: Mapping[str, Any] | None) -> str:
-    """Where an export lies, who read it back, and what is to be known about it.
+def outcome(folder: str, said: Mapping[str, Any] | None, name: str = "") -> str:
+    """Where an export lies, who read it back, what is to be known about it, and how Ollama takes it.
 
     Args:
         folder: of the export.
         said: the object that the command printed.
+        name: what it is to be called in Ollama, if there is a Modelfile.
     """
     rows = (said or {}).get("rows") or ()
     readers = [str(row["reader"]) for row in rows if isinstance(row, Mapping) and row.get("status") == "passed"]
     read = f", read back unchanged by {', '.join(readers)}" if readers else ""
-    return "; ".join([f"to {folder}{read}", *(str(note) for note in (said or {}).get("notes") or ())])
+    told = [f"to {folder}{read}", *(str(note) for note in (said or {}).get("notes") or ())]
+    if name:
+        told.append(f"{shlex.join(('ollama', 'create', name, '-f', str(Path(folder) / 'Modelfile')))} takes it from there")
+    return "; ".join(told)
