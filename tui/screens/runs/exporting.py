@@ -237,5 +237,7 @@ def outcome(folder: str, said: Mapping[str, Any] | None, name: str = "") -> str:
     read = f", read back unchanged by {', '.join(readers)}" if readers else ""
     told = [f"to {folder}{read}", *(str(note) for note in (said or {}).get("notes") or ())]
     if name:
-        told.append(f"{shlex.join(('ollama', 'create', name, '-f', str(Path(folder) / 'Modelfile')))} takes it from there")
+        told.append(
+            f"{shlex.join(('ollama', 'create', name, '-f', str(Path(folder) / 'Modelfile')))} takes it from there"
+        )
     return "; ".join(told)
