@@ -86,6 +86,16 @@ def root_of(loaded: LoadedModel) -> str:
     return str(run_settings(first).get("base_model") or "")
 
 
+def original_of(loaded: LoadedModel) -> Path | None:
+    """Where a tokenizer came from that is somebody else's; None for one of ours."""
+    if is_own(loaded.tokenizer):
+        return None
+    if loaded.step is None:
+        return loaded.path
+    base = root_of(loaded)
+    return Path(base) if base and (Path(base) / CONFIG_FILE).is_file() else loaded.tokenizer_directory
+
+
 def _exported_before(folder: Path) -> bool:
     try:
         return OURS in read_object(folder / CONFIG_FILE)

@@ -27,7 +27,7 @@ from mlxllm.export.hf_files import CONFIG_FILE, DTYPES, OURS, dtype_name
 from mlxllm.export.judging import Bounds, Reference, Row, bounds_for, judge, quantised_bounds
 from mlxllm.export.measuring import chat_ids, measure
 from mlxllm.export.memory import free_memory
-from mlxllm.export.provenance import root_of
+from mlxllm.export.provenance import original_of
 from mlxllm.export.readers.limits import why_not
 from mlxllm.export.readers.running import PEERS_PYTHON, Question, Spelling, ask, ask_ids, lacking, python_with
 from mlxllm.export.sample_text import MESSAGES, PROMPT, SAMPLES
@@ -149,7 +149,7 @@ def verify(folder: Path, against: LoadedModel, readers: Sequence[str] | None = N
                     *short,
                     f"compared within the window of {against.config.sliding_window} tokens only",
                 )
-            rows.append(_row(reader, folder, asked, held_to, note, _original(against)))
+            rows.append(_row(reader, folder, asked, held_to, note, original_of(against)))
     return Verification(
         rows=tuple(rows),
         weights=_packing(packed) if isinstance(packed, dict) else dtype_name(stored),
@@ -271,16 +271,6 @@ def _row(reader: str, folder: Path, question: Question, reference: Reference, no
                 excuse = f"{reader} reads the original folder by the same other ids"
                 row = judge(reader, reading, reference, excuse)
     return replace(row, note="; ".join(filter(None, [row.note, note])))
-
-
-def _original(against: LoadedModel) -> Path | None:
-    """Where a tokenizer came from that is somebody else's; None for one of ours."""
-    if is_own(against.tokenizer):
-        return None
-    if against.step is None:
-        return against.path
-    base = root_of(against)
-    return Path(base) if base and (Path(base) / CONFIG_FILE).is_file() else against.tokenizer_directory
 
 
 def _within_window(loaded: LoadedModel, question: Question, reference: Reference) -> tuple[Question, Reference] | None:

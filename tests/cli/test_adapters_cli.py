@@ -108,7 +108,8 @@ def test_what_has_to_be_known_about_the_base_is_said(
     assert f"chat --model {files / 'base'} --adapter {tmp_path / 'peft'}" in said
     succeeded(call("sample", "--model", files / "base", "--adapter", tmp_path / "peft", *ask))
     told = succeeded(call("export", "--model", "below", "--format", "mlx-adapter", "--out", tmp_path / "j", "--json"))
-    [note] = json_lines(told.stdout)[0]["notes"]
+    note, where = json_lines(told.stdout)[0]["notes"]
+    assert f"its base is the folder {files / 'base'}" in where
     assert note.startswith(rounding)
     assert told.stderr == ""
 

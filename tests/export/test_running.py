@@ -113,7 +113,7 @@ def test_a_reader_may_take_the_original_by_the_same_other_ids(tmp_path: Path, mo
     monkeypatch.setattr(verification, "ask", ask)
     monkeypatch.setattr(verification, "ask_ids", ask_ids)
     monkeypatch.setattr(verification, "python_with", lambda reader: sys.executable)
-    monkeypatch.setattr(verification, "_original", lambda against: tmp_path / "model")
+    monkeypatch.setattr(verification, "original_of", lambda loaded: tmp_path / "model")
     row = verify(tmp_path / "model", source, ["mlx-lm"]).rows[0]
     assert (row.status, row.ids_equal) == ("passed", True)
     assert row.note == "mlx-lm reads the original folder by the same other ids"
