@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlxllm.conversation import Message
@@ -76,6 +76,9 @@ async def test_doctor_shows_its_report() -> None:
     st.integers(0, 60),
     st.sampled_from(["braille", "block", "ascii"]),
 )
+@example([1.7976931348623157e308, -9.97e291], 2, "braille")
+@example([1.7e308, 1.7e308, 0.0, 5e-324], 2, "block")
+@example([0.0, 5e-324], 2, "ascii")
 def test_a_sparkline_is_never_wider_than_asked(values: list[float], width: int, marks: Marks) -> None:
     assert len(sparkline(values, width, marks)) <= width
 

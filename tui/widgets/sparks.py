@@ -8,6 +8,8 @@ from tui.marks import Marks
 _LEVELS = {"braille": "⣀⣄⣤⣦⣶⣷⣿", "block": "▁▂▃▄▅▆▇█", "ascii": "_.-=^"}
 """Marks from low to high. Braille dots are filled from below, for terminals in which blocks leave gaps."""
 
+_LARGE = 1e150
+
 
 def sparkline(values: Sequence[float], width: int, marks: Marks) -> str:
     """The last of `values`, each mark the mean of an equal share of them, `width` marks wide at most.
@@ -18,9 +20,11 @@ def sparkline(values: Sequence[float], width: int, marks: Marks) -> str:
     if not finite or width < 1:
         return ""
     width = min(width, len(finite))
+    if max(map(abs, finite)) > _LARGE:  # else sums and differences of theirs are infinite
+        finite = [value / _LARGE / len(finite) for value in finite]
     bounds = [round(i * len(finite) / width) for i in range(width + 1)]
     means = [sum(finite[a:b]) / (b - a) for a, b in itertools.pairwise(bounds)]
     low, high = min(means), max(means)
     levels = _LEVELS[marks]
-    scale = (len(levels) - 1) / (high - low) if high > low else 0.0
-    return "".join(levels[round((mean - low) * scale)] for mean in means)
+    span = (high - low) or 1.0
+    return "".join(levels[round((mean - low) / span * (len(levels) - 1))] for mean in means)
