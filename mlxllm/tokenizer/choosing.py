@@ -1,7 +1,6 @@
 """What a user names to a tokenizer: one that is there, or a recipe for one."""
 
 from mlxllm import paths
-from mlxllm.data.hub.models import cached_model, parse_hub_name
 from mlxllm.errors import ConfigError
 from mlxllm.tokenizer.base import Tokenizer
 from mlxllm.tokenizer.storage import load_tokenizer, tokenizer_directory
@@ -20,6 +19,8 @@ def choose_tokenizer(text: str) -> Tokenizer | TokenizerRecipe:
     try:
         return load_tokenizer(tokenizer_directory(paths.existing("tokenizers", text)))
     except ConfigError as error:
+        from mlxllm.data.hub.models import cached_model, parse_hub_name  # only here: it brings the downloader
+
         name = None if paths.is_path(text) else parse_hub_name(text)
         if name is not None and (folder := cached_model(name)) is not None:
             return load_tokenizer(tokenizer_directory(folder))
