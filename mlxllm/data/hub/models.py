@@ -18,8 +18,8 @@ from pathlib import Path
 from mlxllm.data.download import fetch
 from mlxllm.data.download_problems import DownloadError, amount
 from mlxllm.data.globs import is_inside
-from mlxllm.data.hub.problems import UnreachableError, hub_problems
-from mlxllm.data.hub.requests import patiently
+from mlxllm.data.hub.problems import UnreachableError, files_refused, hub_problems
+from mlxllm.data.hub.requests import address, patiently
 from mlxllm.data.transfers import Listener, listener
 from mlxllm.errors import DataError, UserError
 from mlxllm.runs.files import read_json
@@ -295,16 +295,12 @@ def _have(
     progress: Callable[[int, int | None], None] | None,
 ) -> None:
     """Make one file be in the cache, and be found in the snapshot."""
-    # Only when used: it is slow to load.
-    import huggingface_hub
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not listed
-
     blob, link = storage / "blobs" / file.blob, snapshot / file.path
     try:
         if not blob.is_file():
-            url = huggingface_hub.hf_hub_url(name, file.path, revision=commit)
-            headers = build_hf_headers(library_name="mlxllm")
-            fetch(url, blob, sha256=file.sha256, size=file.size, headers=headers, progress=progress)
+            url, headers = address(name, commit, file.path, "model")
+            with files_refused(f"the model {name}"):
+                fetch(url, blob, sha256=file.sha256, size=file.size, headers=headers, progress=progress)
             if file.sha256 is None and _git_hash(blob) != file.blob:
                 blob.unlink()
                 raise DataError(f"what came of {file.path} of {name} is not the file that the Hub lists; try again")
@@ -313,13 +309,6 @@ def _have(
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists():
             _replace_by_link(link, os.path.relpath(blob, link.parent))
-    except DownloadError as error:
-        if error.status in (401, 403):
-            raise DataError(
-                f"the model {name} on the Hub does not give its files to you ({error.status}); accept its terms on its "
-                f"page, and log in with `hf auth login` or set HF_TOKEN"
-            ) from None
-        raise
     except OSError as error:
         raise DataError(
             f"the model {name} cannot be kept in {storage}: {error.strerror or error}; HF_HOME can name another folder"

@@ -5,12 +5,31 @@ import errno
 import os
 from collections.abc import Iterator
 
+from mlxllm.data.download_problems import DownloadError
 from mlxllm.data.hub.requests import transport_error
 from mlxllm.errors import DataError
 
 
 class UnreachableError(DataError):
     """The Hub could not be asked: no network, or a trouble of its own."""
+
+
+@contextlib.contextmanager
+def files_refused(what: str) -> Iterator[None]:
+    """Turn the answer that a file is not given into a sentence about `what`, a data set or model with its name.
+
+    Raises:
+        DataError: instead of a `DownloadError` of that kind; others pass.
+    """
+    try:
+        yield
+    except DownloadError as error:
+        if error.status in (401, 403):
+            raise DataError(
+                f"{what} on the Hub does not give its files to you ({error.status}); accept its terms on its page, and log "
+                f"in with `hf auth login` or set HF_TOKEN"
+            ) from None
+        raise
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}

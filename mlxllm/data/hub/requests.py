@@ -28,6 +28,22 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
     return ask()
 
 
+def address(name: str, commit: str | None, file: str, kind: str) -> tuple[str, dict[str, str]]:
+    """Where a file of a repository is had, and the headers that say who asks.
+
+    Args:
+        name: `owner/name`.
+        commit: or branch; None is the main one.
+        file: its path there.
+        kind: `dataset` or `model`.
+    """
+    import huggingface_hub  # only when used: it is slow to load
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not listed
+
+    url = huggingface_hub.hf_hub_url(name, file, repo_type=kind, revision=commit)
+    return url, build_hf_headers(library_name="mlxllm")
+
+
 def transport_error() -> type[Exception]:
     """The base of what the HTTP client raises; which client that is depends on the release of huggingface_hub."""
     from huggingface_hub import errors  # only when used: it is slow to load

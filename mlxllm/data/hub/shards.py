@@ -15,10 +15,10 @@ from pathlib import Path
 
 from mlxllm import paths
 from mlxllm.data.download import Progress, fetch
-from mlxllm.data.download_problems import DownloadError
 from mlxllm.data.hub.dataset import HubDataset, file_facts
+from mlxllm.data.hub.problems import files_refused
 from mlxllm.data.hub.ranges import RangeFile
-from mlxllm.errors import DataError
+from mlxllm.data.hub.requests import address
 
 
 class Shard:
@@ -61,7 +61,7 @@ def read_in_parts(dataset: HubDataset, file: str) -> RangeFile:
         DataError: it is not there, or the Hub cannot be asked.
     """
     facts = file_facts(dataset, file)
-    url, headers = _address(dataset.name, dataset.commit, file)
+    url, headers = address(dataset.name, dataset.commit, file, "dataset")
     return RangeFile(url, headers, facts.size, dataset.name, file)
 
 
@@ -84,29 +84,14 @@ def fetch_file(
     Raises:
         DataError: it cannot be had.
     """
-    url, headers = _address(name, commit, file)
-    try:
+    url, headers = address(name, commit, file, "dataset")
+    with files_refused(f"the data set {name}"):
         fetch(url, target, sha256=sha256, size=size, headers=headers, progress=progress, tell=tell)
-    except DownloadError as error:
-        if error.status in (401, 403):
-            raise DataError(
-                f"the data set {name} on the Hub does not give its files to you ({error.status}); accept its terms on its "
-                f"page, and log in with `hf auth login` or set HF_TOKEN"
-            ) from None
-        raise
 
 
 def shard_folder(dataset: HubDataset) -> Path:
     """Where files of a data set lie while they are read."""
     return paths.folder("cache") / "hub" / dataset.name.replace("/", "--") / dataset.commit
-
-
-def _address(name: str, commit: str | None, file: str) -> tuple[str, dict[str, str]]:
-    import huggingface_hub  # only when used: it is slow to load
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not listed
-
-    url = huggingface_hub.hf_hub_url(name, file, repo_type="dataset", revision=commit)
-    return url, build_hf_headers(library_name="mlxllm")
 
 
 def _in_users_cache(dataset: HubDataset, file: str) -> Path | None:
