@@ -7,13 +7,14 @@ from typing import Literal
 
 from mlxllm.errors import ConfigError
 
-Kind = Literal["datasets", "tokenizers", "runs", "exports", "cache"]
+Kind = Literal["datasets", "tokenizers", "runs", "exports", "evaluations", "cache"]
 
 _SINGULAR: dict[Kind, str] = {
     "datasets": "dataset",
     "tokenizers": "tokenizer",
     "runs": "run",
     "exports": "export",
+    "evaluations": "evaluation",
     "cache": "cache entry",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

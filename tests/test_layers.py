@@ -17,6 +17,7 @@ WITHOUT_MLX_CORE = (
     "paths",
     "presets",
     "runs",
+    "scores",
     "settings",
     "speed",
     "tokenizer",
