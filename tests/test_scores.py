@@ -24,7 +24,8 @@ def test_a_result_is_found_by_its_weights() -> None:
     keep(kept)
     keep(result(weights="b" * 64))
     assert results_of("a" * 64) == [kept]
-    assert kept.error_of("acc") == 0.1 and kept.error_of("nothing") is None
+    assert kept.error_of("acc") == 0.1
+    assert kept.error_of("nothing") is None
 
 
 def test_the_same_evaluation_replaces_and_another_setting_stands_beside() -> None:

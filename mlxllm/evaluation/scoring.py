@@ -69,4 +69,5 @@ class Scorer:
         logits = self._model(mx.array(ids[None, :-1]))[0, -count:].astype(mx.float32)
         target = mx.array(ids[-count:])
         logprobs = mx.take_along_axis(logits, target[:, None], axis=-1)[:, 0] - mx.logsumexp(logits, axis=-1)
-        return Scored(float(logprobs.sum().item()), bool((logits.argmax(axis=-1) == target).all().item()))
+        is_greedy = bool((logits.argmax(axis=-1) == target).all().item())
+        return Scored(float(np.array(logprobs, dtype=np.float64).sum()), is_greedy)
