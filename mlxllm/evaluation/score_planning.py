@@ -8,6 +8,7 @@ Shapes: B rows, T tokens of the longest, N positions whose logits are wanted, M 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def families(found: Sequence[Tree], least_gain: int) -> list[Family]:
     """
     ordered = sorted(found, key=lambda tree: np.array(tree.context, dtype=">u4").tobytes())
     arrays = [np.array(tree.context) for tree in ordered]
-    shared = np.array([_shared(a, b) for a, b in zip(arrays, arrays[1:], strict=False)], dtype=np.int64)
+    shared = np.array([_shared(a, b) for a, b in pairwise(arrays)], dtype=np.int64)
     stretches = _stretches(shared, len(ordered), least_gain)
     result: list[Family] = []
     behind = 0

@@ -104,10 +104,9 @@ class Scorer:
         if batch.segments is None:  # texts one after another need no places of their own
             return self._model.model(ids, cache)
         positions = mx.array(batch.positions)
-        mask: Packed | Placed = Packed(mx.array(batch.segments), window, positions)
-        if prefix is not None:
-            mask = Placed(_behind(mask, prefix[0].offset), positions)
-        return self._model.model(ids, cache, positions=positions, mask=mask)
+        mask = Packed(mx.array(batch.segments), window, positions)
+        placed = mask if prefix is None else Placed(_behind(mask, prefix[0].offset), positions)
+        return self._model.model(ids, cache, positions=positions, mask=placed)
 
     def _scores(self, hidden: mx.array, batch: Batch) -> list[tuple[mx.array, mx.array]]:
         """Log-probability and whether it is the likeliest, (M,) in all: rows of logits only where something is scored."""

@@ -61,6 +61,6 @@ def common_prefix(texts: Sequence[Sequence[int]]) -> int:
     """How many tokens all texts begin with; each keeps at least one of its own."""
     if not texts:
         return 0
-    first, last = min(texts), max(texts)  # in this order all others lie between them
+    first, last = min(map(tuple, texts)), max(map(tuple, texts))  # in this order all others lie between them
     most = min(len(text) for text in texts) - 1
     return next((at for at in range(most) if first[at] != last[at]), max(most, 0))
