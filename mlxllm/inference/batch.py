@@ -5,7 +5,7 @@ Prompts are padded on the left, so that all end at the same place; nobody attend
 Shapes: B prompts, P length of the longest, S positions so far, V vocabulary.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
 import mlx.core as mx
@@ -18,6 +18,9 @@ from mlxllm.model.kv_cache import GrowingKVCache
 from mlxllm.model.transformer import Transformer
 from mlxllm.tokenizer import Tokenizer
 
+Watch = Callable[[int, int | None], bool]
+"""(number of the prompt, its new token or None once it has ended) -> whether the token ends the continuation."""
+
 
 def generate_batch(
     model: Transformer,
@@ -27,6 +30,7 @@ def generate_batch(
     *,
     stop_ids: Collection[int] | None = None,
     batch_size: int = 32,
+    watch: Watch | None = None,
 ) -> list[list[int]]:
     """The continuation of each prompt, without the token that ended it.
 
@@ -37,6 +41,7 @@ def generate_batch(
         sample: how tokens are chosen, and how many at most. A repetition penalty is not looked at.
         stop_ids: tokens that end a continuation; by default the tokenizer's `stop_ids`.
         batch_size: B; prompts of about equal length go together.
+        watch: sees each token as it comes, and can end a continuation.
     """
     stops = frozenset(tokenizer.stop_ids if stop_ids is None else stop_ids)
     sampler = Sampler(sample, model.config.vocab_size, usable=tokenizer.vocab_size)
@@ -46,7 +51,7 @@ def generate_batch(
     results: list[list[int]] = [[] for _ in prompts]
     for start in range(0, len(order), batch_size):
         members = order[start : start + batch_size]
-        written = _continue([prompts[i] for i in members], model, sampler, sample.max_tokens, stops, tokenizer.eot_id)
+        written = _continue(members, prompts, model, sampler, sample.max_tokens, stops, tokenizer.eot_id, watch)
         for i, ids in zip(members, written, strict=True):
             results[i] = ids
     if was_training:
@@ -55,13 +60,16 @@ def generate_batch(
 
 
 def _continue(
-    prompts: list[Sequence[int]],
+    members: Sequence[int],
+    every_prompt: Sequence[Sequence[int]],
     model: Transformer,
     sampler: Sampler,
     max_tokens: int,
     stops: frozenset[int],
     filler: int,
+    watch: Watch | None,
 ) -> list[list[int]]:
+    prompts = [every_prompt[i] for i in members]
     longest = max(len(p) for p in prompts)
     padding = np.array([longest - len(p) for p in prompts])  # (B,)
     ids = np.array([[filler] * (longest - len(p)) + list(p) for p in prompts], dtype=np.uint32)  # (B, P)
@@ -75,10 +83,18 @@ def _continue(
     for n in range(max_tokens):
         tokens = sampler(logits, n)  # (B,)
         for row, token in enumerate(cast(list[int], tokens.tolist())):
-            if row in running and token in stops:
-                running.remove(row)
-            elif row in running:
+            if row not in running:
+                continue
+            ended = token in stops
+            if not ended:
                 written[row].append(token)
+                ended = n + 1 == max_tokens
+                if watch is not None and watch(members[row], token):
+                    ended = True
+            if ended:
+                running.remove(row)
+                if watch is not None:
+                    watch(members[row], None)
         if not running or n + 1 == max_tokens:
             break
         S = longest + n + 1
