@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mlxllm.errors import ConfigError, DataError
 
-_SUFFIXES = (".yaml", ".yml")
+_SUFFIX = ".yaml"  # lm-eval passes over others in a folder, `.yml` as well
+_PASSED_OVER = {"__pycache__", ".ipynb_checkpoints"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Definition:
 
 def is_definition(path: Path) -> bool:
     """Whether a path is to be read as definitions of lm-eval: a YAML file, or a folder with some in it."""
-    return path.suffix in _SUFFIXES if path.is_file() else bool(_files(path))
+    return path.suffix in (_SUFFIX, ".yml") if path.is_file() else bool(_files(path))
 
 
 def read_definitions(path: Path) -> list[Definition]:
@@ -60,10 +61,9 @@ def refuse_code(definition: Definition) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    found = (file for suffix in _SUFFIXES for file in folder.rglob(f"*{suffix}"))
-    return sorted(file for file in found if file.is_file() and not any(part[0] in "._" for part in file.parts if part))
+    """All that lm-eval would look at: a file that it sees and we do not would be one that nobody has checked."""
+    found = folder.rglob(f"*{_SUFFIX}") if folder.is_dir() else ()
+    return sorted(file for file in found if file.is_file() and not _PASSED_OVER & set(file.parts))
 
 
 def _definition(file: Path, *, must: bool) -> Definition | None:

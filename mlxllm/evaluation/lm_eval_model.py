@@ -155,8 +155,12 @@ class MlxllmLM(TemplateLM):
         temperature = settings.get("temperature", 1.0) if settings["do_sample"] else 0.0
         for name, neutral in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0)):
             if temperature and settings.get(name, neutral) != neutral:
-                raise DataError(f"the task draws its texts with {name} {settings[name]}, which `mlxllm eval` does not do")
+                raise DataError(
+                    f"the task draws its texts with {name} {settings[name]}, which `mlxllm eval` does not do"
+                )
         stop = [text for text in settings["until"] if text]
+        if self._chat is not None:
+            stop += [self._words.decode([end]) for end in self._chat.stop_ids]
         max_tokens, max_length = settings["max_gen_toks"], self._max_length
         keys = [json.dumps(["text", prompt, stop, max_tokens, max_length]) for prompt in prompts]
         # Drawn texts are not kept: several of one prompt are to differ.
@@ -180,7 +184,6 @@ class MlxllmLM(TemplateLM):
                 [prompts[at] for at in missing],
                 max_tokens=max_tokens,
                 stop=stop,
-                stop_ids=self._chat.stop_ids if self._chat is not None else None,
                 temperature=temperature,
                 max_length=max_length,
                 done=done,

@@ -134,16 +134,20 @@ def _load(names: Sequence[str], settings: Settings) -> tuple[dict[str, Any], lis
     for name in dict.fromkeys(asked):
         with _task_at_fault(f"task {name!r}"):
             loaded = manager.load([name])
-            built += loaded["groups"].values() if name in loaded["groups"] else loaded["tasks"].values()
-    tops = [one for one in built if not any(one in list(other) for other in built if _is_group(other))]
+            built += [loaded["groups"][name]] if name in loaded["groups"] else loaded["tasks"].values()
+    within = {name for one in built for name in _members(one)}
     with _task_at_fault("these tasks together"):
-        return dict(manager.load(tops)), definitions
+        return dict(manager.load([one for one in built if _name(one) not in within])), definitions
 
 
-def _is_group(built: Any) -> bool:
-    from lm_eval.api.group import Group
+def _members(built: Any) -> set[str]:
+    """The tasks and groups in a group, at any depth; a task has none."""
+    inner = [*built.get_all_tasks(), *built.get_all_groups()] if hasattr(built, "get_all_tasks") else []
+    return {_name(one) for one in inner if one is not built}
 
-    return isinstance(built, Group)
+
+def _name(built: Any) -> str:
+    return str(built.name if hasattr(built, "get_all_tasks") else built.task_name)
 
 
 def _prepare(tasks: Mapping[str, Any], settings: Settings) -> None:
@@ -174,6 +178,7 @@ def _evaluate(model: Any, tasks: dict[str, Any], settings: Settings) -> dict[str
             model,
             tasks,
             limit=settings.limit,
+            bootstrap_iters=_BOOTSTRAPS,
             apply_chat_template=settings.chat,
             fewshot_as_multiturn=settings.chat,
             confirm_run_unsafe_code=settings.allow_code,
@@ -252,8 +257,8 @@ def _apart() -> Iterator[None]:
     env = os.environ.get(_NO_FORK)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        from lm_eval import utils
         from jinja2.sandbox import SandboxedEnvironment
+        from lm_eval import utils
 
         plain = utils.env
         utils.env = SandboxedEnvironment(undefined=plain.undefined, keep_trailing_newline=True)
@@ -272,6 +277,9 @@ def _apart() -> Iterator[None]:
             for logger, level in zip(said, before, strict=True):
                 logger.setLevel(level)
 
+
+_BOOTSTRAPS = 1000
+"""Draws for the standard error of what is no mean; lm-eval's own 100,000 need several processes."""
 
 _NO_FORK = "DISABLE_MULTIPROC"
 """lm-eval's: its bootstrap would fork, which a process that has used MLX does not survive."""
