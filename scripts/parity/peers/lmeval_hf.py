@@ -20,7 +20,9 @@ torch.set_num_threads(2)
 
 def main(job):
     """Run the tasks of a job."""
-    model = HFLM(job["model"], device="cpu", dtype="float32", batch_size=job["batch_size"], max_length=job["max_length"])
+    model = HFLM(
+        job["model"], device="cpu", dtype="float32", batch_size=job["batch_size"], max_length=job["max_length"]
+    )
     tasks = TaskManager(include_defaults=False).load(job["tasks"])
     for task in tasks["tasks"].values():
         if task.get_config("num_fewshot") is None:
