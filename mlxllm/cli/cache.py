@@ -22,6 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 _SETS = "sets"
 _SERVED = "served"
 _WHAT = {
+    "evaluations": "answers that `mlxllm eval` has had, which it asks for anew",
     "hub": "files of the Hugging Face Hub that a build has not read to their end",
     "references": "scores of reference models, which dpo works out anew",
     "served-names": "the names that clients of `mlxllm serve` use, as links",

@@ -35,12 +35,13 @@ def evaluate(
         int | None, typer.Option(metavar="N", help="Tokens of a written answer; by default 256, of a program 512.")
     ] = None,
     samples_per_task: Annotated[
-        int, typer.Option(metavar="N", help="Programs for each puzzle; from 10 on pass@10 is told, too.")
-    ] = 1,
+        int | None,
+        typer.Option(metavar="N", help="Programs for each puzzle, by default 1; from 10 on pass@10 is told, too."),
+    ] = None,
     temp: Annotated[
         float | None, typer.Option(metavar="X", help="Of written answers; by default 0, of several programs 0.8.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="S", help="Of the draws above temperature 0.")] = 0,
+    seed: Annotated[int | None, typer.Option(metavar="S", help="Of the draws above temperature 0.")] = None,
     allow_code_execution: Annotated[
         bool,
         typer.Option("--allow-code-execution", help="Run programs that the model writes, each in a locked process."),
@@ -81,19 +82,20 @@ def evaluate(
             "questions"
         )
     texts = evaluate_data.look_up(data or ())
-    options = evaluate_tasks.Options(
-        shots=shots,
-        limit=limit,
-        chat=chat,
-        max_length=max_seq_len,
-        max_tokens=max_tokens,
-        samples_per_task=samples_per_task,
-        temperature=temp,
-        seed=seed,
-        allow_code=allow_code_execution,
-        fresh=fresh,
-        samples=samples,
-    )
+    given = {
+        "shots": shots,
+        "limit": limit,
+        "chat": chat,
+        "max_length": max_seq_len,
+        "max_tokens": max_tokens,
+        "samples_per_task": samples_per_task,
+        "temperature": temp,
+        "seed": seed,
+        "allow_code": allow_code_execution,
+        "fresh": fresh,
+        "samples": samples,
+    }
+    options = evaluate_tasks.Options(**{name: value for name, value in given.items() if value is not None})
     questions = evaluate_tasks.look_up(tasks or (), options)
     loaded = sampling.load(model, device, adapter)
     results: dict[str, Mapping[str, float | int | None]] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlxllm import paths
 from mlxllm.cli.item_line import ItemLine
-from mlxllm.cli.sampling import say
+from mlxllm.cli.sampling import sample_config, say
 from mlxllm.cli.table import print_table
 from mlxllm.errors import ConfigError, UserError
 
@@ -41,9 +41,9 @@ class Options:
     chat: bool = False
     max_length: int | None = None
     max_tokens: int | None = None
-    samples_per_task: int = 1
+    samples_per_task: int | None = None
     temperature: float | None = None
-    seed: int = 0
+    seed: int | None = None
     allow_code: bool = False
     fresh: bool = False
     samples: Path | None = None
@@ -69,6 +69,7 @@ def look_up(names: Sequence[str], options: Options) -> Named:
     from mlxllm.evaluation.tasks.files import read_tasks
     from mlxllm.evaluation.tasks.items import Code, asked
 
+    sample_config(temperature=options.temperature, seed=options.seed)  # refuses what cannot be
     split = [name.strip() for each in names for name in each.split(",")]
     if not all(split):
         raise ConfigError("--tasks has an empty name; give files of questions or names of lm-eval, with commas between")
@@ -151,16 +152,17 @@ def _local(loaded: "LoadedModel", tasks: Sequence["Task"], options: Options) -> 
         options.max_length or loaded.config.max_position_embeddings,
         chat_format_of(loaded.tokenizer, loaded.tokenizer_directory) if options.chat else None,
     )
-    settings = Settings(
-        shots=options.shots,
-        limit=options.limit,
-        max_tokens=options.max_tokens,
-        samples_per_task=options.samples_per_task,
-        temperature=options.temperature,
-        seed=options.seed,
-        fresh=options.fresh,
-        sandbox=sandbox,
-    )
+    given = {
+        "shots": options.shots,
+        "limit": options.limit,
+        "max_tokens": options.max_tokens,
+        "samples_per_task": options.samples_per_task,
+        "temperature": options.temperature,
+        "seed": options.seed,
+        "fresh": options.fresh,
+        "sandbox": sandbox,
+    }
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
     for group, members in groupby(tasks, lambda task: task.group):
         outcomes, seconds = [], 0.0
         for task in members:
