@@ -82,20 +82,19 @@ def evaluate(
             "questions"
         )
     texts = evaluate_data.look_up(data or ())
-    given = {
-        "shots": shots,
-        "limit": limit,
-        "chat": chat,
-        "max_length": max_seq_len,
-        "max_tokens": max_tokens,
-        "samples_per_task": samples_per_task,
-        "temperature": temp,
-        "seed": seed,
-        "allow_code": allow_code_execution,
-        "fresh": fresh,
-        "samples": samples,
-    }
-    options = evaluate_tasks.Options(**{name: value for name, value in given.items() if value is not None})
+    options = evaluate_tasks.Options(
+        shots=shots,
+        limit=limit,
+        chat=chat,
+        max_length=max_seq_len,
+        max_tokens=max_tokens,
+        samples_per_task=samples_per_task,
+        temperature=temp,
+        seed=seed,
+        allow_code=allow_code_execution,
+        fresh=fresh,
+        samples=samples,
+    )
     questions = evaluate_tasks.look_up(tasks or (), options)
     loaded = sampling.load(model, device, adapter)
     results: dict[str, Mapping[str, float | int | None]] = {}

@@ -152,7 +152,7 @@ def _local(loaded: "LoadedModel", tasks: Sequence["Task"], options: Options) -> 
         options.max_length or loaded.config.max_position_embeddings,
         chat_format_of(loaded.tokenizer, loaded.tokenizer_directory) if options.chat else None,
     )
-    given = {
+    given: dict[str, Any] = {
         "shots": options.shots,
         "limit": options.limit,
         "max_tokens": options.max_tokens,
