@@ -38,10 +38,25 @@ class Comparison:
         return tuple(f"{_FOLDER}/{name}" for name in (self.script, *self.helpers))
 
 
+_NANOGPT = "https://github.com/karpathy/nanoGPT"
 _TRL = "https://github.com/huggingface/trl"
 _MLX_LM = "https://github.com/ml-explore/mlx-lm"
 
 COMPARISONS = (
+    Comparison(
+        "shakespeare-small",
+        "shakespeare.py",
+        "Shakespeare by character, 4 layers, 128 wide, 2,000 steps: the published recipe and our preset",
+        f"published: validation loss 1.88, {_NANOGPT}, README",
+        options="--size small",
+    ),
+    Comparison(
+        "shakespeare-large",
+        "shakespeare.py",
+        "Shakespeare by character, 6 layers, 384 wide, 5,000 steps: the published recipe and our preset",
+        f"published: best validation loss 1.4697, {_NANOGPT}, README",
+        options="--size large",
+    ),
     Comparison(
         "dpo",
         "dpo.py",
