@@ -65,6 +65,21 @@ COMPARISONS = (
         helpers=("peers/trl_dpo.py",),
     ),
     Comparison(
+        "trl-curve",
+        "trl_curve.py",
+        "50 steps of DPO by TRL's own trainer in its own order, on a small random Qwen2, and by ours on the same pairs",
+        f"run beside it: TRL, {_TRL}",
+        helpers=("peers/trl_curve.py",),
+    ),
+    Comparison(
+        "trl-curve-published",
+        "trl_curve.py",
+        "50 steps of DPO of Qwen2.5-0.5B-Instruct on ultrafeedback_binarized, seed 42, from the Hub",
+        f"published: losses 0.6931, 0.6879, 0.6594, ..., the last ten 0.642, {_TRL}, tests/invariant/references/dpo.json",
+        options="--published",
+        helpers=("peers/trl_curve.py",),
+    ),
+    Comparison(
         "sft",
         "sft.py",
         "fine-tuning on packed rows, update by update, and a plain loop of transformers and torch",
