@@ -87,6 +87,13 @@ COMPARISONS = (
         helpers=("peers/transformers_sft.py",),
     ),
     Comparison(
+        "mlx-lm-lora",
+        "mlx_lm_lora.py",
+        "50 steps of LoRA by mlx-lm's own trainer in its own order, and by ours from the same adapters on the same batches",
+        f"run beside it: mlx-lm, {_MLX_LM}",
+        helpers=("peers/mlx_lm_curve.py",),
+    ),
+    Comparison(
         "alignment",
         "alignment.py",
         "held-out pairs before and after DPO of a small model that was pre-trained and tuned before",
