@@ -21,6 +21,7 @@ from mlxllm.cli import (
     export,
     finetune,
     fuse,
+    parity,
     prefs,
     quantize,
     quickstart,
@@ -41,7 +42,7 @@ from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
     *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs cache".split(),
-    *"sample chat compare taste prefs eval quantize export verify serve".split(),
+    *"sample chat compare taste prefs eval quantize export verify serve parity".split(),
 )
 
 
@@ -89,6 +90,7 @@ app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
 app.command("export", rich_help_panel=_USE)(export.export)
 app.command("verify", rich_help_panel=_USE)(verify.verify)
+app.command("parity", rich_help_panel=_USE)(parity.parity)
 dress(app)
 
 
