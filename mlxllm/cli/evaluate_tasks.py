@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlxllm import paths
+from mlxllm.cli import evaluate_lm_eval
 from mlxllm.cli.item_line import ItemLine
 from mlxllm.cli.sampling import say
 from mlxllm.cli.table import print_table
@@ -83,6 +84,8 @@ def look_up(names: Sequence[str], options: Options) -> Named:
                 f"that nobody has read, each in a locked process of its own; give --allow-code-execution if you want that"
             )
         asked(task, options.shots, options.limit)  # too few examples are told before the model is loaded
+    if public:
+        evaluate_lm_eval.check(public, options)
     if options.samples is not None and not options.samples.absolute().parent.is_dir():
         raise ConfigError(f"--samples {options.samples}: there is no folder {options.samples.absolute().parent}")
     return Named(_with_names_of_their_own(local), public)
@@ -127,9 +130,11 @@ def score(
         if options.samples is not None:
             _write_samples(options.samples, outcome.samples)
     if named.public:
-        for result in _public(loaded, named.public, options):
+        for result, samples in evaluate_lm_eval.score(loaded, named.public, options):
             results.append(result)
             scores.keep(result)
+            if options.samples is not None:
+                _write_samples(options.samples, samples)
     if shown:
         _print(results, chances)
     return {result.task: {**result.metrics, "samples": result.samples} for result in results}
@@ -206,13 +211,6 @@ def _result(loaded: "LoadedModel", outcome: "Outcome", options: Options, seconds
         step=loaded.step,
         settings={**outcome.decides, "limit": options.limit, "chance": outcome.task.chance},
         seconds=seconds,
-    )
-
-
-def _public(loaded: "LoadedModel", names: Sequence[str], options: Options) -> "list[Result]":
-    """Those of lm-eval."""
-    raise ConfigError(
-        f"{', '.join(names)}: there is no such file, and tasks by name are lm-eval's, which this version does not run"
     )
 
 

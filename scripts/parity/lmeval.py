@@ -100,7 +100,10 @@ def compare(
     for name, path in tasks.items():
         begun = time.monotonic()
         ours = run_lm_eval([str(path)], model, Settings(limit=args.limit, fresh=True))[name]
-        found[name] = {**differences(ours, theirs[name]), "seconds": [theirs[name]["seconds"], time.monotonic() - begun]}
+        found[name] = {
+            **differences(ours, theirs[name]),
+            "seconds": [theirs[name]["seconds"], time.monotonic() - begun],
+        }
     return found
 
 

@@ -21,7 +21,9 @@ torch.set_num_threads(2)
 
 def main(job):
     """Run the tasks of a job, one after the other."""
-    model = HFLM(job["model"], device="cpu", dtype="float32", batch_size=job["batch_size"], max_length=job["max_length"])
+    model = HFLM(
+        job["model"], device="cpu", dtype="float32", batch_size=job["batch_size"], max_length=job["max_length"]
+    )
     result = {}
     for name, path in job["tasks"].items():
         begun = time.monotonic()
