@@ -115,8 +115,8 @@ def evaluate(
         raise ConfigError(f"--beta is {beta:g}; it should be greater than 0")
     if not (data or tasks or preferences or records):
         raise ConfigError(
-            "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored or a file of "
-            "text, --tasks FILES with questions, --preferences FILES with pairs of answers, or --records FILES with conversations"
+            "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored or a file of text, "
+            "--tasks FILES with questions, --preferences FILES with pairs of answers, or --records FILES with conversations"
         )
     texts = evaluate_data.look_up(data or ())
     options = evaluate_tasks.Options(
