@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlxllm import paths
+from mlxllm.cli import evaluate_lm_eval
 from mlxllm.cli.item_line import ItemLine
 from mlxllm.cli.sampling import sample_config, say
 from mlxllm.cli.table import print_table
@@ -65,7 +66,6 @@ def look_up(names: Sequence[str], options: Options) -> Named:
         ConfigError: a name is empty, programs would be run and that is not allowed, or lm-eval is needed and not there.
         DataError: a file is not there, or holds no questions.
     """
-    from mlxllm.evaluation.lm_eval_names import need_lm_eval
     from mlxllm.evaluation.tasks.files import read_tasks
     from mlxllm.evaluation.tasks.items import Code, asked
 
@@ -88,7 +88,7 @@ def look_up(names: Sequence[str], options: Options) -> Named:
             )
         asked(task, options.shots, options.limit)  # too few examples are told before the model is loaded
     if public:
-        need_lm_eval(public)
+        evaluate_lm_eval.check(public, options)
     if options.samples is not None and not options.samples.absolute().parent.is_dir():
         raise ConfigError(f"--samples {options.samples}: there is no folder {options.samples.absolute().parent}")
     return Named(_with_names_of_their_own(local), public)
@@ -125,9 +125,9 @@ def score(
     results: list[Result] = []
     if options.samples is not None:
         _write_samples(options.samples, (), begin=True)
-    # First: a name that lm-eval does not know shall not be told after hours.
-    public = _public(loaded, named.public, options) if named.public else []
-    for result, samples in chain(_local(loaded, named.local, options), public):
+    public = evaluate_lm_eval.score(loaded, named.public, options) if named.public else []
+    found: Iterator[tuple[Result, Sequence[Mapping[str, Any]]]] = chain(_local(loaded, named.local, options), public)
+    for result, samples in found:
         scores.keep(result)
         results.append(result)
         if options.samples is not None:
@@ -221,51 +221,6 @@ def _result(loaded: "LoadedModel", outcome: "Outcome", options: Options, seconds
         settings={**outcome.decides, "limit": options.limit, "chance": outcome.task.chance},
         seconds=seconds,
     )
-
-
-def _public(loaded: "LoadedModel", names: Sequence[str], options: Options) -> "list[tuple[Result, list[Sample]]]":
-    """The results of lm-eval's tasks and groups, with their items."""
-    from mlxllm import scores
-    from mlxllm.evaluation.lm_eval_tasks import Settings, run_lm_eval
-
-    lines: dict[str, ItemLine] = {}
-
-    def progress(what: str, done: int, total: int) -> None:
-        lines.setdefault(what, ItemLine(what))(done, total)
-        if done == total:
-            lines.pop(what).clear()
-
-    settings = Settings(
-        limit=options.limit,
-        shots=options.shots,
-        chat=options.chat,
-        max_length=options.max_length,
-        allow_code=options.allow_code,
-        fresh=options.fresh,
-    )
-    begun = time.monotonic()
-    try:
-        found = run_lm_eval(names, loaded, settings, progress)
-    finally:
-        for line in lines.values():
-            line.clear()
-    seconds = time.monotonic() - begun
-    return [
-        (
-            scores.Result(
-                task=name,
-                metrics=one.metrics,
-                samples=one.samples,
-                model=loaded.address,
-                fingerprint=loaded.fingerprint,
-                step=loaded.step,
-                settings=one.settings,
-                seconds=seconds,
-            ),
-            [{"task": name, **item} for item in one.items],
-        )
-        for name, one in found.items()
-    ]
 
 
 def _write_samples(path: Path, samples: Sequence[Mapping[str, Any]], *, begin: bool = False) -> None:

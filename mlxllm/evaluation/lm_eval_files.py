@@ -3,6 +3,7 @@
 A definition is more than data: `!function` names Python that is imported, and some metrics are programs of the Hub.
 """
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ def read_definitions(path: Path) -> list[Definition]:
     Raises:
         DataError: the file is no definition, the folder has none, or one of them is damaged.
     """
+    if not path.exists():
+        near = difflib.get_close_matches(path.name, [one.name for one in path.absolute().parent.glob("*.y*ml")], n=3)
+        raise DataError(f"there is no file {path}" + (f" (near names: {', '.join(near)})" if near else ""))
     found = []
     for file in _files(path) if path.is_dir() else [path]:
         definition = _definition(file, must=not path.is_dir())

@@ -19,14 +19,12 @@ from mlxllm.conversation import ChatFormat, Message
 from mlxllm.errors import DataError
 from mlxllm.evaluation.generating import write_until
 from mlxllm.evaluation.item_cache import ItemCache
+from mlxllm.evaluation.lm_eval_apart import Progress
 from mlxllm.evaluation.scoring import Request, Scored, Scorer
 from mlxllm.model.loading import LoadedModel, load_model
 
 MAX_GEN_TOKENS = 256
 """Of a continuation whose task names no bound: lm-eval's own number."""
-
-Progress = Callable[[str, int, int], None]
-"""What is done, how many, of how many."""
 
 
 @register_model("mlxllm")

@@ -68,13 +68,17 @@ def lm_eval_version() -> str:
         raise ConfigError(f"lm-eval is not installed; {INSTALL}") from None
 
 
+def index_file() -> Path:
+    """Where `public_index` is kept; the first time it takes a while."""
+    return paths.folder("cache") / "lm-eval" / f"tasks-{lm_eval_version()}.json"
+
+
 def public_index() -> Index:
     """All that the installed lm-eval defines."""
     from lm_eval import tasks
     from lm_eval.tasks._index import Entry, Kind
 
-    root = Path(tasks.__file__).parent
-    file = paths.folder("cache") / "lm-eval" / f"tasks-{lm_eval_version()}.json"
+    root, file = Path(tasks.__file__).parent, index_file()
     try:
         kept = read_json(file)
         if kept["root"] != str(root):

@@ -133,6 +133,8 @@ def test_what_cannot_be_asked_is_told_in_one_sentence(
 
 
 def test_without_anything_to_evaluate(model: Path) -> None:
+    told = sentence(call("eval", "--model", model, "--shots", 2), 2)
+    assert "--shots is about questions; give them, too, with --tasks FILES" in told
     assert "--tasks FILES" in sentence(call("eval", "--model", model), 2)
 
 

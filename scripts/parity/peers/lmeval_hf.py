@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -19,23 +20,25 @@ torch.set_num_threads(2)
 
 
 def main(job):
-    """Run the tasks of a job."""
+    """Run the tasks of a job, one after the other."""
     model = HFLM(
         job["model"], device="cpu", dtype="float32", batch_size=job["batch_size"], max_length=job["max_length"]
     )
-    tasks = TaskManager(include_defaults=False).load(job["tasks"])
-    for task in tasks["tasks"].values():
-        if task.get_config("num_fewshot") is None:
-            task.set_config(key="num_fewshot", value=0)
-        task.set_fewshot_seed(seed=1234)
-    found = evaluate(model, tasks, limit=job["limit"], bootstrap_iters=0)
-    return {
-        name: {
-            "items": [sample["filtered_resps"] for sample in samples],
+    result = {}
+    for name, path in job["tasks"].items():
+        begun = time.monotonic()
+        tasks = TaskManager(include_defaults=False).load([path])
+        for task in tasks["tasks"].values():
+            if task.get_config("num_fewshot") is None:
+                task.set_config(key="num_fewshot", value=0)
+            task.set_fewshot_seed(seed=1234)
+        found = evaluate(model, tasks, limit=job["limit"], bootstrap_iters=0)
+        result[name] = {
+            "items": [sample["filtered_resps"] for sample in found["samples"][name]],
             "metrics": {key: value for key, value in found["results"][name].items() if not isinstance(value, str)},
+            "seconds": time.monotonic() - begun,
         }
-        for name, samples in found["samples"].items()
-    }
+    return result
 
 
 with contextlib.redirect_stdout(sys.stderr):
