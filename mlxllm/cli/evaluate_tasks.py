@@ -122,6 +122,8 @@ def score(
     """The scores of each task, kept for whoever tells of the model later, and shown as a table if `shown`."""
     from mlxllm import scores
 
+    if options.chat and loaded.kind == "base":
+        say(f"warning: nothing shows that {loaded.name} was tuned for chat; without --chat it is asked plainly")
     results: list[Result] = []
     if options.samples is not None:
         _write_samples(options.samples, (), begin=True)

@@ -165,3 +165,17 @@ def test_an_evaluation_that_was_ended_goes_on(
     assert f"many: {known:,} of 1,200 items were known already" in again.stderr
     [shown] = json_lines(again.stdout)
     assert shown["results"]["many"]["samples"] == 1200
+
+
+@pytest.mark.data
+def test_the_real_files_are_asked(model: Path, test_data: Path) -> None:
+    names = "piqa_valid.jsonl arc_easy.jsonl lambada_openai.jsonl gsm8k_test.jsonl mmlu HumanEval.jsonl.gz".split()
+    tasks = ",".join(str(test_data / "bench" / name) for name in names)
+    command = ("--limit", 2, "--max-tokens", 4, "--allow-code-execution", "--json")
+    [shown] = json_lines(succeeded(call("eval", "--model", model, "--tasks", tasks, *command)).stdout)
+    assert {name: found["samples"] for name, found in shown["results"].items()} == {
+        **dict.fromkeys(("piqa_valid", "arc_easy", "lambada_openai", "gsm8k_test", "HumanEval"), 2),
+        **dict.fromkeys(("mmlu_astronomy", "mmlu_global_facts", "mmlu_high_school_mathematics"), 2),
+        "mmlu": 6,
+    }
+    assert shown["results"]["mmlu"].keys() == {"acc", "acc_stderr", "acc_subjects", "acc_subjects_stderr", "samples"}
