@@ -83,7 +83,11 @@ def evaluate(
     ] = False,
     adapter: sampling.AdapterName = None,
     max_seq_len: Annotated[
-        int | None, typer.Option(metavar="N", help="Tokens of one window; by default what the run was trained with.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Tokens of one window, by default what the run was trained with; of a question, by default all that fit.",
+        ),
     ] = None,
     stride: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens from one window to the next; by default a whole window.")

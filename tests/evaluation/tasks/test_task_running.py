@@ -298,7 +298,7 @@ def test_pairs_and_numbers_are_those_of_lm_eval() -> None:
             self.args = args
 
     pairs = [("Q: a?\nA:", " b"), ("ends in blanks  ", "word"), ("", " start"), ("one\n", " two"), ("x ", " y")]
-    theirs = Theirs().loglikelihood([Asked(*pair) for pair in pairs], disable_tqdm=True)  # type: ignore[list-item]
+    theirs = Theirs().loglikelihood([Asked(*pair) for pair in pairs], disable_tqdm=True)
     ours = [encode_pair(TOKENIZER, context, target) for context, target in pairs]
     assert [(one.context, one.target) for one in ours] == theirs
     texts = ["#### 12", "#### 1,234.", "a 5 b $3.50.", "x", "7, 8, 9.", "-4 or -5", "#### -1.5 and 6", "1.\n2."]

@@ -33,6 +33,10 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_program_passes_when_it_comes_to_its_end(sandbox: Sandbox) -> None:
     ran = sandbox.run("import math, re, collections\nprint('hello')\nassert math.gcd(4, 6) == 2\n")
     assert (ran.passed, ran.how, ran.output) == (True, "passed", "hello\n")
+    classes = (
+        "from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\nclass A:\n    x: int\nA(1)\n"
+    )
+    assert sandbox.run(classes).how == "passed"
 
 
 @pytest.mark.parametrize(
