@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mlxllm.cli import evaluate_data, evaluate_tasks, sampling
+from mlxllm.cli import evaluate_data, evaluate_preferences, evaluate_tasks, sampling
 from mlxllm.errors import ConfigError
 
 Scores = Mapping[str, Mapping[str, float | int | None]]
@@ -19,6 +19,33 @@ def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Dataset whose validation split is scored; can be given several times."),
+    ] = None,
+    preferences: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preferences",
+            metavar="FILES",
+            help="Held-out pairs of answers, as `mlxllm dpo --data` reads them; can be given several times.",
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            metavar="M2",
+            help="What rewards are measured against; by default the model that the run began with.",
+        ),
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option("--beta", metavar="X", help="Of the rewards; by default that of the run, else 0.1.")
+    ] = None,
+    records: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--records",
+            metavar="FILES",
+            help="Held-out conversations, whose answers are scored as `mlxllm sft --val-data` does.",
+        ),
     ] = None,
     tasks: Annotated[
         list[str] | None,
@@ -75,10 +102,15 @@ def evaluate(
     ):
         if value is not None and value < least:
             raise ConfigError(f"{flag} is {value}; it should be {least} or more")
-    if not (data or tasks):
+    if not preferences and (reference is not None or beta is not None):
+        given = "--reference" if reference is not None else "--beta"
+        raise ConfigError(f"{given} is about the rewards of pairs; give the pairs, too, with --preferences FILES")
+    if beta is not None and not beta > 0:
+        raise ConfigError(f"--beta is {beta:g}; it should be greater than 0")
+    if not (data or tasks or preferences or records):
         raise ConfigError(
-            "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored, or --tasks FILES with "
-            "questions"
+            "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored, --tasks FILES with "
+            "questions, --preferences FILES with pairs of answers, or --records FILES with conversations"
         )
     texts = evaluate_data.look_up(data or ())
     options = evaluate_tasks.Options(
@@ -99,6 +131,12 @@ def evaluate(
     results: dict[str, Mapping[str, float | int | None]] = {}
     if texts:
         results |= evaluate_data.score(loaded, texts, max_seq_len, batch_size, limit, shown=not json_)
+    if preferences:
+        results |= evaluate_preferences.score_preferences(
+            loaded, preferences, reference, beta, max_seq_len, batch_size, limit, shown=not json_
+        )
+    if records:
+        results |= evaluate_preferences.score_records(loaded, records, max_seq_len, batch_size, limit, shown=not json_)
     if questions.local or questions.public:
         results |= evaluate_tasks.score(loaded, questions, options, shown=not json_)
     if json_:

@@ -3,8 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,13 @@ from mlxllm.errors import ConfigError, UserError
 
 if TYPE_CHECKING:  # MLX is imported by the commands that use it
     from mlxllm.evaluation.tasks.items import Task
-    from mlxllm.evaluation.tasks.running import Outcome
+    from mlxllm.evaluation.tasks.running import Outcome, Sample
     from mlxllm.evaluation.tasks.sandbox import Sandbox
     from mlxllm.model.loading import LoadedModel
     from mlxllm.scores import Result
 
-_FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".gz", ".zst", ".parquet", ".lst", ".txt")
+_FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".gz", ".zst", ".parquet", ".txt", ".yaml", ".yml")
+"""A name that ends so is that of a file, also where there is none."""
 _LOCKED = {
     "network": "the network",
     "files": "files outside their folder",
@@ -61,7 +63,7 @@ def look_up(names: Sequence[str], options: Options) -> Named:
     """What the names stand for, before a model is loaded: files of questions, and what is lm-eval's.
 
     Raises:
-        ConfigError: a name is empty, or programs would be run and that is not allowed.
+        ConfigError: a name is empty, programs would be run and that is not allowed, or lm-eval is needed and not there.
         DataError: a file is not there, or holds no questions.
     """
     from mlxllm.evaluation.tasks.files import read_tasks
@@ -92,13 +94,13 @@ def look_up(names: Sequence[str], options: Options) -> Named:
 
 
 def _is_lm_evals(name: str) -> bool:
-    """Whether a name is for lm-eval: no path, or YAML. This is the one place that decides."""
+    """Whether a name is for lm-eval: one that is no path, or YAML. This is the one place that decides."""
+    from mlxllm.evaluation.lm_eval_files import is_definition
+
     path = Path(name).expanduser()
-    if path.suffix in (".yaml", ".yml"):
-        return True
-    if path.is_dir() and paths.is_path(name):
-        return any(path.rglob("*.yaml"))
-    return not paths.is_path(name) and "/" not in name and not name.endswith(_FILE_SUFFIXES)
+    if paths.is_path(name):
+        return path.exists() and is_definition(path)
+    return "/" not in name and path.suffix not in _FILE_SUFFIXES
 
 
 def _with_names_of_their_own(tasks: Sequence["Task"]) -> list["Task"]:
@@ -120,28 +122,22 @@ def score(
     from mlxllm import scores
 
     results: list[Result] = []
-    chances: dict[str, float | None] = {}
     if options.samples is not None:
         _write_samples(options.samples, (), begin=True)
-    for outcome, seconds in _outcomes(loaded, named.local, options):
-        results.append(_result(loaded, outcome, options, seconds))
-        chances[outcome.task.name] = outcome.task.chance
-        scores.keep(results[-1])
+    public = evaluate_lm_eval.score(loaded, named.public, options) if named.public else []
+    found: Iterator[tuple[Result, Sequence[Mapping[str, Any]]]] = chain(_local(loaded, named.local, options), public)
+    for result, samples in found:
+        scores.keep(result)
+        results.append(result)
         if options.samples is not None:
-            _write_samples(options.samples, outcome.samples)
-    if named.public:
-        for result, samples in evaluate_lm_eval.score(loaded, named.public, options):
-            results.append(result)
-            scores.keep(result)
-            if options.samples is not None:
-                _write_samples(options.samples, samples)
+            _write_samples(options.samples, samples)
     if shown:
-        _print(results, chances)
+        _print(results)
     return {result.task: {**result.metrics, "samples": result.samples} for result in results}
 
 
-def _outcomes(loaded: "LoadedModel", tasks: Sequence["Task"], options: Options) -> "Any":
-    """Each task's outcome with its seconds; those of a folder are followed by what they make together."""
+def _local(loaded: "LoadedModel", tasks: Sequence["Task"], options: Options) -> "Iterator[tuple[Result, list[Sample]]]":
+    """The result of each task, with its items; those of a folder are followed by what they make together."""
     from mlxllm.conversation.choosing import chat_format_of
     from mlxllm.evaluation.tasks.examinee import Examinee
     from mlxllm.evaluation.tasks.groups import together
@@ -165,22 +161,33 @@ def _outcomes(loaded: "LoadedModel", tasks: Sequence["Task"], options: Options) 
         fresh=options.fresh,
         sandbox=sandbox,
     )
-    groups: dict[str, list[tuple[Outcome, float]]] = {}
-    for task in tasks:
-        begun = time.monotonic()
-        line = ItemLine(task.name)
-        try:
-            outcome = run_task(task, examinee, loaded.fingerprint, settings, line)
-        finally:
-            line.clear()
-        if outcome.reused:
-            say(f"{task.name}: {outcome.reused:,} of {outcome.count:,} items were known already (--fresh asks anew)")
-        seconds = time.monotonic() - begun
-        yield outcome, seconds
-        if task.group is not None:
-            groups.setdefault(task.group, []).append((outcome, seconds))
-    for name, members in groups.items():
-        yield together(name, [outcome for outcome, _ in members]), sum(seconds for _, seconds in members)
+    for group, members in groupby(tasks, lambda task: task.group):
+        outcomes, seconds = [], 0.0
+        for task in members:
+            begun = time.monotonic()
+            line = ItemLine(task.name)
+            try:
+                outcomes.append(run_task(task, examinee, loaded.fingerprint, settings, line))
+            finally:
+                line.clear()
+            _tell(outcomes[-1])
+            taken = time.monotonic() - begun
+            seconds += taken
+            yield _result(loaded, outcomes[-1], options, taken), outcomes[-1].samples
+        if group is not None:
+            yield _result(loaded, together(group, outcomes), options, seconds), []
+
+
+def _tell(outcome: "Outcome") -> None:
+    name, count = outcome.task.name, outcome.count
+    if outcome.reused:
+        say(f"{name}: {outcome.reused:,} of {count:,} items were known already (--fresh asks anew)")
+    if outcome.cut:
+        fewer = "; --shots shows fewer examples" if outcome.shots else ""
+        say(
+            f"warning: {name}: {outcome.cut:,} of {count:,} prompts do not fit into the model's "
+            f"{outcome.decides['max_length']:,} positions and lost their beginning{fewer}"
+        )
 
 
 def _sandbox() -> "Sandbox":
@@ -217,17 +224,17 @@ def _result(loaded: "LoadedModel", outcome: "Outcome", options: Options, seconds
 def _write_samples(path: Path, samples: Sequence[Mapping[str, Any]], *, begin: bool = False) -> None:
     try:
         with open(path, "w" if begin else "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
+            file.writelines(json.dumps(sample, ensure_ascii=False, default=str) + "\n" for sample in samples)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _print(results: "Sequence[Result]", chances: Mapping[str, float | None]) -> None:
+def _print(results: "Sequence[Result]") -> None:
     from mlxllm.scores import STDERR
 
     rows = []
     for result in results:
-        name, chance = result.task, chances.get(result.task)
+        name, chance = result.task, result.settings.get("chance")
         for metric, value in result.metrics.items():
             if metric.endswith(STDERR):
                 continue
@@ -236,8 +243,8 @@ def _print(results: "Sequence[Result]", chances: Mapping[str, float | None]) -> 
                 (
                     name,
                     metric,
-                    "-" if value is None else f"{value:.4f}" if value < 1000 else f"{value:,.1f}",
-                    "" if error is None else f"± {error:.4f}" if error < 1000 else f"± {error:,.1f}",
+                    "-" if value is None else _figure(value),
+                    "" if error is None else f"± {_figure(error)}",
                     f"{chance:.3f}" if chance is not None and metric.startswith("acc") else "",
                     f"{result.samples:,}",
                     str(result.settings.get("shots", "")),
@@ -247,3 +254,7 @@ def _print(results: "Sequence[Result]", chances: Mapping[str, float | None]) -> 
     header = ("task", "metric", "value", "error", "chance", "items", "shots")
     print_table(header, rows, expendable=("shots", "items"))
     sys.stdout.flush()
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if value < 1000 else f"{value:,.1f}" if value < 1e6 else f"{value:.2e}"

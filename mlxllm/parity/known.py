@@ -65,11 +65,33 @@ COMPARISONS = (
         helpers=("peers/trl_dpo.py",),
     ),
     Comparison(
+        "trl-curve",
+        "trl_curve.py",
+        "50 steps of DPO by TRL's own trainer in its own order, on a small random Qwen2, and by ours on the same pairs",
+        f"run beside it: TRL, {_TRL}",
+        helpers=("peers/trl_curve.py",),
+    ),
+    Comparison(
+        "trl-curve-published",
+        "trl_curve.py",
+        "50 steps of DPO of Qwen2.5-0.5B-Instruct on ultrafeedback_binarized, seed 42, from the Hub",
+        f"published: losses 0.6931, 0.6879, 0.6594, ..., the last ten 0.642, {_TRL}, tests/invariant/references/dpo.json",
+        options="--published",
+        helpers=("peers/trl_curve.py",),
+    ),
+    Comparison(
         "sft",
         "sft.py",
         "fine-tuning on packed rows, update by update, and a plain loop of transformers and torch",
         "run beside it: transformers, https://github.com/huggingface/transformers",
         helpers=("peers/transformers_sft.py",),
+    ),
+    Comparison(
+        "mlx-lm-lora",
+        "mlx_lm_lora.py",
+        "50 steps of LoRA by mlx-lm's own trainer in its own order, and by ours from the same adapters on the same batches",
+        f"run beside it: mlx-lm, {_MLX_LM}",
+        helpers=("peers/mlx_lm_curve.py",),
     ),
     Comparison(
         "alignment",

@@ -173,15 +173,18 @@ def train(run: Path, config: RunConfig, model: Path) -> tuple[Plan, list[Event]]
     return plan, [event for event in events if event["kind"] == "train"]
 
 
-def peer(python: Path, script: str, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def peer(python: Path, script: str, job: Mapping[str, Any], folder: Path, *, online: bool = False) -> dict[str, Any]:
     """Run `peers/<script>` on a job and return the object that it prints last.
+
+    It computes on the CPU and fetches nothing, unless it is `online`, for models that are fetched and need a GPU.
 
     Raises:
         WorkerError: it failed; the message has its last words.
     """
     path = folder / "job.json"
     path.write_text(json.dumps(job))
-    environment = {"HF_HOME": str(folder / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    alone = {"HF_HOME": str(folder / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    environment = {"HF_HUB_OFFLINE": "0"} if online else alone
     return run_worker(python, HERE / "peers" / script, [path], environment, peer=True)
 
 

@@ -30,4 +30,13 @@ def together(name: str, outcomes: Sequence[Outcome]) -> Outcome:
     files = hashlib.sha256("".join(outcome.task.sha256 for outcome in outcomes).encode()).hexdigest()
     task = replace(first.task, name=name, items=items, sha256=files, group=None)
     decides = {**first.decides, "file": files}
-    return Outcome(task, figures, [], first.shots, sum(each.reused for each in outcomes), decides, len(samples))
+    return Outcome(
+        task,
+        figures,
+        [],
+        first.shots,
+        sum(each.reused for each in outcomes),
+        decides,
+        len(samples),
+        sum(each.cut for each in outcomes),
+    )
