@@ -23,6 +23,7 @@ from mlxllm.evaluation.lm_eval_tasks import Settings, TaskScores, run_lm_eval
 from mlxllm.export.hf import write_hf
 from mlxllm.model.loading import LoadedModel, load_model
 from mlxllm.model.transformer import build_model
+from mlxllm.parity.receipts import largest, pair
 from mlxllm.runs import RunDirectory
 from mlxllm.tokenizer import Tokenizer
 from mlxllm.tokenizer.training import train_tokenizer
@@ -40,6 +41,7 @@ MODEL: dict[str, Any] = {
     "max_position_embeddings": 512,
 }
 VOCABULARY = 1024
+TOLERANCE = 1e-3
 
 
 def arguments() -> argparse.Namespace:
@@ -83,6 +85,25 @@ def main(args: argparse.Namespace, folder: Path) -> tuple[list[Sequence[str]], d
         result[name] = compare(model, tasks, theirs["models"][name], args.limit)
         rows += [row(f"{name} {task}", one) for task, one in result[name].items()]
     return rows, {"models": result, "peers": theirs["versions"]}
+
+
+def told(args: argparse.Namespace, result: dict[str, Any]) -> common.Told:
+    """For the receipt."""
+    rows = []
+    for model, tasks in result["models"].items():
+        for task, found in tasks.items():
+            what = f"{model}, {task}, {found['items']:,} items"
+            if found["difference"] is not None:
+                rows.append(largest(f"{what}: log-likelihood of any item", found["difference"], TOLERANCE))
+            else:
+                # Tokens that are no UTF-8 are spelled otherwise by what a `bpe` export makes of the tokenizer.
+                rows.append(largest(f"{what}: texts that differ", found["otherwise"]))
+            for metric in ("acc", "acc_norm", "exact_match"):
+                if metric in found["theirs"]:
+                    rows.append(pair(f"{what}: {metric}", found["theirs"][metric], found["ours"][metric], 1e-9))
+    note = "models of two layers, 64 wide; float32; lm-eval reads the same YAML files on both sides"
+    inputs = [args.data, args.text]
+    return common.Told("lm-eval", rows, seed=0, versions=result["peers"], inputs=inputs, note=note)
 
 
 def make_models(args: argparse.Namespace, folder: Path) -> dict[str, LoadedModel]:
@@ -180,4 +201,4 @@ def trained_model(path: Path, tokenizer: Tokenizer, text: str, steps: int) -> Lo
 
 
 if __name__ == "__main__":
-    common.run(main, arguments())
+    common.run(main, arguments(), told)

@@ -64,7 +64,7 @@ def _lambada(bench: Path, folder: Path, limit: int | None) -> Task:
         **_json(bench / "lambada_openai.jsonl", limit, folder),
         "output_type": "loglikelihood",
         "doc_to_text": "{{context}}",
-        "doc_to_target": "{{continuation}}",
+        "doc_to_target": "{{' ' + continuation}}",
         "metric_list": [{"metric": "perplexity"}, {"metric": "acc"}],
     }
 
