@@ -98,7 +98,7 @@ COMPARISONS = (
         "lmeval.py",
         "what each item of six benchmarks gets from our class for lm-eval, and from lm-eval's own on exported weights",
         "run beside it: lm-eval's class for transformers, https://github.com/EleutherAI/lm-evaluation-harness",
-        options="--limit 200",
+        options="--limit 100",
         helpers=("lmeval_tasks.py", "peers/lmeval_hf.py"),
     ),
     Comparison(

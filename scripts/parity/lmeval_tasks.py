@@ -95,7 +95,7 @@ def _gsm8k(bench: Path, folder: Path, limit: int | None) -> Task:
         "num_fewshot": 1,
         "doc_to_text": "Question: {{question}}\nAnswer:",
         "doc_to_target": "{{answer}}",
-        "generation_kwargs": {"until": ["Question:", "\n\n"], "max_gen_toks": 32, "do_sample": False},
+        "generation_kwargs": {"until": ["Question:", "\n\n"], "max_gen_toks": 16, "do_sample": False},
         "metric_list": [{"metric": "exact_match"}],
     }
 

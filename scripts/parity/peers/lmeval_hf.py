@@ -11,13 +11,11 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 logging.disable(logging.CRITICAL)
-torch.set_num_threads(2)
 
 
 def run(job, folder):
