@@ -18,7 +18,9 @@ def evaluate(
     model: sampling.Model,
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Dataset whose validation split is scored; can be given several times."),
+        typer.Option(
+            metavar="NAME", help="Dataset whose validation split is scored, or a file or folder of text; several times."
+        ),
     ] = None,
     preferences: Annotated[
         list[str] | None,
@@ -82,6 +84,9 @@ def evaluate(
     max_seq_len: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens of one window; by default what the run was trained with.")
     ] = None,
+    stride: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens from one window to the next; by default a whole window.")
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Windows of one forward pass; by default about 4,096 tokens.")
     ] = None,
@@ -94,6 +99,7 @@ def evaluate(
     """Loss, perplexity and bits per byte over whole held-out texts."""
     for flag, value, least in (
         ("--max-seq-len", max_seq_len, 2),
+        ("--stride", stride, 1),
         ("--batch-size", batch_size, 1),
         ("--limit", limit, 1),
         ("--shots", shots, 0),
@@ -109,8 +115,8 @@ def evaluate(
         raise ConfigError(f"--beta is {beta:g}; it should be greater than 0")
     if not (data or tasks or preferences or records):
         raise ConfigError(
-            "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored, --tasks FILES with "
-            "questions, --preferences FILES with pairs of answers, or --records FILES with conversations"
+            "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored or a file of text, "
+            "--tasks FILES with questions, --preferences FILES with pairs of answers, or --records FILES with conversations"
         )
     texts = evaluate_data.look_up(data or ())
     options = evaluate_tasks.Options(
@@ -130,7 +136,7 @@ def evaluate(
     loaded = sampling.load(model, device, adapter)
     results: dict[str, Mapping[str, float | int | None]] = {}
     if texts:
-        results |= evaluate_data.score(loaded, texts, max_seq_len, batch_size, limit, shown=not json_)
+        results |= evaluate_data.score(loaded, texts, max_seq_len, batch_size, limit, shown=not json_, stride=stride)
     if preferences:
         results |= evaluate_preferences.score_preferences(
             loaded, preferences, reference, beta, max_seq_len, batch_size, limit, shown=not json_
