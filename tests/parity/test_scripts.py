@@ -48,6 +48,9 @@ def test_there_is_no_receipt_of_what_was_not_run(text: Path) -> None:
     done = start("shakespeare.py", "--data", text, "--max-steps", 3, "--receipt")
     assert done.returncode == 2
     assert "--max-steps ends before the published number of steps" in done.stderr
+    done = start("roundtrip.py", "--only", "GPT-2", "--receipt")
+    assert done.returncode == 2
+    assert "a receipt is about all models and forms" in done.stderr
     done = start("llamacpp.py", "--data", text, "--receipt")
     assert done.returncode == 1
     assert done.stderr == "error: llamacpp.py writes no receipt; run it without --receipt\n"
