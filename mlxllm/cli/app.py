@@ -25,6 +25,7 @@ from mlxllm.cli import (
     prefs,
     quantize,
     quickstart,
+    report,
     runs,
     sample,
     serve,
@@ -41,7 +42,7 @@ from mlxllm.data.transfers import told
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs cache".split(),
+    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs report cache".split(),
     *"sample chat compare taste prefs eval quantize export verify serve parity".split(),
 )
 
@@ -80,6 +81,7 @@ app.command("fuse", rich_help_panel=_MAKE)(fuse.fuse)
 app.command("quantize", rich_help_panel=_MAKE)(quantize.quantize)
 app.command("resume", rich_help_panel=_MAKE)(train.resume)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
+app.command("report", rich_help_panel=_MAKE)(report.report)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MAKE)
 app.command("sample", rich_help_panel=_USE)(sample.sample)
 app.command("chat", rich_help_panel=_USE)(chat.chat)

@@ -16,10 +16,12 @@ import numpy as np
 from common import largest_difference
 
 from mlxllm.conversation.preferences import Pair
+from mlxllm.evaluation.pair_rows import KEYS, PairShapes
+from mlxllm.evaluation.pair_scoring import reference_logprobs
 from mlxllm.model.loading import load_model
 from mlxllm.parity.receipts import Row, largest, pair
 from mlxllm.runs import RunDirectory
-from mlxllm.training.dpo import KEYS, DpoData, PairShapes, reference_logprobs
+from mlxllm.training.dpo import DpoData
 from mlxllm.training.methods import make_task
 
 LOSSES: dict[str, dict[str, Any]] = {
@@ -106,7 +108,7 @@ def our_side(
     shapes = PairShapes(pairs, LONGEST)
     with np.load(run / "references.npz") as file:
         reference = file["logprobs"]
-    policy = reference_logprobs(load_model(str(run)).model, pairs, shapes, plan.config)
+    policy = reference_logprobs(load_model(str(run)).model, pairs, shapes, plan.config.train)
     # The rows of the run, as its trainer read them.
     rows = make_task(plan.config, plan.material, RunDirectory(run), _nobody).rows
     batches = [

@@ -24,11 +24,12 @@ from roundtrip_cases import ADAPTERS, MODELS, OWN, PACKED, adapted, own_model
 
 from mlxllm.errors import UserError
 from mlxllm.export.adapters import write_mlx_adapter, write_peft_adapter
+from mlxllm.export.asking import GREEDY_TOKENS, POSITIONS
 from mlxllm.export.formats import FORMATS, Order, export
 from mlxllm.export.judging import bounds_for
 from mlxllm.export.measuring import measure
 from mlxllm.export.sample_text import PROMPT, SAMPLES
-from mlxllm.export.verification import GREEDY_TOKENS, POSITIONS, Verification
+from mlxllm.export.verified import Verification
 from mlxllm.model.loading import LoadedModel, load_model
 from mlxllm.parity.receipts import Row, largest, pair
 
