@@ -22,6 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 _SETS = "sets"
 _SERVED = "served"
 _WHAT = {
+    "lm-eval": "the names of lm-eval's tasks, and where they are defined",
     "hub": "files of the Hugging Face Hub that a build has not read to their end",
     "references": "scores of reference models, which dpo works out anew",
     "served-names": "the names that clients of `mlxllm serve` use, as links",

@@ -250,8 +250,13 @@ def _tell_of_merging(plan: "Plan", view: TrainingView) -> None:
 def _warn_of_few_steps(plan: "Plan", view: TrainingView) -> None:
     """Say so where the records are so few that their epochs are over before anything has changed."""
     from mlxllm.presets import few_steps_hint
+    from mlxllm.training.dpo import DpoData
+    from mlxllm.training.sft import SftData
 
-    if hint := few_steps_hint(plan.config.method, plan.config.train.max_steps):
+    data, train = plan.material.data, plan.config.train
+    rows = len(data.train.inputs) if isinstance(data, SftData) else len(data.train) if isinstance(data, DpoData) else 0
+    passes = train.max_steps * train.batch_size * train.grad_accum_steps / max(1, rows)
+    if hint := few_steps_hint(plan.config.method, train.max_steps, passes):
         view.say(f"warning: {hint}")
 
 

@@ -55,16 +55,7 @@ def taste(
 
     For example: mlxllm taste tales-dpo tales-sft --rounds 20
     """
-    config = sampling.sample_config(
-        max_tokens=max_tokens,
-        temperature=temp,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        repetition_context_size=repetition_context_size,
-        seed=seed,
-    )
+    config = sampling.sample_config(**sampling.chosen(locals()))
     sampling.check_text(system, "--system")
     if tuned == untuned:
         raise ConfigError(f"both are {tuned}; `mlxllm prefs judge` compares two answers of one model")

@@ -216,6 +216,16 @@ def toasts(pilot: Pilot[None]) -> str:
     return "\n".join(toast.message for toast in pilot.app._notifications)
 
 
+async def test_it_is_said_that_an_older_checkpoint_answers_in_place_of_a_damaged_one() -> None:
+    run_with_checkpoints("tales-older", 5, method="sft")
+    async with chatting(model="tales-older") as (pilot, _):
+        await write(pilot, "Who?", "enter")
+        await wait_for_text(pilot, "tok/s")
+        assert "the newest is damaged" not in toasts(pilot)
+        await pilot.press("escape", "A")
+        await wait_for(pilot, lambda: "step 100 is used: the newest is damaged" in toasts(pilot))
+
+
 async def test_equal_answers_cannot_be_told_apart_and_cost_no_round() -> None:
     life()
     saved, tale = SavedChats(), "\n".join(f"Line {number} of a tale." for number in range(16))
