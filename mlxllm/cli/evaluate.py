@@ -101,7 +101,10 @@ def evaluate(
     device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
 ) -> None:
-    """How good a model is: on held-out text, on questions with known answers, on pairs of answers and conversations."""
+    """How good a model is: on held-out text, on questions with known answers, on pairs of answers and conversations.
+
+    Every result is kept by the weights that it belongs to. What was interrupted goes on with the same command.
+    """
     for flag, value, least in (
         ("--max-seq-len", max_seq_len, 2),
         ("--stride", stride, 1),
@@ -152,7 +155,9 @@ def evaluate(
     loaded = sampling.load(model, device, adapter)
     results: dict[str, Mapping[str, float | int | None]] = {}
     if texts:
-        results |= evaluate_data.score(loaded, texts, max_seq_len, batch_size, limit, shown=not json_, stride=stride)
+        results |= evaluate_data.score(
+            loaded, texts, max_seq_len, batch_size, limit, shown=not json_, stride=stride, fresh=fresh
+        )
     if preferences:
         results |= evaluate_preferences.score_preferences(
             loaded, preferences, reference, beta, max_seq_len, batch_size, limit, shown=not json_
