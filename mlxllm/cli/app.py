@@ -34,6 +34,7 @@ from mlxllm.cli import (
     tokenizer,
     train,
     verify,
+    versus,
 )
 from mlxllm.cli.help import WIDTH, Group, dress
 from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
@@ -43,7 +44,7 @@ from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
     *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs report cache".split(),
-    *"sample chat compare taste prefs eval quantize export verify serve parity".split(),
+    *"sample chat compare taste versus prefs eval quantize export verify serve parity".split(),
 )
 
 
@@ -88,6 +89,7 @@ app.command("chat", rich_help_panel=_USE)(chat.chat)
 app.command("serve", rich_help_panel=_USE, context_settings={"allow_extra_args": True})(serve.serve)
 app.command("compare", rich_help_panel=_USE)(compare.compare)
 app.command("taste", rich_help_panel=_USE)(taste.taste)
+app.command("versus", rich_help_panel=_USE)(versus.versus)
 app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
 app.command("export", rich_help_panel=_USE)(export.export)
