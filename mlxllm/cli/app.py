@@ -21,9 +21,11 @@ from mlxllm.cli import (
     export,
     finetune,
     fuse,
+    parity,
     prefs,
     quantize,
     quickstart,
+    report,
     runs,
     sample,
     serve,
@@ -41,8 +43,8 @@ from mlxllm.data.transfers import told
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs cache".split(),
-    *"sample chat compare taste versus prefs eval quantize export verify serve".split(),
+    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs report cache".split(),
+    *"sample chat compare taste versus prefs eval quantize export verify serve parity".split(),
 )
 
 
@@ -80,6 +82,7 @@ app.command("fuse", rich_help_panel=_MAKE)(fuse.fuse)
 app.command("quantize", rich_help_panel=_MAKE)(quantize.quantize)
 app.command("resume", rich_help_panel=_MAKE)(train.resume)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
+app.command("report", rich_help_panel=_MAKE)(report.report)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MAKE)
 app.command("sample", rich_help_panel=_USE)(sample.sample)
 app.command("chat", rich_help_panel=_USE)(chat.chat)
@@ -91,6 +94,7 @@ app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
 app.command("export", rich_help_panel=_USE)(export.export)
 app.command("verify", rich_help_panel=_USE)(verify.verify)
+app.command("parity", rich_help_panel=_USE)(parity.parity)
 dress(app)
 
 

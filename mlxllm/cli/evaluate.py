@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mlxllm.cli import evaluate_data, evaluate_preferences, sampling
+from mlxllm.cli import evaluate_data, evaluate_preferences, evaluate_tasks, sampling
 from mlxllm.errors import ConfigError
 
 Scores = Mapping[str, Mapping[str, float | int | None]]
@@ -17,7 +18,9 @@ def evaluate(
     model: sampling.Model,
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Dataset whose validation split is scored; can be given several times."),
+        typer.Option(
+            metavar="NAME", help="Dataset whose validation split is scored, or a file or folder of text; several times."
+        ),
     ] = None,
     preferences: Annotated[
         list[str] | None,
@@ -46,9 +49,43 @@ def evaluate(
             help="Held-out conversations, whose answers are scored as `mlxllm sft --val-data` does.",
         ),
     ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="T,...",
+            help="Files of questions (JSON lines, MMLU's folder, HumanEval, ...), and names or YAML files of lm-eval.",
+        ),
+    ] = None,
+    shots: Annotated[
+        int | None, typer.Option(metavar="N", help="Solved examples before each question; by default what is usual.")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask through the model's chat template.")] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens of a written answer; by default 256, of a program 512.")
+    ] = None,
+    samples_per_task: Annotated[
+        int, typer.Option(metavar="N", help="Programs for each puzzle; from 10 on pass@10 is told, too.")
+    ] = 1,
+    temp: Annotated[
+        float | None, typer.Option(metavar="X", help="Of written answers; by default 0, of several programs 0.8.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the draws above temperature 0.")] = 0,
+    allow_code_execution: Annotated[
+        bool,
+        typer.Option("--allow-code-execution", help="Run programs that the model writes, each in a locked process."),
+    ] = False,
+    samples: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every item with its prompt and answer as a JSON line.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask again what is known from before about the same weights.")
+    ] = False,
     adapter: sampling.AdapterName = None,
     max_seq_len: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens of one window; by default what the run was trained with.")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens from one window to the next; by default a whole window.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Windows of one forward pass; by default about 4,096 tokens.")
@@ -62,8 +99,12 @@ def evaluate(
     """Loss, perplexity and bits per byte over whole held-out texts."""
     for flag, value, least in (
         ("--max-seq-len", max_seq_len, 2),
+        ("--stride", stride, 1),
         ("--batch-size", batch_size, 1),
         ("--limit", limit, 1),
+        ("--shots", shots, 0),
+        ("--max-tokens", max_tokens, 1),
+        ("--samples-per-task", samples_per_task, 1),
     ):
         if value is not None and value < least:
             raise ConfigError(f"{flag} is {value}; it should be {least} or more")
@@ -72,22 +113,38 @@ def evaluate(
         raise ConfigError(f"{given} is about the rewards of pairs; give the pairs, too, with --preferences FILES")
     if beta is not None and not beta > 0:
         raise ConfigError(f"--beta is {beta:g}; it should be greater than 0")
-    if not (data or preferences or records):
+    if not (data or tasks or preferences or records):
         raise ConfigError(
-            "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored, --preferences FILES "
-            "with pairs of answers, or --records FILES with conversations"
+            "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored or a file of text, "
+            "--tasks FILES with questions, --preferences FILES with pairs of answers, or --records FILES with conversations"
         )
     texts = evaluate_data.look_up(data or ())
+    options = evaluate_tasks.Options(
+        shots=shots,
+        limit=limit,
+        chat=chat,
+        max_length=max_seq_len,
+        max_tokens=max_tokens,
+        samples_per_task=samples_per_task,
+        temperature=temp,
+        seed=seed,
+        allow_code=allow_code_execution,
+        fresh=fresh,
+        samples=samples,
+    )
+    questions = evaluate_tasks.look_up(tasks or (), options)
     loaded = sampling.load(model, device, adapter)
     results: dict[str, Mapping[str, float | int | None]] = {}
     if texts:
-        results |= evaluate_data.score(loaded, texts, max_seq_len, batch_size, limit, shown=not json_)
+        results |= evaluate_data.score(loaded, texts, max_seq_len, batch_size, limit, shown=not json_, stride=stride)
     if preferences:
         results |= evaluate_preferences.score_preferences(
             loaded, preferences, reference, beta, max_seq_len, batch_size, limit, shown=not json_
         )
     if records:
         results |= evaluate_preferences.score_records(loaded, records, max_seq_len, batch_size, limit, shown=not json_)
+    if questions.local or questions.public:
+        results |= evaluate_tasks.score(loaded, questions, options, shown=not json_)
     if json_:
         about = {"model": model, "step": loaded.step} | ({"data": data[0] if len(data) == 1 else data} if data else {})
         print(json.dumps(about | {"results": results}))

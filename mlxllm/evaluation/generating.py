@@ -21,7 +21,7 @@ def write_until(
     max_length: int | None = None,
     done: Callable[[int, str], None] | None = None,
 ) -> list[str]:
-    """The continuation of each prompt, computed side by side; the same text as each alone.
+    """The continuation of each prompt, computed side by side: the text that each would have alone.
 
     Args:
         model: it runs in evaluation mode and is left as it was.

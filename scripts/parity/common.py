@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from mlxllm.training.start import start
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # what all comparisons share lies there
 
+from receipt import Told, keep, with_receipt  # noqa: E402
 from workers import run_worker  # noqa: E402
 
 
@@ -48,6 +50,7 @@ def parser(description: str | None, data: str) -> argparse.ArgumentParser:
         help=f"by default {data} in the folder that MLXLLM_TEST_DATA names",
     )
     made.add_argument("--json", action="store_true", help="print the numbers as one JSON object on stdout")
+    with_receipt(made)
     return made
 
 
@@ -71,10 +74,20 @@ def with_peers(made: argparse.ArgumentParser, learning_rate: float) -> argparse.
     return made
 
 
-def run(main: Callable[[argparse.Namespace, Path], tuple[list[Sequence[str]], dict[str, Any]]], args: Any) -> None:
-    """Compare in a temporary folder, print the table; an expected failure ends in one sentence and its code."""
+def run(
+    main: Callable[[argparse.Namespace, Path], tuple[list[Sequence[str]], dict[str, Any]]],
+    args: Any,
+    told: Callable[[argparse.Namespace, dict[str, Any]], Told] | None = None,
+) -> None:
+    """Compare in a temporary folder, print the table; an expected failure ends in one sentence and its code.
+
+    `told` makes of the numbers what a receipt keeps; without it, there is no `--receipt`.
+    """
     mx.set_default_device(mx.cpu)  # float32, as the peer
+    begun = time.monotonic()
     try:
+        if args.receipt and told is None:
+            raise ParityError(f"{Path(sys.argv[0]).name} writes no receipt; run it without --receipt")
         with tempfile.TemporaryDirectory(prefix="mlxllm-parity-") as temporary:
             os.environ["MLXLLM_HOME"] = temporary
             rows, result = main(args, Path(temporary))
@@ -87,6 +100,8 @@ def run(main: Callable[[argparse.Namespace, Path], tuple[list[Sequence[str]], di
         print("  ".join(cells).rstrip(), file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(result), flush=True)
+    if args.receipt and told is not None:
+        keep(told(args, result), begun)
 
 
 def make_llama(folder: Path, text: str) -> Path:
@@ -158,15 +173,18 @@ def train(run: Path, config: RunConfig, model: Path) -> tuple[Plan, list[Event]]
     return plan, [event for event in events if event["kind"] == "train"]
 
 
-def peer(python: Path, script: str, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def peer(python: Path, script: str, job: Mapping[str, Any], folder: Path, *, online: bool = False) -> dict[str, Any]:
     """Run `peers/<script>` on a job and return the object that it prints last.
+
+    It computes on the CPU and fetches nothing, unless it is `online`, for models that are fetched and need a GPU.
 
     Raises:
         WorkerError: it failed; the message has its last words.
     """
     path = folder / "job.json"
     path.write_text(json.dumps(job))
-    environment = {"HF_HOME": str(folder / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    alone = {"HF_HOME": str(folder / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    environment = {"HF_HUB_OFFLINE": "0"} if online else alone
     return run_worker(python, HERE / "peers" / script, [path], environment, peer=True)
 
 

@@ -1,0 +1,46 @@
+"""lm-eval with its own class for models of transformers, on a folder that `mlxllm export` wrote.
+
+Needs nothing of mlxllm. Reads a job (JSON) and prints one object: of each task what every item got, and the metrics.
+"""
+
+import contextlib
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+import torch
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+logging.disable(logging.CRITICAL)
+torch.set_num_threads(2)
+
+
+def main(job):
+    """Run the tasks of a job, one after the other."""
+    model = HFLM(
+        job["model"], device="cpu", dtype="float32", batch_size=job["batch_size"], max_length=job["max_length"]
+    )
+    result = {}
+    for name, path in job["tasks"].items():
+        begun = time.monotonic()
+        tasks = TaskManager(include_defaults=False).load([path])
+        for task in tasks["tasks"].values():
+            if task.get_config("num_fewshot") is None:
+                task.set_config(key="num_fewshot", value=0)
+            task.set_fewshot_seed(seed=1234)
+        found = evaluate(model, tasks, limit=job["limit"], bootstrap_iters=0)
+        result[name] = {
+            "items": [sample["filtered_resps"] for sample in found["samples"][name]],
+            "metrics": {key: value for key, value in found["results"][name].items() if not isinstance(value, str)},
+            "seconds": time.monotonic() - begun,
+        }
+    return result
+
+
+with contextlib.redirect_stdout(sys.stderr):
+    result = main(json.loads(Path(sys.argv[1]).read_text()))
+print(json.dumps(result))
