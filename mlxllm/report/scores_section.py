@@ -36,12 +36,20 @@ def scores_table(scores: Scores) -> Table | None:
 def scored(scores: Scores) -> list[Scored]:
     """The shares among the metrics, for drawing."""
     found = []
+    tasks = {each.result.task for _, results in scores for each in results}
     for name, results in scores:
         for (task, how), result in newest(results).items():
             for metric in metrics_of(result):
                 value = result.metrics[metric]
                 if value is not None and is_share(metric, value):
-                    found.append(Scored(name, f"{task}{how}: {metric}", value, result.error_of(metric)))
+                    found.append(
+                        Scored(
+                            name,
+                            metric if len(tasks) == 1 else f"{task}{how}: {metric}",
+                            value,
+                            result.error_of(metric),
+                        )
+                    )
     return found
 
 
