@@ -46,8 +46,8 @@ def versus(
         typer.Option(
             "--judge",
             metavar="CMD",
-            help='A program that reads {"prompt", "a", "b"} a line and writes {"winner": "a", "b" or "tie"} or '
-            '{"score": how likely b is better}. Without a judge you are asked.',
+            help="A program that reads pairs of answers as JSON, one a line, and writes for each which is better (the "
+            "README says how). Without a judge you are asked.",
         ),
     ] = None,
     judge_model: Annotated[
@@ -60,7 +60,7 @@ def versus(
     swap: Annotated[
         bool, typer.Option("--swap/--no-swap", help="Ask about each pair in both orders, so that places do not count.")
     ] = True,
-    anew: Annotated[bool, typer.Option("--anew", help="Ask the judge again what it was asked before.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask the judge again what it was asked before.")] = False,
     system: sampling.System = "",
     max_tokens: sampling.MaxTokens = None,
     temp: sampling.Temp = None,
@@ -85,8 +85,8 @@ def versus(
     sampling.check_text(system, "--system")
     if judge is not None and judge_model is not None:
         raise ConfigError("--judge and --judge-model both say who judges; give one of them")
-    if judge is None and (judge_timeout is not None or (anew and judge_model is None)):
-        given = "--judge-timeout" if judge_timeout is not None else "--anew"
+    if judge is None and (judge_timeout is not None or (fresh and judge_model is None)):
+        given = "--judge-timeout" if judge_timeout is not None else "--fresh"
         raise ConfigError(f"{given} is about a judge; name one with --judge CMD")
     if judge_timeout is not None and not judge_timeout > 0:
         raise ConfigError(f"--judge-timeout is {judge_timeout:g}; it should be greater than 0")
@@ -122,7 +122,7 @@ def versus(
         asks = program or ModelJudge(sampling.load(str(judge_model), device))
         progress = _Progress("judged")
         judged = judge_pairs(
-            contest, asks, Judgements(asks.identity), progress, both_orders=swap, seed=config.seed, anew=anew
+            contest, asks, Judgements(asks.identity), progress, both_orders=swap, seed=config.seed, fresh=fresh
         )
         who = str(judge or judge_model)
     found = compare(contest, judged.preferences)

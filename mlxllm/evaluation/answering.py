@@ -99,14 +99,14 @@ class Answering:
         model, sample = self._loaded.model, self._sample.model_copy(update={"seed": self._seed(start)})
         config, longest = self._loaded.config, max(map(len, asked)) + sample.max_tokens
         ends = config.positions in ("learned", "sinusoidal") and longest > config.max_position_embeddings
-        if config.sliding_window is not None or sample.repetition_penalty != 1 or ends:
+        if sample.repetition_penalty != 1 or ends:
             return [self._write_alone(ids, sample) for ids in asked]
         written = generate_batch(model, self._loaded.tokenizer, asked, sample, stop_ids=self._stops)
         decode = self._loaded.tokenizer.decode_continued
         return [(decode(ids).strip(), len(ids) >= sample.max_tokens) for ids in written]
 
     def _write_alone(self, ids: Sequence[int], sample: SampleConfig) -> tuple[str, bool]:
-        """One by one: a window, a penalty and positions that end are not for answers side by side."""
+        """One by one: a penalty is not for answers side by side, and where positions end, it tells that they did."""
         session = Session(self._loaded.model, self._loaded.tokenizer)
         generation = session.generate(list(ids), sample, stop_ids=self._stops)
         text = "".join(token.text for token in generation)

@@ -89,7 +89,7 @@ class Judgements:
 
 
 def ask(
-    judge: Judge, questions: Sequence[Question], kept: Judgements, told: Callable[[int], None], *, anew: bool = False
+    judge: Judge, questions: Sequence[Question], kept: Judgements, told: Callable[[int], None], *, fresh: bool = False
 ) -> list[Opinion]:
     """The judge's opinion on each question; what it said before is not asked again.
 
@@ -98,11 +98,11 @@ def ask(
         questions: what is asked.
         kept: what it has said so far; each new opinion is there as soon as it comes.
         told: called with how many questions are answered, at the beginning and after each.
-        anew: ask all of them, whatever was said before.
+        fresh: ask all of them, whatever was said before.
     """
     found: dict[int, Opinion] = {}
     for number, question in enumerate(questions):
-        if not anew and (known := kept.known(question)) is not None:
+        if not fresh and (known := kept.known(question)) is not None:
             found[number] = known
     left = [number for number in range(len(questions)) if number not in found]
     told(len(found))

@@ -50,7 +50,7 @@ def judge_pairs(
     *,
     both_orders: bool = True,
     seed: int = 0,
-    anew: bool = False,
+    fresh: bool = False,
 ) -> Judged:
     """Have all pairs judged.
 
@@ -62,7 +62,7 @@ def judge_pairs(
         both_orders: ask about each pair twice, the second time with the sides exchanged, so that a liking for one place
             cancels; otherwise the first model stands as often left as right, in an order that `seed` decides.
         seed: of the sides.
-        anew: ask again what was asked before.
+        fresh: ask again what was asked before.
     """
     count = len(contest.prompts)
     sides = [bool(number % 2) for number in range(count)]
@@ -78,7 +78,7 @@ def judge_pairs(
         questions.append(
             Question(contest.prompts[number], b, a) if exchanged else Question(contest.prompts[number], a, b)
         )
-    opinions = ask(judge, questions, kept, lambda done: told(done, len(questions)), anew=anew)
+    opinions = ask(judge, questions, kept, lambda done: told(done, len(questions)), fresh=fresh)
     said: list[list[float]] = [[] for _ in range(count)]
     for (number, exchanged), opinion in zip(asked, opinions, strict=True):
         if opinion.score is not None:

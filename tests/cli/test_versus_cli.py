@@ -133,7 +133,7 @@ REFUSED = [
     ("./tuned --judge x", 2, "both are ./tuned"),
     ("./base --judge x --judge-model ./base", 2, "both say who judges"),
     ("./base --judge-timeout 3", 2, "--judge-timeout is about a judge"),
-    ("./base --anew", 2, "--anew is about a judge"),
+    ("./base --fresh", 2, "--fresh is about a judge"),
     ("./base --judge x --judge-timeout 0", 2, "--judge-timeout is 0; it should be greater than 0"),
     ("./base --judge x --rounds 0", 2, "--rounds is 0; it should be from 1"),
     ("./base --rounds 500", 2, "--rounds is 500; it should be from 1 to 200"),

@@ -186,7 +186,7 @@ def test_nothing_that_was_said_is_lost_or_asked_again(tmp_path: Path) -> None:
     again = ask(lambda left: iter([(0, Opinion(0.5))]), asked, Judgements("this one"), lambda _: None)
     assert [each.score for each in again] == [1.0] * 4 + [0.25] * 2 + [0.5]
     assert Judgements("another").known(asked[0]) is None
-    other = ask(lambda left: ((n, Opinion(0.0)) for n in range(len(left))), asked, kept, lambda _: None, anew=True)
+    other = ask(lambda left: ((n, Opinion(0.0)) for n in range(len(left))), asked, kept, lambda _: None, fresh=True)
     assert [each.score for each in other] == [0.0] * 7
 
 

@@ -33,7 +33,7 @@ class Recorded:
 
 
 def judged(pairs: Sequence[tuple[str, str]], judge: Recorded, **more: bool) -> Judged:
-    return judge_pairs(contest(pairs), judge, Judgements("test"), lambda done, of: None, anew=True, **more)
+    return judge_pairs(contest(pairs), judge, Judgements("test"), lambda done, of: None, fresh=True, **more)
 
 
 def longer(question: Question) -> float:
