@@ -68,7 +68,6 @@ class StoryWorld:
 
     preferred = "kind endings"
     name = "stories"
-    counted: Mapping[str, int] = {"answers": _EXAM_QUESTIONS, "words": _EXAM_STORIES, "kind": _EXAM_STORIES}
     metrics: Mapping[str, str] = {
         "answers": "questions about an unseen story answered right",
         "words": "stories with every word that was asked for",
@@ -78,6 +77,11 @@ class StoryWorld:
     def __init__(self, plots: int) -> None:
         """`plots`: see `lessons.in_world`."""
         self._plots = plots
+
+    @property
+    def counted(self) -> Mapping[str, int]:
+        """See `World`."""
+        return {"answers": _EXAM_QUESTIONS, "words": _EXAM_STORIES, "kind": _EXAM_STORIES}
 
     def lessons(self, count: int) -> Iterable[Record]:
         """See `World`; between the conversations stand pages of the reading book, so that it is not forgotten.
