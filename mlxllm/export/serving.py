@@ -22,7 +22,7 @@ from mlxllm.errors import ModelError, UserError
 from mlxllm.export.gguf import vocabulary_of
 from mlxllm.export.gguf_weights import architecture_for
 from mlxllm.export.hf import config_with_any_tokenizer, dtype_of, plain_model, write_hf
-from mlxllm.export.hf_files import dtype_name
+from mlxllm.export.hf_files import CONFIG_FILE, dtype_name
 from mlxllm.export.readers.limits import why_not, window_in_mlx_lm
 from mlxllm.export.served_records import Record, read_record, record_of, write_record
 from mlxllm.export.tokenizers import is_own
@@ -31,6 +31,7 @@ from mlxllm.export.verified import VERIFICATION_FILE, write_verification
 from mlxllm.model.hf_config import architecture_of
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.quantized_models import is_quantized
+from mlxllm.model.weight_files import read_object
 from mlxllm.tokenizer.hub_files import has_hub_tokenizer
 
 SERVED_NAMES = "served-names"
@@ -79,7 +80,8 @@ def check_served(loaded: LoadedModel) -> str:
     """
     own, packed = is_own(loaded.tokenizer), _is_served_as_it_is(loaded)
     config = loaded.config if packed else config_with_any_tokenizer(loaded.config, loaded.tokenizer)
-    if reason := why_not("mlx-lm", config, own_tokenizer=own, packed=packed):
+    raw = read_object(loaded.path / CONFIG_FILE) if packed else None
+    if reason := why_not("mlx-lm", config, raw, own_tokenizer=own, packed=packed):
         raise ModelError(f"{loaded.name} cannot be served: {reason}; {_who_else(loaded)}")
     if (window := window_in_mlx_lm(config)) is None:
         return ""

@@ -30,6 +30,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--max-tokens", type=int, default=256, metavar="N", help="tokens of a continuation")
     made.add_argument("--repeats", type=int, default=2, metavar="N", help="timed continuations of a process")
     made.add_argument("--rounds", type=int, default=3, metavar="N", help="processes of each side, in turns")
+    made.add_argument("--cold", action="store_true", help="count the first start as well, which reads from the disk")
     return made.parse_args()
 
 
@@ -52,7 +53,7 @@ def main(args: argparse.Namespace, temporary: Path) -> dict[str, Any]:
             result = worker(args.peers_python, PEERS[name], *options, what=f"{what}: {name}")
             side.add(result, "tok_per_sec", "prefill_seconds", "footprint")
             check_same_text(ours, side)
-    for number in range(args.rounds + 1):
+    for number in range(1 if args.cold else 0, args.rounds + 1):
         say(f"process start to first token, {'not counted' if number == 0 else f'round {number} of {args.rounds}'}")
         for side, command in starts(model, ours, peers, args.peers_python):
             seconds = timed(command)

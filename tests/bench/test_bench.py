@@ -16,7 +16,7 @@ import pytest
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 SHAPE = "--layers 2 --hidden 64 --heads 4 --kv-heads 2 --inner 96 --vocabulary 512".split()
 THROUGHPUT = [*SHAPE, *"--length 32 --batch-size 2 --steps 2 --rounds 1".split()]
-DECODE = [*SHAPE, *"--max-tokens 16 --repeats 1 --rounds 1".split()]
+DECODE = [*SHAPE, *"--max-tokens 16 --repeats 1 --rounds 1 --cold".split()]
 
 
 @pytest.fixture

@@ -166,6 +166,20 @@ def test_a_model_that_mlx_lm_cannot_have_is_refused(
     assert not (mlxllm_home / "cache").exists()
 
 
+def test_a_packed_folder_whose_frequencies_mlx_lm_does_not_see_is_refused(tmp_path: Path) -> None:
+    """It is served as it lies there; what is exported first has `rope_theta` in its place."""
+    plain = saved(tmp_path / "plain", "llama", hidden_size=64, intermediate_size=64, rope_theta=500_000)
+    write_quantized(plain, tmp_path / "packed")
+    for name in ("plain", "packed"):
+        file = tmp_path / name / "config.json"
+        raw = json.loads(file.read_text())
+        raw["rope_parameters"] = {"rope_theta": raw.pop("rope_theta"), "rope_type": "default"}
+        file.write_text(json.dumps(raw))
+    with pytest.raises(ModelError, match="packed cannot be served: mlx-lm does not see rope_parameters"):
+        check_served(load_model(str(tmp_path / "packed")))
+    assert check_served(load_model(str(tmp_path / "plain"))) == ""
+
+
 def test_a_window_is_told(tmp_path: Path) -> None:
     assert "answers are right up to 40 tokens" in check_served(saved(tmp_path / "a", "mistral", sliding_window=40))
     assert check_served(saved(tmp_path / "b", "mistral", sliding_window=512)) == ""
