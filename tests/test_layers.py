@@ -15,6 +15,7 @@ WITHOUT_MLX_CORE = (
     "errors",
     "estimate",
     "paths",
+    "planning",
     "presets",
     "runs",
     "scores",
