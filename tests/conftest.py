@@ -1,8 +1,10 @@
 """What every test starts from: an empty home, no colours, no network for the Hub, compilation off, one BLAS thread."""
 
 import gc
+import itertools
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -13,6 +15,11 @@ os.environ["NO_COLOR"] = "1"
 # Test processes share the cores, and matrices are tiny: threads of BLAS and of torch would mostly wait for each other,
 # and do so by spinning.
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+# Hundreds of processes are started, and each would compile the whole project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# What a power cut would take, no test can see; waiting for the disk took a tenth of the time of tests that train.
+os.fsync = lambda _: None
 for _name in "FORCE_COLOR CLICOLOR_FORCE PY_COLORS GITHUB_ACTIONS TERM_PROGRAM COLUMNS LINES".split():
     os.environ.pop(_name, None)
 
@@ -44,7 +51,7 @@ tui/test_data.py bench/test_tuning_bench.py tui/test_chat.py training/test_resum
 training/test_kernels.py test_readme.py tui/test_runs_actions.py training/test_references.py tui/test_themes.py
 test_readme_path.py export/test_roundtrip_peers.py cli/test_serve_cli.py model/test_foreign_files.py
 cli/test_main_cli.py tui/test_preferences_screen.py tui/test_runs_screen.py model/test_families_peers.py
-export/test_export_peers.py
+export/test_export_peers.py evaluation/test_lm_eval_peers.py
 """.split()
 """Files that take more than fifteen seconds, the longest first: begun last, one would keep one worker busy alone."""
 
@@ -105,10 +112,18 @@ def test_data() -> Path:
     return Path(TEST_DATA)
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders with numbers; pytest's own would look through all that are there, thousands in the end, before each."""
+    parent = tmp_path_factory.mktemp("homes")
+    return (parent / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def mlxllm_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def mlxllm_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty $MLXLLM_HOME for each test; the processes that it starts see it as well."""
-    home = tmp_path_factory.mktemp("home")
+    home = next(homes)
+    home.mkdir()
     monkeypatch.setenv("MLXLLM_HOME", str(home))
     return home
 

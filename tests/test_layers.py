@@ -14,6 +14,7 @@ WITHOUT_MLX_CORE = (
     "dials",
     "errors",
     "estimate",
+    "parity",
     "paths",
     "planning",
     "presets",

@@ -21,10 +21,12 @@ from mlxllm.cli import (
     export,
     finetune,
     fuse,
+    parity,
     plan,
     prefs,
     quantize,
     quickstart,
+    report,
     runs,
     sample,
     serve,
@@ -33,6 +35,7 @@ from mlxllm.cli import (
     tokenizer,
     train,
     verify,
+    versus,
 )
 from mlxllm.cli.help import WIDTH, Group, dress
 from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
@@ -41,8 +44,8 @@ from mlxllm.data.transfers import told
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    *"quickstart doctor monitor serve-tui tokenizer data plan train sft dpo fuse resume runs cache".split(),
-    *"sample chat compare taste prefs eval quantize export verify serve".split(),
+    *"quickstart doctor monitor serve-tui tokenizer data plan train sft dpo fuse resume runs report cache".split(),
+    *"sample chat compare taste versus prefs eval quantize export verify serve parity".split(),
 )
 
 
@@ -81,16 +84,19 @@ app.command("fuse", rich_help_panel=_MAKE)(fuse.fuse)
 app.command("quantize", rich_help_panel=_MAKE)(quantize.quantize)
 app.command("resume", rich_help_panel=_MAKE)(train.resume)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
+app.command("report", rich_help_panel=_MAKE)(report.report)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MAKE)
 app.command("sample", rich_help_panel=_USE)(sample.sample)
 app.command("chat", rich_help_panel=_USE)(chat.chat)
 app.command("serve", rich_help_panel=_USE, context_settings={"allow_extra_args": True})(serve.serve)
 app.command("compare", rich_help_panel=_USE)(compare.compare)
 app.command("taste", rich_help_panel=_USE)(taste.taste)
+app.command("versus", rich_help_panel=_USE)(versus.versus)
 app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
 app.command("export", rich_help_panel=_USE)(export.export)
 app.command("verify", rich_help_panel=_USE)(verify.verify)
+app.command("parity", rich_help_panel=_USE)(parity.parity)
 dress(app)
 
 

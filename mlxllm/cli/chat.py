@@ -42,16 +42,7 @@ def chat(
     A base model continues your text; one that was tuned answers, and /again, /better and /rewrite store which answers
     you prefer. Lines can also be piped in: what the model writes is on stdout.
     """
-    given: dict[str, float | None] = {
-        "max_tokens": max_tokens,
-        "temperature": temp,
-        "top_p": top_p,
-        "top_k": top_k,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "repetition_context_size": repetition_context_size,
-        "seed": seed,
-    }
+    given = sampling.chosen(locals())
     sampling.sample_config(**given)  # what cannot be is refused before a model is loaded
     biases = sampling.logit_biases(logit_bias or ())
     for each in stop or ():

@@ -51,16 +51,7 @@ def compare(
 
     For example: mlxllm compare tales tales-sft tales-dpo --prompt "Tell me a story."
     """
-    config = sampling.sample_config(
-        max_tokens=max_tokens,
-        temperature=temp,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        repetition_context_size=repetition_context_size,
-        seed=seed,
-    )
+    config = sampling.sample_config(**sampling.chosen(locals()))
     names = list(dict.fromkeys(models))
     if len(names) < 2:
         raise ConfigError(f"{names[0]!r} alone has nothing to be compared with; name two models or more")

@@ -1,54 +1,167 @@
-"""`mlxllm eval`: how good a model is on text that it was not trained on."""
+"""`mlxllm eval`: how good a model is, on text that it was not trained on and on questions with known answers."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mlxllm import paths
-from mlxllm.cli import sampling
-from mlxllm.errors import ConfigError, DataError
+from mlxllm.cli import evaluate_data, evaluate_preferences, evaluate_tasks, sampling
+from mlxllm.errors import ConfigError
+
+Scores = Mapping[str, Mapping[str, float | int | None]]
+"""Name -> metric -> value: what each sort of evaluation gives back."""
 
 
 def evaluate(
     model: sampling.Model,
-    data: Annotated[str, typer.Option(metavar="NAME", help="Dataset whose validation split is scored.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Dataset whose validation split is scored, or a file or folder of text; several times."
+        ),
+    ] = None,
+    preferences: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preferences",
+            metavar="FILES",
+            help="Held-out pairs of answers, as `mlxllm dpo --data` reads them; can be given several times.",
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            metavar="M2",
+            help="What rewards are measured against; by default the model that the run began with.",
+        ),
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option("--beta", metavar="X", help="Of the rewards; by default that of the run, else 0.1.")
+    ] = None,
+    records: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--records",
+            metavar="FILES",
+            help="Held-out conversations, whose answers are scored as `mlxllm sft --val-data` does.",
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="T,...",
+            help="Files of questions (JSON lines, MMLU's folder, HumanEval, ...), and names or YAML files of lm-eval.",
+        ),
+    ] = None,
+    shots: Annotated[
+        int | None, typer.Option(metavar="N", help="Solved examples before each question; by default what is usual.")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask through the model's chat template.")] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens of a written answer; by default 256, of a program 512.")
+    ] = None,
+    samples_per_task: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Programs for each puzzle, by default 1; from 10 on pass@10 is told, too."),
+    ] = None,
+    temp: Annotated[
+        float | None, typer.Option(metavar="X", help="Of written answers; by default 0, of several programs 0.8.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="S", help="Of the draws above temperature 0.")] = None,
+    allow_code_execution: Annotated[
+        bool,
+        typer.Option("--allow-code-execution", help="Run programs that the model writes, each in a locked process."),
+    ] = False,
+    samples: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every item with its prompt and answer as a JSON line.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask again what is known from before about the same weights.")
+    ] = False,
     adapter: sampling.AdapterName = None,
     max_seq_len: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens of one window; by default what the run was trained with.")
     ] = None,
+    stride: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens from one window to the next; by default a whole window.")
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Windows of one forward pass; by default about 4,096 tokens.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Only the first N items: windows of text, questions, pairs.")
     ] = None,
     device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
 ) -> None:
-    """Validation loss, perplexity and bits per byte over a dataset's whole validation split."""
-    from mlxllm.data.shards import TokenDataset
-    from mlxllm.evaluation.perplexity import Evaluator
+    """How good a model is: on held-out text, on questions with known answers, on pairs of answers and conversations.
 
-    for flag, value, least in (("--max-seq-len", max_seq_len, 2), ("--batch-size", batch_size, 1)):
+    Every result is kept by the weights that it belongs to. What was interrupted goes on with the same command.
+    """
+    for flag, value, least in (
+        ("--max-seq-len", max_seq_len, 2),
+        ("--stride", stride, 1),
+        ("--batch-size", batch_size, 1),
+        ("--limit", limit, 1),
+        ("--shots", shots, 0),
+        ("--max-tokens", max_tokens, 1),
+        ("--samples-per-task", samples_per_task, 1),
+    ):
         if value is not None and value < least:
             raise ConfigError(f"{flag} is {value}; it should be {least} or more")
-    if not data.strip():
-        raise ConfigError("--data is empty; give the name of a dataset (`mlxllm data ls` lists them) or its folder")
-    dataset = TokenDataset.open(paths.existing("datasets", data))
-    loaded = sampling.load(model, device, adapter)
-    if loaded.tokenizer.fingerprint != dataset.tokenizer.fingerprint:
-        raise DataError(
-            f"dataset {data!r} was made with another tokenizer ({dataset.tokenizer.fingerprint[:12]}) than model {model!r} "
-            f"({loaded.tokenizer.fingerprint[:12]}); build it again with the model's tokenizer"
+    if not preferences and (reference is not None or beta is not None):
+        given = "--reference" if reference is not None else "--beta"
+        raise ConfigError(f"{given} is about the rewards of pairs; give the pairs, too, with --preferences FILES")
+    if beta is not None and not beta > 0:
+        raise ConfigError(f"--beta is {beta:g}; it should be greater than 0")
+    about_questions = {
+        "--shots": shots,
+        "--max-tokens": max_tokens,
+        "--samples-per-task": samples_per_task,
+        "--samples": samples,
+        "--temp": temp,
+        "--chat": chat or None,
+        "--allow-code-execution": allow_code_execution or None,
+    }
+    if not tasks and (named := [flag for flag, value in about_questions.items() if value is not None]):
+        raise ConfigError(f"{named[0]} is about questions; give them, too, with --tasks FILES")
+    if not (data or tasks or preferences or records):
+        raise ConfigError(
+            "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored or a file of text, "
+            "--tasks FILES with questions, --preferences FILES with pairs of answers, or --records FILES with conversations"
         )
-    run = loaded.run_config
-    length = max_seq_len or (run.data.max_seq_len if run else min(loaded.config.max_position_embeddings, 1024))
-    evaluator = Evaluator(
-        dataset.val, dataset.tokenizer.byte_lengths(), length, batch_size=batch_size or max(1, 4096 // length)
+    texts = evaluate_data.look_up(data or ())
+    options = evaluate_tasks.Options(
+        shots=shots,
+        limit=limit,
+        chat=chat,
+        max_length=max_seq_len,
+        max_tokens=max_tokens,
+        samples_per_task=samples_per_task,
+        temperature=temp,
+        seed=seed,
+        allow_code=allow_code_execution,
+        fresh=fresh,
+        samples=samples,
     )
-    results = {name: score.as_dict() for name, score in evaluator(loaded.model).items()}
+    questions = evaluate_tasks.look_up(tasks or (), options)
+    loaded = sampling.load(model, device, adapter)
+    results: dict[str, Mapping[str, float | int | None]] = {}
+    if texts:
+        results |= evaluate_data.score(
+            loaded, texts, max_seq_len, batch_size, limit, shown=not json_, stride=stride, fresh=fresh
+        )
+    if preferences:
+        results |= evaluate_preferences.score_preferences(
+            loaded, preferences, reference, beta, max_seq_len, batch_size, limit, shown=not json_
+        )
+    if records:
+        results |= evaluate_preferences.score_records(loaded, records, max_seq_len, batch_size, limit, shown=not json_)
+    if questions.local or questions.public:
+        results |= evaluate_tasks.score(loaded, questions, options, shown=not json_)
     if json_:
-        print(json.dumps({"model": model, "data": data, "step": loaded.step, "results": results}))
-        return
-    print(f"{'':16}{'loss':>9}{'perplexity':>12}{'bits/byte':>11}{'tokens':>13}")
-    for name, score in results.items():
-        bits = f"{score['bits_per_byte']:.4f}" if score["bits_per_byte"] is not None else "-"
-        print(f"{name:16}{score['loss']:9.4f}{score['perplexity']:12.2f}{bits:>11}{score['tokens']:13,}")
+        about = {"model": model, "step": loaded.step} | ({"data": data[0] if len(data) == 1 else data} if data else {})
+        print(json.dumps(about | {"results": results}))

@@ -88,7 +88,7 @@ def export(
     from mlxllm.export.formats import Order, format_named
     from mlxllm.export.formats import export as write
     from mlxllm.export.hf import plain_model
-    from mlxllm.export.verification import DifferentError
+    from mlxllm.export.verified import DifferentError
 
     form = format_named(format_, dtype=dtype, quantize=quantize)
     if upload is not None:

@@ -54,16 +54,7 @@ def judge(
 
     For example: mlxllm prefs judge --model tales-sft --prompt "Tell me a story."
     """
-    config = sampling.sample_config(
-        max_tokens=max_tokens,
-        temperature=temp,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        repetition_context_size=repetition_context_size,
-        seed=seed,
-    )
+    config = sampling.sample_config(**sampling.chosen(locals()))
     if len(models) > 2:
         raise ConfigError(f"--model is given {len(models)} times; two answers are of one model or of two")
     if len(before or ()) % 2:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # MLX is imported by the command
     from collections.abc import Callable
 
     from mlxllm.export.quantized import Quantized
-    from mlxllm.export.verification import Verification
+    from mlxllm.export.verified import Verification
     from mlxllm.model.loading import LoadedModel
 
 

@@ -1,11 +1,13 @@
-"""`mlxllm runs diff` and `runs samples`: runs side by side."""
+"""`mlxllm runs compare`, `runs diff` and `runs samples`: runs side by side."""
 
 import json
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
 
+from mlxllm.cli.report import Out, Plots, Watts, check_watts, tell_files
 from mlxllm.cli.sampling import say, shown
 from mlxllm.cli.table import print_table
 from mlxllm.errors import ConfigError
@@ -14,7 +16,42 @@ from mlxllm.runs import RunDirectory, differences, find_run, read_samples, read_
 HASHES = ("fingerprint", "data.tokenizer")
 """Settings that are hashes: their beginning tells them apart."""
 
+_EXPENDABLE = ("tokens/s", "weights", "kind", "tokens", "time", "steps", "bits/byte")
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two runs or more.", show_default=False)],
+    out: Out = None,
+    plots: Plots = False,
+    watts: Watts = None,
+    json_: Json = False,
+) -> None:
+    """Show runs side by side; --out writes a page with their curves, settings, scores and samples."""
+    from mlxllm.report.comparison_page import OVERVIEW, comparison_page, overview
+    from mlxllm.report.scores_section import newest, scores_table
+    from mlxllm.report.stages import stage_of
+    from mlxllm.report.writing import write_page
+
+    check_watts(watts)
+    if plots and out is None:
+        raise ConfigError("--plots writes the plots beside the page; say with --out where that is to be")
+    reports = [stage_of(run, run.address) for run in _runs(runs, least=2)]
+    files = []
+    if out is not None:
+        page, drawn = comparison_page(reports, watts=watts, now=time.time())
+        files = write_page(page, drawn, out.expanduser(), with_plots=plots)
+    if json_:
+        scores = {each.name: {key[0]: found.metrics for key, found in newest(each.scores).items()} for each in reports}
+        told = [{**each.summary.as_json(), "name": each.name} for each in reports]
+        print(json.dumps({"runs": told, "scores": scores, "files": [str(file) for file in files]}))
+        return
+    print_table(OVERVIEW, [overview(each) for each in reports], expendable=_EXPENDABLE)
+    if (table := scores_table([(each.name, each.scores) for each in reports])) is not None:
+        print()
+        print_table(table.header, table.rows)
+    tell_files(files)
 
 
 def diff(

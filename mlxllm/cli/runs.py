@@ -276,5 +276,6 @@ def _checkpoints(run: RunDirectory) -> list[int]:
     return sorted(int(name[5:]) for name in names if name.startswith("step-") and name[5:].isdigit())
 
 
+app.command("compare")(run_compare.compare)
 app.command("diff")(run_compare.diff)
 app.command("samples")(run_compare.samples)

@@ -56,16 +56,7 @@ def sample(
     """
     if num_samples < 1:
         raise ConfigError(f"--num-samples is {num_samples}; it should be 1 or more")
-    given: dict[str, float | None] = {
-        "max_tokens": max_tokens,
-        "temperature": temp,
-        "top_p": top_p,
-        "top_k": top_k,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "repetition_context_size": repetition_context_size,
-        "seed": seed,
-    }
+    given = sampling.chosen(locals())
     config = sampling.sample_config(**given)
     last_seed = sampling.sample_config(seed=config.seed + num_samples - 1).seed
     biases = sampling.logit_biases(logit_bias or ())

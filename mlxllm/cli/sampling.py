@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, TextIO
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -81,6 +81,11 @@ FIELDS = {
     "--seed": "seed",
 }
 """Flag -> field of `SampleConfig`."""
+
+
+def chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Field of `SampleConfig` -> what was given, None where nothing was; from all parameters of a command."""
+    return {field: options[flag.removeprefix("--").replace("-", "_")] for flag, field in FIELDS.items()}
 
 
 def sample_config(**given: float | None) -> "SampleConfig":

@@ -55,16 +55,7 @@ def taste(
 
     For example: mlxllm taste tales-dpo tales-sft --rounds 20
     """
-    config = sampling.sample_config(
-        max_tokens=max_tokens,
-        temperature=temp,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        repetition_context_size=repetition_context_size,
-        seed=seed,
-    )
+    config = sampling.sample_config(**sampling.chosen(locals()))
     sampling.check_text(system, "--system")
     if tuned == untuned:
         raise ConfigError(f"both are {tuned}; `mlxllm prefs judge` compares two answers of one model")
@@ -84,7 +75,7 @@ def taste(
     for name in (tuned, untuned):
         find_model(name)
     seed = secrets.randbelow(1 << 32) if seed is None else config.seed
-    asked = _prompts(prompts, tuned, PROMPTS_A_ROUND * rounds, seed)
+    asked = prompts_for(prompts, tuned, PROMPTS_A_ROUND * rounds, seed)
     if len(asked) < rounds:
         sampling.say(f"there are only {len(asked)} new prompts, so that many rounds")
     select_device(device)
@@ -107,7 +98,7 @@ def taste(
     sampling.say(f"{kept}; `mlxllm prefs ls` lists them")
 
 
-def _prompts(where: str | None, model: str, count: int, seed: int) -> "list[Prompt]":
+def prompts_for(where: str | None, model: str, count: int, seed: int) -> "list[Prompt]":
     """Up to `count` new prompts for a model, from where they are wanted."""
     from mlxllm.conversation.saved import SavedChats
     from mlxllm.conversation.trial_prompts import KINDS, kinds_for, new_prompts

@@ -59,6 +59,7 @@ def train(
 ) -> None:
     """Make a tokenizer from text."""
     from mlxllm.tokenizer import train_tokenizer
+    from mlxllm.tokenizer.storage import note_making
 
     directory = paths.new("tokenizers", name)
     if directory.exists() and not force:
@@ -71,6 +72,9 @@ def train(
     start = time.monotonic()
     tokenizer = train_tokenizer(kind, _texts(sources), vocab_size=vocab_size, seed=seed or 0)
     tokenizer.save(directory)
+    note_making(
+        directory, {"kind": kind, "vocab_size": vocab_size, "input": [source.spec for source in sources], "seed": seed}
+    )
     _tell_problems(sources)
     if vocab_size is not None and tokenizer.vocab_size < vocab_size:
         say(f"{vocab_size:,} ids were asked for, but the text has pieces for {tokenizer.vocab_size:,} only")

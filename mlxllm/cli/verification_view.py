@@ -8,7 +8,7 @@ from mlxllm.cli import sampling
 from mlxllm.cli.table import print_table
 
 if TYPE_CHECKING:  # it imports MLX
-    from mlxllm.export.verification import Verification
+    from mlxllm.export.verified import Verification
 
 _COLOURS = {"passed": "32", "failed": "31"}
 

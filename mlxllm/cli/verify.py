@@ -32,8 +32,9 @@ def verify(
     if not path.is_dir() and not single:
         raise ConfigError(f"{folder} is not a folder; give one that `mlxllm export` wrote")
     from mlxllm.export.gguf_verification import chosen_gguf_readers, gguf_file
-    from mlxllm.export.verification import VERIFICATION_FILE, chosen_readers, is_export, write_verification
+    from mlxllm.export.verification import chosen_readers
     from mlxllm.export.verification import verify as compare
+    from mlxllm.export.verified import VERIFICATION_FILE, is_export, write_verification
 
     choose = chosen_readers if gguf_file(path) is None else chosen_gguf_readers
     asked = None if readers is None else choose(split(readers))

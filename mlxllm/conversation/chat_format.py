@@ -58,6 +58,16 @@ class ChatFormat(ABC):
         """
 
     @abstractmethod
+    def generation_text(self, messages: Sequence[Message], tools: Tools = ()) -> str:
+        """The text that a tokenizer turns into `generation_prompt` when it reads special tokens where they are spelled.
+
+        For readers that want text. What a message spells is then not told apart from what the format put in.
+
+        Raises:
+            DataError: the template does not take these messages.
+        """
+
+    @abstractmethod
     def sequences(self, conversation: Conversation) -> list[Pieces]:
         """The ids of a conversation in pieces: one sequence with all answers, wherever the law above allows that.
 

@@ -54,6 +54,11 @@ class OwnFormat(ChatFormat):
         """See `ChatFormat`."""
         return [*_ids(self._pieces(messages, tools)), self._headers["assistant"]]
 
+    def generation_text(self, messages: Sequence[Message], tools: Tools = ()) -> str:
+        """See `ChatFormat`."""
+        self._pieces(messages, tools)  # refuses what it has no tokens for
+        return "".join(f"{_HEADERS[one.role]}{one.content}<|end|>" for one in messages) + _HEADERS["assistant"]
+
     def sequences(self, conversation: Conversation) -> list[Pieces]:
         """See `ChatFormat`: always one sequence."""
         return [self._pieces(conversation.messages, conversation.tools)]

@@ -97,6 +97,10 @@ class TemplateFormat(ChatFormat):
         prompt = self._template.render(messages, tools, add_generation_prompt=True)
         return self._encoded(prompt, self._cuts(self._answers(messages, tools), prompt))[0]
 
+    def generation_text(self, messages: Sequence[Message], tools: Tools = ()) -> str:
+        """See `ChatFormat`."""
+        return self._template.render(messages, tools, add_generation_prompt=True)
+
     def sequences(self, conversation: Conversation) -> list[Pieces]:
         """See `ChatFormat`."""
         messages, tools = conversation.messages, conversation.tools

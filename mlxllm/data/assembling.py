@@ -64,7 +64,10 @@ def assemble(
         dtype=token_dtype(tokenizer).name,
         val_split=state.command.val_split,
         tokenizer=TokenizerEntry(
-            kind=tokenizer.kind, fingerprint=tokenizer.fingerprint, vocab_size=tokenizer.vocab_size
+            kind=tokenizer.kind,
+            fingerprint=tokenizer.fingerprint,
+            vocab_size=tokenizer.vocab_size,
+            recipe=state.command.tokenizer if state.command.tokenizer_fingerprint is None else "",
         ),
         train=writers["train"].close(),
         val=writers["val"].close(),

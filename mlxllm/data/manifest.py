@@ -123,6 +123,8 @@ class TokenizerEntry(_Frozen):
     """Fingerprint of the tokenizer directory."""
     vocab_size: int
     """Every id is below it."""
+    recipe: str = ""
+    """What the build made it by, from the training text (`bpe:4096`); empty for one that was there before."""
 
 
 class Manifest(_Frozen):

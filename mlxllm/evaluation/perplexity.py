@@ -4,7 +4,7 @@ Shapes: B windows, T time, V vocabulary.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlxllm.errors import DataError
+from mlxllm.evaluation.ratio_sums import RatioSums
 from mlxllm.model.cpu_math import log_sum_exp
 from mlxllm.model.transformer import Transformer
 
@@ -59,6 +60,12 @@ class Perplexity:
     """Tokens scored."""
     bytes: int
     """UTF-8 bytes that they stand for; <|endoftext|> stands for none, but its loss counts."""
+    windows: int = 1
+    """Windows that they stand in."""
+    loss_stderr: float | None = None
+    """Standard error of the loss over windows; None for a single one."""
+    bits_per_byte_stderr: float | None = None
+    """The same of bits per byte."""
 
     def as_dict(self) -> dict[str, float | int | None]:
         """For JSON."""
@@ -74,9 +81,10 @@ def token_losses(
 ) -> mx.array:
     """-log p(target) of each position, nats: (B, T) float32. Only `chunk_tokens` rows of logits exist at a time.
 
-    For `positions` see `Decoder.__call__`.
+    For `positions` see `Decoder.__call__`. `targets` may have fewer positions than `inputs`: they are the last ones.
     """
     hidden = model.model(inputs, positions=positions)
+    hidden = hidden[:, inputs.shape[1] - targets.shape[1] :]
     rows = hidden.reshape(-1, hidden.shape[-1])
     flat = targets.reshape(-1)
     losses: list[mx.array] = []
@@ -90,11 +98,16 @@ def token_losses(
     return mx.concatenate(losses).reshape(targets.shape)
 
 
+Sums = dict[str, RatioSums]
+"""What has been summed up so far, by source; "all" is everything."""
+
+
 class Evaluator:
     """Scores whole splits of a dataset.
 
-    The split is cut into windows of T tokens side by side, so that each token but the first is scored once, with up to
-    T - 1 tokens before it. The last window may be shorter; it is padded, and the padding is not counted.
+    The split is cut into windows of T tokens, one beginning S tokens behind the other. Each token but the first of all is
+    scored once: in a window all that the one before has not scored, so with at least T - S tokens before it. With S = T
+    windows stand side by side. The last window may be shorter; it is padded, and the padding is not counted.
 
     Args:
         split: what to score.
@@ -102,13 +115,22 @@ class Evaluator:
         max_seq_len: T.
         batch_size: B.
         lanes: batches computed side by side on CPU streams; see `training.step.TrainStep`.
+        stride: S, from 1 to T; by default T.
+        limit: only the first so many windows.
 
     Raises:
         DataError: fewer than two tokens.
     """
 
     def __init__(
-        self, split: ScoredSplit, byte_lengths: np.ndarray, max_seq_len: int, batch_size: int = 16, lanes: int = 1
+        self,
+        split: ScoredSplit,
+        byte_lengths: np.ndarray,
+        max_seq_len: int,
+        batch_size: int = 16,
+        lanes: int = 1,
+        stride: int | None = None,
+        limit: int | None = None,
     ) -> None:
         if split.num_tokens < 2:
             raise DataError(
@@ -118,73 +140,106 @@ class Evaluator:
         self._split = split
         self._byte_lengths = byte_lengths.astype(np.int64)
         self._length = min(max_seq_len, split.num_tokens - 1)
-        self._windows = math.ceil((split.num_tokens - 1) / self._length)
-        self._batch = max(1, min(batch_size, math.ceil(self._windows / lanes)))
+        self._stride = min(stride or self._length, self._length)
+        self.num_windows = 1 + math.ceil((split.num_tokens - 1 - self._length) / self._stride)
+        """Windows of one call."""
+        if limit is not None:
+            self.num_windows = min(self.num_windows, limit)
+        self._batch = max(1, min(batch_size, math.ceil(self.num_windows / lanes)))
         device = mx.default_device()
         self._streams = [mx.default_stream(device), *(mx.new_stream(device) for _ in range(lanes - 1))]
 
     @property
     def num_batches(self) -> int:
         """Forward passes of one call."""
-        return math.ceil(self._windows / self._batch)
+        return math.ceil(self.num_windows / self._batch)
 
-    def __call__(self, model: Transformer, max_batches: int | None = None) -> dict[str, Perplexity]:
+    def __call__(
+        self,
+        model: Transformer,
+        max_batches: int | None = None,
+        *,
+        begin: tuple[int, Sums] | None = None,
+        done: Callable[[int, Sums], None] | None = None,
+    ) -> dict[str, Perplexity]:
         """Scores under "all", and one entry a source where there are several.
 
         Args:
             model: its weights are used as they are; dropout is off meanwhile.
             max_batches: only the first so many (to measure time).
+            begin: go on behind so many windows, whose sums these are.
+            done: told of what `begin` takes, after each few batches.
         """
         was_training = model.training
         model.eval()
-        count = self.num_batches if max_batches is None else min(max_batches, self.num_batches)
-        losses = np.zeros(count * self._batch * self._length, dtype=np.float64)
-        size = self._batch * self._length
-        for first in range(0, count, len(self._streams)):
-            pending = []
-            for number, stream in zip(range(first, count), self._streams, strict=False):
-                inputs, targets = self._rows(number)
-                with mx.stream(stream):
-                    pending.append((number, token_losses(model, inputs, targets)))
-            mx.eval([array for _, array in pending])
-            for number, array in pending:
-                losses[number * size : (number + 1) * size] = np.array(array).reshape(-1)
-        if was_training:
-            model.train()
-        return self._totals(losses)
+        first, sums = begin or (0, {})
+        stop = self.num_windows if max_batches is None else min(self.num_windows, first + max_batches * self._batch)
+        try:
+            while first < stop:
+                starts = range(first, stop, self._batch)[: len(self._streams)]
+                pending = []
+                for start, stream in zip(starts, self._streams, strict=False):
+                    inputs, targets = self._rows(start)
+                    with mx.stream(stream):
+                        pending.append((start, token_losses(model, inputs, targets)))
+                mx.eval([array for _, array in pending])
+                for start, array in pending:
+                    self._add(sums, start, min(start + self._batch, stop), np.array(array, dtype=np.float64))
+                first = min(starts[-1] + self._batch, stop)
+                if done is not None:
+                    done(first, sums)
+        finally:
+            if was_training:
+                model.train()
+        return {name: _perplexity(summed) for name, summed in sums.items()}
 
-    def _rows(self, number: int) -> tuple[mx.array, mx.array]:
-        start = number * self._batch * self._length
-        stop = min(start + self._batch * self._length, self._split.num_tokens - 1)
-        ids = self._split.read(start, stop - start + 1).astype(np.int32)
-        padding = self._batch * self._length - (stop - start)
-        shape = (self._batch, self._length)
-        inputs = np.pad(ids[:-1], (0, padding)).reshape(shape)
-        targets = np.pad(ids[1:], (0, padding)).reshape(shape)
-        return mx.array(inputs), mx.array(targets)
+    def _end_of(self, window: int) -> int:
+        """How many tokens the windows up to this one score."""
+        return min(window * self._stride + self._length, self._split.num_tokens - 1)
 
-    def _totals(self, losses: np.ndarray) -> dict[str, Perplexity]:
-        scored = min(self._split.num_tokens - 1, len(losses))
-        results = {"all": self._total(losses, 1, scored + 1)}
+    def _begin_of(self, window: int) -> int:
+        """How many the windows before it score."""
+        return self._end_of(window - 1) if window else 0
+
+    def _rows(self, first: int) -> tuple[mx.array, mx.array]:
+        """Inputs (B, T) of the windows from `first` on, and their last targets: as many as are scored."""
+        start = first * self._stride
+        span = (self._batch - 1) * self._stride + self._length
+        ids = self._split.read(start, min(span, self._split.num_tokens - 1 - start) + 1).astype(np.int32)
+        ids = np.pad(ids, (0, span + 1 - len(ids)))
+        rows = np.lib.stride_tricks.sliding_window_view(ids, self._length + 1)[:: self._stride]
+        last = self._length if first == 0 else self._stride
+        return mx.array(rows[:, :-1]), mx.array(rows[:, -last:])
+
+    def _add(self, sums: Sums, first: int, stop: int, losses: np.ndarray) -> None:
+        """Add what windows `first` to `stop` score: losses (B, T or S)."""
+        begin, end = self._begin_of(first), self._end_of(stop - 1)
+        rest = losses[:, losses.shape[1] - self._stride :].reshape(-1)
+        flat = np.concatenate([losses[0], rest[self._stride :]])[: end - begin]
+        # Target position p (from 1) has its loss at index p - 1.
+        num_bytes = self._byte_lengths[self._split.read(begin + 1, end - begin)]
+        window = np.repeat(np.arange(stop - first), [self._end_of(w) - self._begin_of(w) for w in range(first, stop)])
+        spans = {"all": (1, end + 1)}
         if len(self._split.sources) > 1:
-            for name, span in self._split.sources.items():
-                # Target position p (from 1) has its loss at index p - 1.
-                start, end = max(span.start, 1), min(span.end, scored + 1)
-                if end > start:
-                    results[name] = self._total(losses, start, end)
-        return results
+            spans |= {name: (span.start, span.end) for name, span in self._split.sources.items()}
+        for name, (start, behind) in spans.items():
+            here = slice(max(start - 1 - begin, 0), max(behind - 1 - begin, 0))
+            tokens = np.bincount(window[here], minlength=stop - first)
+            if tokens.any():
+                loss = np.bincount(window[here], flat[here], stop - first)
+                counted = np.bincount(window[here], num_bytes[here], stop - first)
+                sums.setdefault(name, RatioSums()).add(loss, tokens, counted)
 
-    def _total(self, losses: np.ndarray, start: int, end: int) -> Perplexity:
-        summed = float(losses[start - 1 : end - 1].sum())
-        num_bytes = 0
-        for at in range(start, end, 1 << 22):
-            ids = self._split.read(at, min(1 << 22, end - at))
-            num_bytes += int(self._byte_lengths[ids].sum())
-        mean = summed / (end - start)
-        return Perplexity(
-            loss=mean,
-            perplexity=math.exp(mean) if mean < 700 else math.inf,
-            bits_per_byte=summed / math.log(2) / num_bytes if num_bytes else None,
-            tokens=end - start,
-            bytes=num_bytes,
-        )
+
+def _perplexity(sums: RatioSums) -> Perplexity:
+    mean = sums.loss / sums.tokens
+    return Perplexity(
+        loss=mean,
+        perplexity=math.exp(mean) if mean < 700 else math.inf,
+        bits_per_byte=sums.loss / math.log(2) / sums.bytes if sums.bytes > 0 else None,
+        tokens=sums.tokens,
+        bytes=sums.bytes,
+        windows=sums.windows,
+        loss_stderr=sums.loss_stderr(),
+        bits_per_byte_stderr=sums.bits_per_byte_stderr(),
+    )

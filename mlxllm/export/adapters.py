@@ -15,9 +15,9 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlxllm.data.provenance import hub_name
 from mlxllm.errors import ConfigError, ModelError, UserError
 from mlxllm.export.placing import put_folder
-from mlxllm.export.provenance import hub_name
 from mlxllm.export.tokenizers import as_json
 from mlxllm.model.adapter_files import ADAPTER_CONFIG_FILE, PEFT_FILE, StoredAdapter, read_adapter, save_adapter
 from mlxllm.model.adapters import adapters, has_adapters, spec_of

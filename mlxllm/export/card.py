@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlxllm.export.provenance import DataFacts, StageFacts, data_of, hub_name, nameless, root_of, stages_of
+from mlxllm.data.provenance import DataFacts, StageFacts, data_of, hub_name, nameless
+from mlxllm.export.provenance import root_of, stages_of
 from mlxllm.export.readers.limits import why_not, window_in_mlx_lm
 from mlxllm.export.tokenizers import is_own
 from mlxllm.model.hf_folder import parse_hf_config

@@ -9,7 +9,8 @@ from mlxllm.errors import ConfigError
 from mlxllm.export.gguf_types import FULL, TYPES
 from mlxllm.export.gguf_verification import GGUF_READERS, chosen_gguf_readers
 from mlxllm.export.hf_files import DTYPES
-from mlxllm.export.verification import READERS, Verification, checked, chosen_readers
+from mlxllm.export.verification import READERS, checked, chosen_readers
+from mlxllm.export.verified import Verification
 from mlxllm.model.loading import LoadedModel
 
 if TYPE_CHECKING:

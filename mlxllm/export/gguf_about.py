@@ -1,6 +1,7 @@
 """One line about where a model comes from, which a GGUF file carries as its description."""
 
-from mlxllm.export.provenance import StageFacts, data_of, root_of, stages_of
+from mlxllm.data.provenance import StageFacts, data_of
+from mlxllm.export.provenance import root_of, stages_of
 from mlxllm.model.loading import LoadedModel
 
 MOST_SOURCES = 6

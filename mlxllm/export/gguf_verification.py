@@ -17,6 +17,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlxllm.errors import ConfigError, ModelError
+from mlxllm.export.asking import question_for, reference_for, rounded
 from mlxllm.export.gguf import plan_gguf, vocabulary_of
 from mlxllm.export.gguf_reading import file_format, read_model, tokens_equal
 from mlxllm.export.gguf_types import TYPES
@@ -33,7 +34,7 @@ from mlxllm.export.judging import Bounds, Reference, Row, judge
 from mlxllm.export.llama_cpp_reader import PYTHON_VARIABLE, llama_cpp_python, read_with_llama_cpp
 from mlxllm.export.measuring import Logits, measure
 from mlxllm.export.readers.running import Question, Reading
-from mlxllm.export.verification import Verification, question_for, reference_for, rounded
+from mlxllm.export.verified import Verification
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer

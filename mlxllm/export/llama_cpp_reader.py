@@ -6,7 +6,6 @@ A damaged GGUF file can end the process that reads it, so it is never read in ou
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlxllm.errors import ConfigError, ModelError
+from mlxllm.export.readers.children import Child
 
 PYTHON_VARIABLE = "MLXLLM_LLAMA_CPP_PYTHON"
 
@@ -117,18 +117,9 @@ def read_with_llama_cpp(
             "arrays": str(arrays),
         }
         try:
-            done = subprocess.run(
-                [python, str(_CHILD)],
-                input=json.dumps(asked),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                env=environment,
-                cwd=folder,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+            with Child([python, str(_CHILD)], asked, environment, Path(folder)) as child:
+                ended = child.wait(timeout)
+        except TimeoutError:
             raise ModelError(
                 f"llama.cpp has not read {file} within {timeout:,.0f} seconds; try a shorter text"
             ) from None
@@ -136,9 +127,9 @@ def read_with_llama_cpp(
             raise ConfigError(
                 f"cannot start {python}: {error.strerror}; ${PYTHON_VARIABLE} should name a Python"
             ) from None
-        if done.returncode != 0:
-            raise ModelError(f"llama.cpp cannot use {file}: {_why(done.returncode, done.stderr)}")
-        found = json.loads(done.stdout.splitlines()[-1])
+        if ended.code != 0:
+            raise ModelError(f"llama.cpp cannot use {file}: {_why(ended.code, ended.stderr)}")
+        found = json.loads(ended.stdout.splitlines()[-1])
         with np.load(arrays, allow_pickle=False) as stored:
             logits = [stored[f"logits_{number}"] for number in range(len(sequences))]
             chosen = stored["greedy_logits"] if max_tokens else np.zeros((0, found["vocab_size"]), np.float32)

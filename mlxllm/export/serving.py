@@ -26,7 +26,8 @@ from mlxllm.export.hf_files import dtype_name
 from mlxllm.export.readers.limits import why_not, window_in_mlx_lm
 from mlxllm.export.served_records import Record, read_record, record_of, write_record
 from mlxllm.export.tokenizers import is_own
-from mlxllm.export.verification import VERIFICATION_FILE, compare_folder, verify, write_verification
+from mlxllm.export.verification import compare_folder, verify
+from mlxllm.export.verified import VERIFICATION_FILE, write_verification
 from mlxllm.model.hf_config import architecture_of
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.quantized_models import is_quantized

@@ -22,6 +22,7 @@ import math
 from collections.abc import Mapping
 
 import mlx.core as mx
+import numpy as np
 
 from mlxllm.config import SampleConfig
 from mlxllm.errors import ConfigError
@@ -162,17 +163,25 @@ class Sampler:
         """How many last tokens `__call__` wants to know; 0 if none."""
         return self._config.repetition_context_size if self._config.repetition_penalty != 1.0 else 0
 
-    def __call__(self, logits: mx.array, draw: int = 0, recent: mx.array | None = None) -> mx.array:
+    def __call__(
+        self, logits: mx.array, draw: int = 0, recent: mx.array | None = None, rows: np.ndarray | None = None
+    ) -> mx.array:
         """The next token ids, uint32 of shape () for (V,) logits and (B,) for (B, V).
 
         Args:
             logits: of the model, any float type.
             draw: the number of this draw; the same number draws the same.
             recent: (N,) or (B, N) ids that the penalty applies to.
+            rows: (B,) a number for each row: a draw follows from it too, and not from the rows beside it.
         """
         logits = self.scores(logits, recent)
         if self._config.temperature == 0:
             return mx.argmax(logits, axis=-1)
+        if rows is not None:
+            keys = mx.array(
+                np.stack([_row_seeds(self._config.seed, rows), np.full(len(rows), draw)], 1).astype(np.uint32)
+            )
+            return mx.vmap(_draw)(self.filtered(logits), keys)
         # Threefry keyed by seed and number: no chain of splits that would tie a draw to the ones before.
         key = mx.array([self._config.seed, draw], dtype=mx.uint32)
         return mx.random.categorical(self.filtered(logits), axis=-1, key=key)
@@ -194,6 +203,20 @@ class Sampler:
             logits = top_k(logits, config.top_k)
         logits = top_p(logits, config.top_p, config.top_k)
         return min_p(logits, config.min_p)
+
+
+def _draw(logits: mx.array, key: mx.array) -> mx.array:
+    """One id, (), from (V,) logits."""
+    return mx.random.categorical(logits, axis=-1, key=key)
+
+
+def _row_seeds(seed: int, rows: np.ndarray) -> np.ndarray:
+    """A seed of 32 bits for each row, far from those of its neighbours (Steele, Lea and Flood 2014: SplitMix64)."""
+    z = np.uint64(seed) + (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = (z ^ (z >> np.uint64(31))) >> np.uint64(32)
+    return mixed
 
 
 def _bias_vector(logit_bias: Mapping[int, float], vocab_size: int, usable: int) -> mx.array | None:

@@ -40,7 +40,17 @@ class Packed:
         return visible & causal_mask(T, T) & (apart < self.window)
 
 
-Mask = mx.array | Packed | str | None
+@dataclass
+class Placed:
+    """Tokens whose places do not follow from their order, behind others in a cache."""
+
+    visible: mx.array
+    """(B, 1, T, S) booleans, true where a query may look."""
+    positions: mx.array
+    """(B, T): where each of the T new tokens stands in its own text."""
+
+
+Mask = mx.array | Packed | Placed | str | None
 """Booleans that broadcast to (B, H, T, S), true where a query may look; "causal"; or None for everything."""
 
 Attend = Callable[[mx.array, mx.array, mx.array, float, Mask], mx.array]
@@ -72,21 +82,25 @@ def fused_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: M
     if whole and worthwhile(q.size // q.shape[-1] * S, q.dtype):
         groups = q.shape[1] // k.shape[1]
         return causal_attention(q, mx.repeat(k, groups, axis=1), mx.repeat(v, groups, axis=1), scale, segments)
+    return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=_booleans(mask))
+
+
+def _booleans(mask: Mask) -> mx.array | str | None:
+    """A mask as the kernel takes it."""
     if isinstance(mask, Packed):
-        mask = mask.dense
-    return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
+        return mask.dense
+    return mask.visible if isinstance(mask, Placed) else mask
 
 
 def attention_weights(q: mx.array, k: mx.array, scale: float, mask: Mask) -> mx.array:
     """softmax(q k^T * scale) in float32, written out: (B, H, T, S); each row sums to one."""
     k = mx.repeat(k, q.shape[1] // k.shape[1], axis=1)  # every query head gets its group's keys
     scores = (q.astype(mx.float32) * scale) @ k.astype(mx.float32).swapaxes(-1, -2)  # (B, H, T, S)
-    if isinstance(mask, Packed):
-        mask = mask.dense
-    if isinstance(mask, str):
-        mask = causal_mask(q.shape[2], k.shape[2])
-    if mask is not None:
-        scores = mx.where(mask, scores, -mx.inf)
+    seen = _booleans(mask)
+    if isinstance(seen, str):
+        seen = causal_mask(q.shape[2], k.shape[2])
+    if seen is not None:
+        scores = mx.where(seen, scores, -mx.inf)
     scores = scores - mx.max(scores, axis=-1, keepdims=True)
     exps = mx.exp(scores)
     return exps / mx.sum(exps, axis=-1, keepdims=True)
@@ -133,7 +147,7 @@ class Attention(Module):
         if self._qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = q.swapaxes(1, 2), k.swapaxes(1, 2)
-        if self._rope is not None and isinstance(mask, Packed) and mask.positions is not None:
+        if self._rope is not None and isinstance(mask, (Packed, Placed)) and mask.positions is not None:
             q, k = rotate_each(q, self._rope, mask.positions), rotate_each(k, self._rope, mask.positions)
         elif self._rope is not None:
             offset = cache.offset if cache is not None else 0

@@ -62,6 +62,20 @@ class GrowingKVCache:
         """Forget the last `count` positions."""
         self.offset -= count
 
+    def repeated(self, rows: int) -> "GrowingKVCache":
+        """A cache of its own for `rows` texts that all go on from the one here."""
+        copy = GrowingKVCache()
+        copy.offset = self.offset
+        if self._k is not None and self._v is not None:
+            copy._k = mx.repeat(self._k[:, :, : self.offset], rows, axis=0)
+            copy._v = mx.repeat(self._v[:, :, : self.offset], rows, axis=0)
+        return copy
+
+    def keep(self, rows: mx.array) -> None:
+        """Forget all texts of the batch but these, given by their numbers."""
+        if self._k is not None and self._v is not None:
+            self._k, self._v = self._k[rows], self._v[rows]
+
     @property
     def nbytes(self) -> int:
         """Bytes held."""

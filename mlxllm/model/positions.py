@@ -51,6 +51,8 @@ def rotate_each(x: mx.array, periods: mx.array, positions: mx.array) -> mx.array
         periods: (d / 2,), from `rope_wavelengths`.
         positions: (B, T).
     """
+    if positions.shape[1] == 1:  # one token a row, as in generation: the fused form takes a place for each row
+        return rotate(x, periods, positions[:, 0])
     angles = positions[:, None, :, None] / periods  # (B, 1, T, d / 2)
     cos, sin = mx.cos(angles), mx.sin(angles)
     a, b = mx.split(x.astype(mx.float32), 2, axis=-1)

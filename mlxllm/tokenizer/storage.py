@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxllm.errors import DataError, UserError
-from mlxllm.runs.files import fsync_directory, fsync_file, read_json
+from mlxllm.runs.files import fsync_directory, fsync_file, read_json, write_json_atomic
 from mlxllm.tokenizer.base import (
     CHARACTERS_FILE,
     FORMAT_VERSION,
@@ -27,6 +27,7 @@ TOKENIZER_DIRECTORY = "tokenizer"
 """Within the folder of a model or a run."""
 _FILES: dict[str, tuple[str, ...]] = {"char": (CHARACTERS_FILE,), "byte": (), "bpe": (MODEL_FILE,)}
 _FORMAT = "mlxllm-tokenizer"
+_MADE = "made_by"
 _REMEDY = "copy it again from where it was made, or make it anew with `mlxllm tokenizer train`"
 
 
@@ -77,6 +78,22 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(temporary)
+
+
+def note_making(directory: Path, made: dict[str, Any]) -> None:
+    """Write down beside a tokenizer how it was made, for whoever wants to make it again."""
+    path = directory / CONFIG_FILE
+    write_json_atomic(path, {**read_json(path), _MADE: made})
+
+
+def making_of(directory: Path) -> dict[str, Any]:
+    """What `note_making` wrote; empty where nothing was."""
+    try:
+        config = read_json(directory / CONFIG_FILE)
+    except UserError:
+        return {}
+    made = config.get(_MADE) if isinstance(config, dict) else None
+    return made if isinstance(made, dict) else {}
 
 
 def tokenizer_directory(folder: Path) -> Path:

@@ -21,11 +21,13 @@ import numpy as np
 
 from mlxllm.config import RunConfig, TrainConfig
 from mlxllm.conversation.preferences import Pair
+from mlxllm.evaluation.pair_rows import PairShapes, stacked
+from mlxllm.evaluation.pair_scoring import reference_logprobs
 from mlxllm.evaluation.perplexity import Evaluator, SourceSpan
 from mlxllm.model.kv_cache import make_cache
 from mlxllm.model.transformer import Transformer, build_model
 from mlxllm.runtime import compiler_available
-from mlxllm.training.dpo import PairShapes, dpo_objective, reference_logprobs, stacked
+from mlxllm.training.dpo import dpo_objective
 from mlxllm.training.objectives import next_token_loss, next_token_objective
 from mlxllm.training.optimizers import update_constants
 from mlxllm.training.step import TrainStep, initial_state
@@ -117,7 +119,7 @@ def _compile_dpo(model: Transformer, config: RunConfig, length: int) -> None:
     train, few = config.train, np.zeros(length // 4, dtype=np.uint32)
     pairs = [Pair(few, few, few)] * train.batch_size
     shapes = PairShapes(pairs, length)
-    reference = reference_logprobs(model, pairs, shapes, config)
+    reference = reference_logprobs(model, pairs, shapes, config.train)
     rows = [shapes.row(pair, known) for pair, known in zip(pairs, reference, strict=True)]
     step = TrainStep(model, train, dpo_objective(config), lanes=max(1, train.lanes))
     mx.eval(step.gradients(initial_state(model, train).parameters, tuple(stacked(rows, len(rows)))))

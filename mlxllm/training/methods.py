@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlxllm.config import RunConfig
+from mlxllm.config import DpoConfig, RunConfig
 from mlxllm.conversation.chat_format import ChatFormat
 from mlxllm.conversation.choosing import chat_format_of
 from mlxllm.conversation.records import Message
 from mlxllm.conversation.report import Report
 from mlxllm.data.shards import TokenDataset
+from mlxllm.evaluation.answer_loss import SftValidation
+from mlxllm.evaluation.pair_rows import PairShapes
+from mlxllm.evaluation.preferences import DpoValidation
 from mlxllm.model.transformer import Transformer
 from mlxllm.runs import RunDirectory
 from mlxllm.tokenizer import Tokenizer
@@ -132,19 +135,19 @@ def make_task(config: RunConfig, material: Material, run: RunDirectory, referenc
         return Task(
             rows=sft.sft_rows(data, a_step, config.train.seed),
             objective=next_token_objective(config.train),
-            validation=sft.SftValidation(data.val, config.train.batch_size) if data.val is not None else None,
+            validation=SftValidation(data.val, config.train.batch_size) if data.val is not None else None,
             num_tokens=data.num_tokens,
             tokens_per_step=a_step * data.train.inputs.shape[1],
             **shared,
         )
-    shapes = dpo.PairShapes([*data.train, *data.val], config.data.max_seq_len)
+    shapes = PairShapes([*data.train, *data.val], config.data.max_seq_len)
     known = references(config, data, shapes, run, reference)
     train = [shapes.row(p, r) for p, r in zip(data.train, known[: len(data.train)], strict=True)]
     val = [shapes.row(p, r) for p, r in zip(data.val, known[len(data.train) :], strict=True)]
     return Task(
         rows=dpo.dpo_rows(train, a_step, config.train.seed),
         objective=dpo.dpo_objective(config),
-        validation=dpo.DpoValidation(val, config) if val else None,
+        validation=DpoValidation(val, config.dpo or DpoConfig(), config.train) if val else None,
         num_tokens=data.num_tokens,
         tokens_per_step=round(a_step * data.num_tokens / len(data.train)),
         **shared,

@@ -15,11 +15,13 @@ import numpy as np
 
 from mlxllm import paths
 from mlxllm.config import DpoConfig, RunConfig
+from mlxllm.evaluation.pair_rows import PairShapes
+from mlxllm.evaluation.pair_scoring import reference_logprobs
+from mlxllm.evaluation.preference_losses import REFERENCE_FREE
 from mlxllm.model.adapters import adapters_off
 from mlxllm.model.transformer import Transformer
 from mlxllm.runs import RunDirectory
-from mlxllm.training.dpo import DpoData, PairShapes, reference_logprobs
-from mlxllm.training.preference_losses import REFERENCE_FREE
+from mlxllm.training.dpo import DpoData
 
 REFERENCES_FILE = "references.npz"
 
@@ -55,7 +57,7 @@ def references(
     else:
         model = reference()
         with adapters_off(model):
-            known = reference_logprobs(model, every, shapes, config)
+            known = reference_logprobs(model, every, shapes, config.train)
     _write(own, key, known)
     with suppress(OSError):  # a cache that cannot be written costs a later run some time
         _write(shared, key, known)

@@ -8,6 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlxllm import __version__
 from mlxllm.config import RunConfig
 from mlxllm.conversation.choosing import lacks_template
 from mlxllm.conversation.plain_turns import plain_template
@@ -29,7 +30,7 @@ from mlxllm.runs import (
     read_json,
     write_json_atomic,
 )
-from mlxllm.runtime import blas_for_lanes, compute_dtype, evaluate_in_depth
+from mlxllm.runtime import blas_for_lanes, compute_dtype, device_info, evaluate_in_depth
 from mlxllm.settings import parse_config
 from mlxllm.tokenizer import load_tokenizer
 from mlxllm.tokenizer.storage import TOKENIZER_DIRECTORY, is_own_tokenizer
@@ -166,6 +167,7 @@ def _fit(plan: Plan, trainer: Trainer, warnings: Sequence[str] = ()) -> Outcome:
             tokens_per_step=trainer.task.tokens_per_step,
             device=str(mx.default_device().type).rsplit(".", 1)[-1],
             name=plan.run.name,
+            machine=_machine(),
         ) as recorder,
     ):
         trainer.listener(recorder.started)
@@ -180,6 +182,22 @@ def _fit(plan: Plan, trainer: Trainer, warnings: Sequence[str] = ()) -> Outcome:
         status: Status = "stopped" if outcome.status == "stopped" else "finished"
         trainer.listener(recorder.finish(status, reasons[outcome.status], tokens=trainer.progress.tokens))
         return outcome
+
+
+def _machine() -> dict[str, Any]:
+    """What this attempt is computed on and with, for whoever tells of the run when both have changed. Sizes are bytes."""
+    info = device_info()
+    return {
+        "chip": info.chip,
+        "architecture": info.architecture,
+        "backend": info.backend,
+        "cores": info.cores,
+        "memory": info.system_memory_bytes,
+        "os": info.os,
+        "python": info.python,
+        "mlx": info.mlx_version,
+        "mlxllm": __version__,
+    }
 
 
 def _assemble(

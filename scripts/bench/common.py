@@ -7,7 +7,6 @@ interpreter, and prints one JSON object as the last line of its stdout.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from mlxllm.errors import UserError
 BENCH = Path(__file__).resolve().parent
 sys.path.insert(0, str(BENCH.parent))  # what all comparisons share lies there
 
+from machine import core_count, machine  # noqa: E402, F401
 from workers import run_worker  # noqa: E402
 
 ROOT = BENCH.parent.parent
@@ -140,11 +140,6 @@ def say(text: str) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
-def machine() -> dict[str, Any]:
-    """What a number was measured on."""
-    return {"cpu": _cpu_name(), "cores": core_count(), "os": _os_name(), "python": platform.python_version()}
-
-
 def lines_of(title: str, table: Sequence[Iterable[str]], about: dict[str, Any]) -> list[str]:
     """The table with its columns aligned, and the machine below."""
     rows = [list(row) for row in table]
@@ -172,24 +167,3 @@ def agree(what: str, ours: float, theirs: float, tolerance: float) -> None:
     """Raises BenchError where two numbers that must be the same one are not."""
     if not abs(ours - theirs) <= tolerance * max(abs(ours), abs(theirs)):
         raise BenchError(f"the two sides do not compute the same: {what} is {ours} in ours, {theirs} in the peer")
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform.startswith("linux") else os.cpu_count() or 1
-
-
-def _cpu_name() -> str:
-    if sys.platform == "darwin":
-        name = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True).stdout
-        return name.strip()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _os_name() -> str:
-    return f"macOS {platform.mac_ver()[0]}" if sys.platform == "darwin" else f"{platform.system()} {platform.release()}"

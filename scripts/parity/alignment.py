@@ -18,6 +18,7 @@ import common
 from mlxllm.config import RunConfig
 from mlxllm.data.build import build_dataset
 from mlxllm.data.sources import open_source
+from mlxllm.parity.receipts import pair
 from mlxllm.runs import Event, RunDirectory
 from mlxllm.tokenizer.training import train_tokenizer
 from mlxllm.training.interrupts import Interrupts
@@ -94,6 +95,22 @@ def main(args: argparse.Namespace, folder: Path) -> tuple[list[Sequence[str]], d
     return table(stages, files)
 
 
+def told(args: argparse.Namespace, result: dict[str, Any]) -> common.Told:
+    """For the receipt: a number before training stands for theirs, and the 95 % interval has to lie above chance."""
+    before, after = result["before"], result["after"]
+    rows = [
+        pair("reward accuracy, held out: chance, and after DPO", 0.5, after["rewards/accuracies"]),
+        pair("its 95 % interval: chance, and the lower end", 0.5, after["interval"][0], 0, "at least"),
+        pair("reward margin, before and after", before["rewards/margins"], after["rewards/margins"], 0, "at least"),
+        pair("loss of DPO, before and after", before["loss"], after["loss"], 0, "at most"),
+    ]
+    note = (
+        f"{result['pairs']} held-out pairs; a model of 4 layers, 192 wide, after {args.pretrain_steps} steps of reading"
+    )
+    inputs = [args.data, args.text, args.instructions]
+    return common.Told("alignment", rows, seed=args.seed, inputs=inputs, note=note)
+
+
 def split(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
     """Records to learn from and held-out ones, which have no instruction in common."""
     pairs, instructions = common.read_records(args.data), common.read_records(args.instructions)
@@ -161,4 +178,4 @@ def table(
 
 
 if __name__ == "__main__":
-    common.run(main, arguments())
+    common.run(main, arguments(), told)

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import mlxllm.runtime  # noqa: F401  (before MLX: it prepares BLAS)
 import mlx.core as mx  # isort: skip
 
 from mlxllm.config import ModelConfig, RunConfig
-from mlxllm.errors import ConfigError, UserError
+from mlxllm.errors import EXIT_SIGINT, ConfigError, UserError
 from mlxllm.model.hf_config import config_to_hf
 from mlxllm.model.hf_weights import weights_to_hf
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import build_model
 from mlxllm.runs import Event, RunDirectory
+from mlxllm.runtime import select_device
 from mlxllm.tokenizer.training import train_tokenizer
 from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.plan import Plan, plan_run
@@ -28,6 +30,7 @@ from mlxllm.training.start import start
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # what all comparisons share lies there
 
+from receipt import Told, keep, with_receipt  # noqa: E402
 from workers import run_worker  # noqa: E402
 
 
@@ -48,6 +51,13 @@ def parser(description: str | None, data: str) -> argparse.ArgumentParser:
         help=f"by default {data} in the folder that MLXLLM_TEST_DATA names",
     )
     made.add_argument("--json", action="store_true", help="print the numbers as one JSON object on stdout")
+    made.add_argument(
+        "--device",
+        choices=["cpu", "gpu"],
+        default="cpu",
+        help="what ours computes on; the CPU by default, in float32 as the peers, but a GPU for the large runs",
+    )
+    with_receipt(made)
     return made
 
 
@@ -71,22 +81,40 @@ def with_peers(made: argparse.ArgumentParser, learning_rate: float) -> argparse.
     return made
 
 
-def run(main: Callable[[argparse.Namespace, Path], tuple[list[Sequence[str]], dict[str, Any]]], args: Any) -> None:
-    """Compare in a temporary folder, print the table; an expected failure ends in one sentence and its code."""
-    mx.set_default_device(mx.cpu)  # float32, as the peer
+def run(
+    main: Callable[[argparse.Namespace, Path], tuple[list[Sequence[str]], dict[str, Any]]],
+    args: Any,
+    told: Callable[[argparse.Namespace, dict[str, Any]], Told] | None = None,
+) -> None:
+    """Compare in a temporary folder, print the table; an expected failure ends in one sentence and its code.
+
+    `told` makes of the numbers what a receipt keeps; without it, there is no `--receipt`.
+    """
+    begun = time.monotonic()
     try:
+        select_device(args.device)
+        if args.receipt and told is None:
+            raise ParityError(f"{Path(sys.argv[0]).name} writes no receipt; run it without --receipt")
         with tempfile.TemporaryDirectory(prefix="mlxllm-parity-") as temporary:
             os.environ["MLXLLM_HOME"] = temporary
             rows, result = main(args, Path(temporary))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_SIGINT)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
         print("  ".join(cells).rstrip(), file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(result), flush=True)
+    if args.receipt and told is not None:
+        try:
+            keep(told(args, result), begun)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
 
 
 def make_llama(folder: Path, text: str) -> Path:
@@ -158,15 +186,18 @@ def train(run: Path, config: RunConfig, model: Path) -> tuple[Plan, list[Event]]
     return plan, [event for event in events if event["kind"] == "train"]
 
 
-def peer(python: Path, script: str, job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def peer(python: Path, script: str, job: Mapping[str, Any], folder: Path, *, online: bool = False) -> dict[str, Any]:
     """Run `peers/<script>` on a job and return the object that it prints last.
+
+    It computes on the CPU and fetches nothing, unless it is `online`, for models that are fetched and need a GPU.
 
     Raises:
         WorkerError: it failed; the message has its last words.
     """
     path = folder / "job.json"
     path.write_text(json.dumps(job))
-    environment = {"HF_HOME": str(folder / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    alone = {"HF_HOME": str(folder / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    environment = {"HF_HUB_OFFLINE": "0"} if online else alone
     return run_worker(python, HERE / "peers" / script, [path], environment, peer=True)
 
 

@@ -16,9 +16,12 @@ import numpy as np
 from common import largest_difference
 
 from mlxllm.conversation.preferences import Pair
+from mlxllm.evaluation.pair_rows import KEYS, PairShapes
+from mlxllm.evaluation.pair_scoring import reference_logprobs
 from mlxllm.model.loading import load_model
+from mlxllm.parity.receipts import Row, largest, pair
 from mlxllm.runs import RunDirectory
-from mlxllm.training.dpo import KEYS, DpoData, PairShapes, reference_logprobs
+from mlxllm.training.dpo import DpoData
 from mlxllm.training.methods import make_task
 
 LOSSES: dict[str, dict[str, Any]] = {
@@ -31,6 +34,7 @@ PAIRS, BATCH, LONGEST = 16, 4, 256
 SHORT = 60
 """Characters of an answer, at most. At 100 one answer's log-probability is -342, where the five last units of float32
 are 1.5e-4: that much was seen between the two sides, and 1e-4 is what is asked of them here."""
+TOLERANCE = 1e-4
 METRICS = ("loss", "logps/chosen", "logps/rejected", "rewards/chosen", "rewards/rejected", "rewards/margins")
 
 
@@ -59,9 +63,23 @@ def main(args: argparse.Namespace, folder: Path) -> tuple[list[Sequence[str]], d
             (f"{when} loss, {who}", *(f"{side[loss]['loss'][at]:.5f}" for loss in LOSSES))
             for who, side in (("ours", ours), ("TRL", theirs["losses"]))
         ]
-    first_and_last = {loss: [ours[loss]["loss"][0], ours[loss]["loss"][-1]] for loss in LOSSES}
-    about = {"pairs": PAIRS, "steps": args.steps, "peers": theirs["versions"], "losses": first_and_last}
+    first_and_last, theirs_too = (
+        {loss: [side[loss]["loss"][0], side[loss]["loss"][-1]] for loss in LOSSES} for side in (ours, theirs["losses"])
+    )
+    about = {"pairs": PAIRS, "steps": args.steps, "peers": theirs["versions"]}
+    about |= {"losses": first_and_last, "theirs": theirs_too}
     return rows, {"differences": differences, **about}
+
+
+def told(args: argparse.Namespace, result: dict[str, Any]) -> common.Told:
+    """For the receipt: each loss and log-probability within what float32 has left at its size."""
+    worst = max(max(found.values()) for found in result["differences"].values())
+    rows: list[Row] = [largest(f"any loss, log-probability or reward of {args.steps} updates", worst, TOLERANCE)]
+    for loss, found in result["differences"].items():
+        rows += [pair(f"{loss}: last loss", result["theirs"][loss][-1], result["losses"][loss][-1], TOLERANCE)]
+        rows += [largest(f"{loss}: {quantity}", difference, TOLERANCE) for quantity, difference in found.items()]
+    note = f"a random Llama of two layers, {PAIRS} pairs; TRL is given our batches in our order"
+    return common.Told("dpo", rows, seed=0, versions=result["peers"], inputs=[args.data], note=note)
 
 
 def first_pairs(path: Path) -> list[dict[str, Any]]:
@@ -90,7 +108,7 @@ def our_side(
     shapes = PairShapes(pairs, LONGEST)
     with np.load(run / "references.npz") as file:
         reference = file["logprobs"]
-    policy = reference_logprobs(load_model(str(run)).model, pairs, shapes, plan.config)
+    policy = reference_logprobs(load_model(str(run)).model, pairs, shapes, plan.config.train)
     # The rows of the run, as its trainer read them.
     rows = make_task(plan.config, plan.material, RunDirectory(run), _nobody).rows
     batches = [
@@ -137,4 +155,4 @@ def compared(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> di
 
 
 if __name__ == "__main__":
-    common.run(main, arguments())
+    common.run(main, arguments(), told)

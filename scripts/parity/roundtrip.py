@@ -10,6 +10,7 @@ import json
 import random
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,16 +19,19 @@ from typing import Any
 import common
 import mlx.core as mx
 import numpy as np
+import receipt
 from roundtrip_cases import ADAPTERS, MODELS, OWN, PACKED, adapted, own_model
 
 from mlxllm.errors import UserError
 from mlxllm.export.adapters import write_mlx_adapter, write_peft_adapter
+from mlxllm.export.asking import GREEDY_TOKENS, POSITIONS
 from mlxllm.export.formats import FORMATS, Order, export
 from mlxllm.export.judging import bounds_for
 from mlxllm.export.measuring import measure
 from mlxllm.export.sample_text import PROMPT, SAMPLES
-from mlxllm.export.verification import GREEDY_TOKENS, POSITIONS, Verification
+from mlxllm.export.verified import Verification
 from mlxllm.model.loading import LoadedModel, load_model
+from mlxllm.parity.receipts import Row, largest, pair
 
 RANDOM_TEXTS = 1000
 GGUF = "f32"
@@ -60,6 +64,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--markdown", action="store_true", help="print the table that the README shows")
     made.add_argument("--only", metavar="NAME,NAME", help=f"models: {', '.join([*MODELS, *OWN])}; by default all")
     made.add_argument("--forms", metavar="F,F", help="hf, packed, gguf, adapters; by default all")
+    receipt.with_receipt(made)
     made.add_argument(
         "--peers-python",
         type=Path,
@@ -67,7 +72,10 @@ def arguments() -> argparse.Namespace:
         metavar="PATH",
         help="an interpreter that has torch, transformers, peft and mlx-lm; by default this one",
     )
-    return made.parse_args()
+    args = made.parse_args()
+    if args.receipt and (args.only or args.forms):
+        made.error("a receipt is about all models and forms; leave out --only and --forms, or --receipt")
+    return args
 
 
 def main(args: argparse.Namespace, folder: Path) -> Iterator[Line]:
@@ -192,6 +200,26 @@ def markdown(lines: Sequence[Line]) -> list[str]:
     return made
 
 
+def told(args: argparse.Namespace, lines: Sequence[Line]) -> receipt.Told:
+    """For the receipt: comparisons that were made, and the largest difference of any logit by reader.
+
+    A packed model is compared with the plain one that it was made from as well, which tells what packing costs.
+    """
+    made = [line for line in lines if line.status in ("passed", "failed")]
+    good = sum(line.status == "passed" for line in made)
+    rows: list[Row] = [pair("comparisons, and those in which ids, logits and greedy tokens agree", len(made), good, 0)]
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for line in made:
+        if line.max_logit_difference is not None:
+            what = "packed" if line.reader == "mlxllm" and weights(line) != PLAIN else "exact"
+            groups.setdefault((line.direction, line.reader, what), []).append(line.max_logit_difference)
+    for (direction, reader, what), found in groups.items():
+        packed = ", packed against plain" if what == "packed" else ""
+        rows.append(largest(f"any logit, {direction}: {reader}{packed}", max(found)))
+    readers = {line.reader: line.version for line in made if line.version and line.reader != "mlxllm"}
+    return receipt.Told("roundtrip", rows, seed=0, versions=readers, note="small random models on 256 tokens")
+
+
 PLAIN = "float32"
 
 
@@ -222,6 +250,7 @@ def number(value: float | None) -> str:
 
 if __name__ == "__main__":
     asked = arguments()
+    begun = time.monotonic()
     mx.set_default_device(mx.cpu)
     found: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="mlxllm-roundtrip-") as temporary:
@@ -239,4 +268,6 @@ if __name__ == "__main__":
         print("\n".join(markdown(found)))
     else:
         show(found, sys.stdout)
+    if asked.receipt:
+        receipt.keep(told(asked, found), begun)
     sys.exit(1 if red else 0)

@@ -15,11 +15,13 @@ import numpy as np
 from common import largest_difference
 
 from mlxllm.model.loading import load_model
+from mlxllm.parity.receipts import largest, pair
 from mlxllm.runs import RunDirectory
 from mlxllm.training.methods import make_task
 from mlxllm.training.sft import SftData
 
 RECORDS, ROW = 100, 192
+TOLERANCE = 1e-4
 
 
 def arguments() -> argparse.Namespace:
@@ -61,11 +63,22 @@ def main(args: argparse.Namespace, folder: Path) -> tuple[list[Sequence[str]], d
     return table, {
         "differences": {"loss": difference},
         "losses": [ours[0], ours[-1]],
+        "theirs": [theirs["losses"][0], theirs["losses"][-1]],
         "tokens": [events[-1]["tokens"], theirs["tokens"]],
         "padding": [data.train.padding, theirs["padding"]],
         "conversations_a_step": [len(batch) for batch in batches],
         "peers": theirs["versions"],
     }
+
+
+def told(args: argparse.Namespace, result: dict[str, Any]) -> common.Told:
+    """For the receipt."""
+    rows = [largest(f"loss of any of {args.steps} updates", result["differences"]["loss"], TOLERANCE)]
+    for name, ours, theirs in zip(("first", "last"), result["losses"], result["theirs"], strict=True):
+        rows.append(pair(f"loss of the {name} update", theirs, ours, TOLERANCE))
+    rows.append(pair("tokens to learn", result["tokens"][1], result["tokens"][0], 0))
+    note = f"a random Llama of two layers, {RECORDS} conversations; the loop is given our conversations in our order"
+    return common.Told("sft", rows, seed=0, versions=result["peers"], inputs=[args.data], note=note)
 
 
 def conversations(
@@ -83,4 +96,4 @@ def conversations(
 
 
 if __name__ == "__main__":
-    common.run(main, arguments())
+    common.run(main, arguments(), told)

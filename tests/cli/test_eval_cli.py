@@ -1,14 +1,23 @@
 """`mlxllm eval` tells what the trainer told at its last validation."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlxllm.data.build import build_dataset
 from mlxllm.data.shards import TokenDataset
 from mlxllm.data.sources import open_source
+from mlxllm.evaluation import perplexity
+from mlxllm.model.loading import load_model
 from mlxllm.runs import RunDirectory, read_events
+from mlxllm.scores import results_of
 from mlxllm.tokenizer.byte import ByteTokenizer
+from mlxllm.tokenizer.char import CharTokenizer
+from tests.inference.tiny import tiny as tiny_inference
+from tests.inference.tiny import write_folder
 from tests.training import tiny
 from tests.training.tiny import call, json_lines, sentence, succeeded
 
@@ -59,14 +68,87 @@ def test_the_table(trained: tuple[Path, Path]) -> None:
     assert "\x1b" not in process.stdout
 
 
-def test_a_dataset_of_another_tokenizer_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    from mlxllm.tokenizer.char import CharTokenizer
+def test_a_dataset_of_another_tokenizer_is_encoded_again(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """The same text behind two tokenizers gives the same bits per byte, for all and for each source."""
+    data, run = trained
+    sources = [(open_source(f"text:{data.parent / name}.txt"), None) for name in ("squares", "counting")]
+    build_dataset(tmp_path / "chars", sources, CharTokenizer(["ä", *map(str, range(10))]), val_split=0.1)
+    process = succeeded(call("eval", "--model", run, "--data", tmp_path / "chars", "--json"))
+    assert "was made with another tokenizer (char, " in process.stderr
+    [shown], [own] = (json_lines(p.stdout) for p in (process, call("eval", "--model", run, "--data", data, "--json")))
+    assert shown["results"] == own["results"]
 
-    (tmp_path / "t.txt").write_text(tiny.text())
-    chars = CharTokenizer(sorted(set(tiny.text())))
-    build_dataset(tmp_path / "d", [(open_source(f"text:{tmp_path / 't.txt'}"), None)], chars, val_split=0.1)
-    told = sentence(call("eval", "--model", trained[1], "--data", tmp_path / "d"), 1)
-    assert "was made with another tokenizer" in told
+
+def test_texts_as_they_are(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """A file, a folder and JSON lines of the same documents give the same scores; several are told by their names."""
+    run = trained[1]
+    documents = ["One is one.", "Zwei sind größer als eins.", "3 squared is 9."]
+    (tmp_path / "a.txt").write_text("\n<|endoftext|>\n".join(documents))
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in documents))
+    (tmp_path / "folder").mkdir()
+    for number, text in enumerate(documents):
+        (tmp_path / "folder" / f"{number}.txt").write_text(text)
+    names = [str(tmp_path / name) for name in ("a.txt", "b.jsonl", "folder")]
+    asked = [word for name in names for word in ("--data", name)]
+    [shown] = json_lines(succeeded(call("eval", "--model", run, *asked, "--json")).stdout)
+    assert list(shown["results"]) == names
+    assert shown["results"][names[0]] == shown["results"][names[1]] == shown["results"][names[2]]
+    assert shown["results"][names[0]]["bytes"] == sum(len(text.encode()) for text in documents) - 1
+
+
+def test_an_evaluation_goes_on_where_it_was_interrupted(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, run = trained
+    monkeypatch.setenv("MLXLLM_HOME", str(tmp_path))
+    command = ("eval", "--model", run, "--data", data, "--batch-size", 2, "--max-seq-len", 12, "--stride", 5, "--json")
+    token_losses, calls = perplexity.token_losses, []
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 21:
+            raise KeyboardInterrupt
+        return token_losses(*arguments, **options)
+
+    monkeypatch.setattr(perplexity, "token_losses", interrupted)
+    assert call(*command).returncode == 130
+    process = succeeded(call(*command))
+    assert "goes on behind window 40 of " in process.stderr
+    again = succeeded(call(*command))
+    needed = len(calls)
+    assert json_lines(again.stdout) == json_lines(process.stdout)
+    assert len(calls) == needed, "what is known is not computed again"
+    [file] = (tmp_path / "cache" / "evaluations").glob("*/data-*.json")
+    file.write_text(file.read_text()[:100])
+    assert json_lines(succeeded(call(*command)).stdout) == json_lines(process.stdout)
+    assert len(calls) == 2 * needed - 1, "damaged: all of it once more"
+
+
+def test_scores_are_kept_for_a_report(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, run = trained
+    monkeypatch.setenv("MLXLLM_HOME", str(tmp_path))
+    [shown] = json_lines(succeeded(call("eval", "--model", run, "--data", data, "--limit", 3, "--json")).stdout)
+    kept = results_of(load_model(str(run)).fingerprint)
+    assert {r.task for r in kept} == {f"data:{data}", *(f"data:{data}/{n}" for n in shown["results"] if n != "all")}
+    [everything] = [r for r in kept if r.task == f"data:{data}"]
+    assert everything.metrics["bits_per_byte"] == shown["results"]["all"]["bits_per_byte"]
+    assert everything.error_of("loss") == shown["results"]["all"]["loss_stderr"]
+    assert everything.samples == everything.settings["limit"] == 3
+
+
+def test_nothing_asked(trained: tuple[Path, Path]) -> None:
+    assert "nothing to evaluate; give --data NAME" in sentence(call("eval", "--model", trained[1]), 2)
+
+
+def test_a_model_without_its_tokenizer_or_with_another_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", tiny_inference())
+    succeeded(call("eval", "--model", folder, "--data", trained[0], "--limit", 1))
+    CharTokenizer([chr(c) for c in range(0x400, 0x480)]).save(folder / "tokenizer")
+    assert "do not belong together" in sentence(call("eval", "--model", folder, "--data", trained[0]), 1)
+    shutil.rmtree(folder / "tokenizer")
+    assert "the tokenizer of the model" in sentence(call("eval", "--model", folder, "--data", trained[0]), 1)
 
 
 def test_an_empty_validation_split_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -88,6 +170,10 @@ def test_a_model_that_is_not_there(trained: tuple[Path, Path], model: str) -> No
         ("--data", "", "--data is empty; give the name of a dataset"),
         ("--batch-size", "0", "--batch-size is 0; it should be 1 or more"),
         ("--max-seq-len", "1", "--max-seq-len is 1; it should be 2 or more"),
+        ("--stride", "0", "--stride is 0; it should be 1 or more"),
+        ("--stride", "17", "--stride is 17, but a window has 16 tokens"),
+        ("--limit", "0", "--limit is 0; it should be 1 or more"),
+        ("--data", "tale", "there is no dataset 'tale'"),
     ],
 )
 def test_values_that_cannot_be(trained: tuple[Path, Path], option: str, value: str, said: str) -> None:

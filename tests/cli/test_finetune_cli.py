@@ -295,10 +295,16 @@ def test_a_handful_of_records_is_told_to_change_little(
     monkeypatch.chdir(files)
     command = (method, "--model", "base", "--data", data, "--max-seq-len", 64, "--dry-run")
     told = succeeded(call(*command)).stderr
-    assert re.search(r"warning: (1 update changes|\d updates change) next to nothing; .* --epochs 20", told)
+    hint = re.search(r"warning: (1 update changes|\d updates change) next to nothing; .* --epochs (\d+),", told)
+    assert hint is not None
     assert f"--learning-rate {rate}" in told
     assert "next to nothing" not in succeeded(call(*command, "--epochs", 40)).stderr
-    assert "next to nothing" not in succeeded(call(*command, "--max-steps", 2)).stderr
+    few = succeeded(call(*command, "--epochs", hint[2]))
+    assert "next to nothing" not in few.stderr
+    assert int(hint[2]) <= 20
+    told_steps = re.search(r"^max_steps = (\d+)$", few.stdout, re.MULTILINE)
+    assert told_steps is not None
+    assert 10 <= int(told_steps[1]) <= 11, "about ten updates, as New run proposes"
 
 
 def test_a_dry_run_tells_records_and_costs(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Validation: the whole split once, token by token, in bits per byte; and `eval` tells what the trainer told."""
 
+import copy
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from mlxllm.data.shards import TokenDataset
 from mlxllm.data.sources import open_source
 from mlxllm.errors import DataError
 from mlxllm.evaluation.perplexity import Evaluator, token_losses
+from mlxllm.evaluation.ratio_sums import RatioSums
 from mlxllm.model.transformer import Transformer
 from mlxllm.tokenizer.byte import ByteTokenizer
 from tests.model.tiny import VOCAB, tiny_model, token_ids
@@ -85,6 +88,68 @@ def test_scores_equal_a_computation_token_by_token(tokens: int, T: int, batch: i
     assert sum(p.tokens for p in parts) == everything.tokens
     assert sum(p.bytes for p in parts) == everything.bytes
     assert sum(p.loss * p.tokens for p in parts) == pytest.approx(everything.loss * everything.tokens, rel=1e-9)
+
+
+@settings(max_examples=15)
+@given(
+    tokens=st.integers(2, 90),
+    T=st.integers(1, 20),
+    share=st.floats(0.05, 1),
+    batch=st.integers(1, 6),
+    lanes=st.integers(1, 2),
+    limit=st.none() | st.integers(1, 9),
+    stopped=st.integers(0, 9),
+)
+def test_windows_with_a_stride_score_each_token_once(
+    tokens: int, T: int, share: float, batch: int, lanes: int, limit: int | None, stopped: int
+) -> None:
+    """Against one forward pass for each token: of the window that is the first to reach it."""
+    model, S = tiny_model(), max(1, round(share * min(T, tokens - 1)))
+    ids = np.random.default_rng(tokens).integers(0, VOCAB, tokens)
+    cut = 1 + T % (tokens - 1)
+    split = Split(ids, {"first": Span(0, cut), "second": Span(cut, tokens)})
+    evaluator = Evaluator(split, BYTES, T, batch_size=batch, lanes=lanes, stride=S, limit=limit)
+    length = min(T, tokens - 1)
+    expected, windows = [], []
+    for p in range(1, tokens):
+        window = max(0, -(-(p - length) // S))
+        context = ids[window * S : p]
+        assert len(context) >= min(p, length - S + 1)
+        expected.append(one_by_one(model, np.array([*context, ids[p]]), len(context))[-1] * math.log(2))
+        windows.append(window)
+    kept = [loss for loss, window in zip(expected, windows, strict=True) if limit is None or window < limit]
+    noted: list[tuple[int, dict[str, RatioSums]]] = []
+    scores = evaluator(model, done=lambda count, sums: noted.append((count, copy.deepcopy(sums))))
+    assert scores["all"].tokens == len(kept)
+    assert scores["all"].windows == evaluator.num_windows == len(set(windows[: len(kept)]))
+    assert scores["all"].loss == pytest.approx(np.mean(kept), rel=1e-5)
+    for name, (start, end) in {"first": (1, cut), "second": (cut, tokens)}.items():
+        part = kept[start - 1 : end - 1]
+        assert (name in scores) == bool(part)
+        if part:
+            assert scores[name].loss == pytest.approx(np.mean(part), rel=1e-5)
+    begin = noted[min(stopped, len(noted) - 1)]
+    gone_on = evaluator(model, begin=begin)
+    assert {name: score.as_dict() for name, score in gone_on.items()} == {
+        n: pytest.approx(s.as_dict()) for n, s in scores.items()
+    }
+
+
+def test_standard_errors_are_those_of_drawing_windows_again() -> None:
+    """The bootstrap over windows: ratios of sums of windows drawn with replacement."""
+    random = np.random.default_rng(0)
+    tokens = random.integers(5, 30, 200)
+    num_bytes = tokens * 3 + random.integers(0, 20, 200)
+    loss = tokens * random.normal(3, 0.4, 200) + random.normal(0, 3, 200)
+    sums = RatioSums()
+    sums.add(loss[:50], tokens[:50], num_bytes[:50])
+    sums = RatioSums.from_dict(json.loads(json.dumps(sums.as_dict())))
+    sums.add(loss[50:], tokens[50:], num_bytes[50:])
+    drawn = random.integers(0, 200, (4000, 200))
+    by_token = loss[drawn].sum(1) / tokens[drawn].sum(1)
+    by_byte = loss[drawn].sum(1) / num_bytes[drawn].sum(1) / math.log(2)
+    assert sums.loss_stderr() == pytest.approx(by_token.std(), rel=0.05)
+    assert sums.bits_per_byte_stderr() == pytest.approx(by_byte.std(), rel=0.05)
 
 
 def test_the_batch_size_changes_nothing_but_rounding() -> None:

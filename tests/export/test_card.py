@@ -7,11 +7,12 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
+from mlxllm.data.provenance import data_of, nameless
 from mlxllm.export.card import bytes_text, model_card
 from mlxllm.export.hf import write_hf
 from mlxllm.export.hf_files import model_config
 from mlxllm.export.modelfile import write_modelfile
-from mlxllm.export.provenance import data_of, nameless, stages_of
+from mlxllm.export.provenance import stages_of
 from mlxllm.export.quantized import write_quantized
 from mlxllm.model.hf_weights import weights_to_hf
 from mlxllm.model.loading import LoadedModel, load_model

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from mlxllm.config import SampleConfig
+from mlxllm.export.asking import question_for, reference_for, rounded
 from mlxllm.export.hf import write_hf
 from mlxllm.export.judging import Row, bounds_for, judge
 from mlxllm.export.readers.child import LIBRARIES
 from mlxllm.export.readers.limits import why_not
 from mlxllm.export.readers.running import Reading
-from mlxllm.export.verification import question_for, reference_for, rounded, verify
+from mlxllm.export.verification import verify
 from mlxllm.inference.generate import generate
 from mlxllm.model.loading import LoadedModel, load_hf_folder, load_model
 from mlxllm.tokenizer.byte import ByteTokenizer

@@ -15,7 +15,8 @@ from mlxllm.export.gguf_reading import read_model
 from mlxllm.export.gguf_types import FULL, TYPES
 from mlxllm.export.gguf_verification import GGUF_READERS, chosen_gguf_readers, gguf_file, top_tokens, verify_gguf
 from mlxllm.export.llama_cpp_reader import llama_cpp_python
-from mlxllm.export.verification import DifferentError, Verification, verify
+from mlxllm.export.verification import verify
+from mlxllm.export.verified import DifferentError, Verification
 from mlxllm.model.loading import LoadedModel
 from mlxllm.model.module import named_parameters
 from mlxllm.tokenizer import load_tokenizer

@@ -1,7 +1,10 @@
 """Readers run in the Python that has them, and what goes wrong there is a sentence here."""
 
+import os
 import re
 import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,13 @@ import pytest
 
 from mlxllm.errors import ConfigError, ModelError
 from mlxllm.export import verification
+from mlxllm.export.asking import question_for
 from mlxllm.export.hf import write_hf
 from mlxllm.export.readers import running
+from mlxllm.export.readers.children import Child
 from mlxllm.export.readers.limits import why_not
 from mlxllm.export.readers.running import Question, Reading, Spelling
-from mlxllm.export.verification import chosen_readers, question_for, verify
+from mlxllm.export.verification import chosen_readers, verify
 from mlxllm.tokenizer import load_tokenizer
 from tests.export.tiny import loaded_with, random_model
 from tests.inference.tiny import tiny
@@ -78,9 +83,46 @@ def test_a_reader_that_dies_is_a_failed_row(tmp_path: Path, monkeypatch: pytest.
     write_hf(source, tmp_path / "model")
     question = question_for(source, "float32", 64)
     with pytest.raises(ModelError, match="transformers ended with code 9: no room for weights"):
-        running.ask("transformers", tmp_path / "model", question, cpu=True)
+        running.ask_ids("transformers", tmp_path / "model", question, cpu=True)
     row = verify(tmp_path / "model", source, ["transformers"]).rows[0]
     assert (row.status, row.note) == ("failed", "transformers ended with code 9: no room for weights")
+
+
+@pytest.mark.usefixtures("without_peers")
+@pytest.mark.parametrize(("free", "met"), [(1e12, True), (1e9, False)])
+def test_readers_work_side_by_side_where_memory_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, met: bool
+) -> None:
+    """Each says where it is, and looks for the other: for long where both should be there, and briefly otherwise."""
+    looks = f"""test "$1" = -c && exit 0
+touch {tmp_path}/here-"$2"
+for i in $(seq {1000 if met else 5}); do
+    test $(ls {tmp_path}/here-* | wc -l) = 2 && echo "two of us" >&2 && exit 9
+    sleep 0.02
+done
+rm {tmp_path}/here-"$2"
+echo "alone" >&2
+exit 9"""
+    monkeypatch.setenv(running.PEERS_PYTHON, script(tmp_path / "python", looks))
+    monkeypatch.setattr(verification, "free_memory", lambda: free)
+    source = random_model("llama", "byte")
+    write_hf(source, tmp_path / "model")
+    found = verify(tmp_path / "model", source, ["transformers", "mlx-lm"])
+    said = "two of us" if met else "alone"
+    assert [row.note for row in found.rows] == [f"{row.reader} ended with code 9: {said}" for row in found.rows]
+
+
+def test_what_is_left_ends_the_readers(tmp_path: Path) -> None:
+    command = [script(tmp_path / "program", "cat; echo $$ > id; exec sleep 60")]
+    with suppress(KeyboardInterrupt), Child(command, {"a": 1}, os.environ, tmp_path) as child:
+        with pytest.raises(TimeoutError):
+            child.wait(0.01)
+        while not (tmp_path / "id").exists() or not (tmp_path / "id").read_text().strip():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert (tmp_path / "stdout.txt").read_text() == '{"a": 1}'
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "id").read_text()), 0)
 
 
 def test_a_damaged_folder_is_a_failed_row(tmp_path: Path) -> None:
@@ -101,13 +143,14 @@ def test_a_reader_may_take_the_original_by_the_same_other_ids(tmp_path: Path, mo
     write_hf(source, tmp_path / "model")
     right, asked = running.ask, []
 
-    def ask(reader: str, folder: Path, question: Question, *, cpu: bool) -> Reading:
-        read = right("mlxllm", folder, question, cpu=cpu)
-        return replace(read, ids=[*read.ids[:-1], [7, *read.ids[-1]]])
+    def ask(questions: list[tuple[str, Question]], folder: Path, *, cpu: bool, at_once: int) -> list[Reading]:
+        [read] = right([("mlxllm", question) for _, question in questions], folder, cpu=cpu, at_once=at_once)
+        assert isinstance(read, Reading)
+        return [replace(read, ids=[*read.ids[:-1], [7, *read.ids[-1]]])]
 
     def ask_ids(reader: str, folder: Path, question: Question, *, cpu: bool) -> Spelling:
         asked.append(folder)
-        read = ask(reader, folder, question, cpu=cpu)
+        [read] = ask([(reader, question)], folder, cpu=cpu, at_once=1)
         return Spelling(read.ids if len(asked) == 1 else [], read.prompt_ids, read.chat_ids)
 
     monkeypatch.setattr(verification, "ask", ask)

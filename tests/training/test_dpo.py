@@ -11,13 +11,15 @@ import pytest
 
 from mlxllm.config import RunConfig
 from mlxllm.conversation.preferences import Pair
+from mlxllm.evaluation.pair_rows import KEYS, PairShapes, stacked
+from mlxllm.evaluation.pair_scoring import answer_logprobs
 from mlxllm.model.loading import load_model
 from mlxllm.model.transformer import Decoder, Transformer
 from mlxllm.runs import Event
 from mlxllm.tokenizer.byte import ByteTokenizer
 from mlxllm.training import dpo
 from mlxllm.training.checkpoint import load_checkpoint
-from mlxllm.training.dpo import KEYS, PairShapes, answer_logprobs, dpo_objective, dpo_rows, stacked
+from mlxllm.training.dpo import dpo_objective, dpo_rows
 from mlxllm.training.step import TrainStep, initial_state
 from tests.model.tiny import VOCAB, max_difference, tiny_model
 from tests.training import tiny, tuned

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from mlxllm.errors import RunError
+from mlxllm.evaluation.pair_rows import PairShapes, stacked
+from mlxllm.evaluation.pair_scoring import answer_logprobs, reference_logprobs
 from mlxllm.model.loading import load_model
 from mlxllm.model.module import set_parameters, trainable_parameters
 from mlxllm.training import references as module
-from mlxllm.training.dpo import PairShapes, answer_logprobs, reference_logprobs, stacked
 from mlxllm.training.references import REFERENCES_FILE
 from tests.model.tiny import tiny_model
 from tests.training import tiny, tuned
@@ -87,21 +88,21 @@ def test_adapters_are_off_for_the_reference(base: Path, records: Path) -> None:
     config = tuned.config("dpo", records, LORA["lora"]).with_values(train={"compute_dtype": "float32"})
     data = tuned.dpo_data(config)
     shapes, model = PairShapes(data.train, tuned.ROW), tiny_model(vocab_size=261)
-    expected = reference_logprobs(model, data.train, shapes, config)
+    expected = reference_logprobs(model, data.train, shapes, config.train)
     adapt(model, LoraConfig())
     set_parameters(model, {n: p + 0.1 for n, p in trainable_parameters(model).items()})
-    with_adapters = reference_logprobs(model, data.train, shapes, config)
+    with_adapters = reference_logprobs(model, data.train, shapes, config.train)
     assert np.abs(with_adapters - expected).max() > 1
     found = references(config, data, shapes, RunDirectory(records.parent), lambda: model)
     assert (found == expected).all()
-    assert (reference_logprobs(model, data.train, shapes, config) == with_adapters).all()
+    assert (reference_logprobs(model, data.train, shapes, config.train) == with_adapters).all()
 
 
 def test_asking_leaves_the_model_as_it_was(records: Path) -> None:
     config = tuned.config("dpo", records, compute_dtype="bfloat16")
     data, model = tuned.dpo_data(config), tiny_model(vocab_size=261).train()
     before = tuned.arrays(trainable_parameters(model))
-    reference_logprobs(model, data.train, PairShapes(data.train, tuned.ROW), config)
+    reference_logprobs(model, data.train, PairShapes(data.train, tuned.ROW), config.train)
     after = trainable_parameters(model)
     assert {p.dtype for p in after.values()} == {mx.float32}
     assert tuned.arrays(after) == before

@@ -17,6 +17,7 @@ from mlxllm.config import RunConfig
 from mlxllm.conversation.own_format import OwnFormat
 from mlxllm.data.packing import PackedRows, Text, pack
 from mlxllm.errors import DataError
+from mlxllm.evaluation.answer_loss import KEYS
 from mlxllm.evaluation.perplexity import token_losses
 from mlxllm.model import cpu_math
 from mlxllm.model.loading import load_model
@@ -26,7 +27,7 @@ from mlxllm.tokenizer.byte import ByteTokenizer
 from mlxllm.tokenizer.training import train_tokenizer
 from mlxllm.training.checkpoint import load_checkpoint
 from mlxllm.training.objectives import next_token_loss
-from mlxllm.training.sft import KEYS, open_sft_data
+from mlxllm.training.sft import open_sft_data
 from tests.model.tiny import VOCAB, tiny_model
 from tests.training import tiny, tuned
 

@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--answer-to", metavar="WORD", default="", help="it is, where the prompt holds this")
     parser.add_argument("--load-seconds", type=float, default=0)
     parser.add_argument("--start-seconds", type=float, default=0, help="before it says that it is ready")
+    parser.add_argument("--pause", nargs=2, metavar=("N", "FILE"), help="after N answers it waits until FILE is there")
     parser.add_argument("--die-after", type=int, help="it kills itself (signal 9) after so many tokens of an answer")
     parser.add_argument("--exit-at-start", metavar="WHY", help="it says why on stderr and exits with 3")
     parser.add_argument("--deaf", action="store_true", help="it ignores shutdown, the end of stdin, and SIGTERM")
@@ -70,6 +71,7 @@ class Script:
         self.requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.cancelled: set[str] = set()
         self.over = False
+        self.answers = 0
 
     def say(self, event: str, **fields: Any) -> None:
         os.write(1, json.dumps({"event": event, **fields}).encode() + b"\n")
@@ -128,6 +130,9 @@ class Script:
 
     def generate(self, request: dict[str, Any]) -> None:
         options, asked, begun = self.options, _asked(request), time.monotonic()
+        self.answers += 1
+        while options.pause and self.answers > int(options.pause[0]) and not Path(options.pause[1]).exists():
+            time.sleep(0.01)
         sample = request.get("sample", {})
         seed, most = sample.get("seed", 7), sample.get("max_tokens", 10**9)
         answer = options.answer if options.answer_to in asked else None

@@ -216,9 +216,11 @@ async def test_esc_first_stops_the_answer_and_what_was_written_meanwhile_is_sent
         await wait_for(pilot, lambda: not screen.query(Streaming))
         assert len(messages(screen)) == 2
         assert len(messages(screen)[1]) > before
-        screen._settings = type(screen._settings)("", SampleConfig(max_tokens=40), None)
+        endless, short = screen._settings, type(screen._settings)("", SampleConfig(max_tokens=80), None)
+        screen._settings = short
         await write(pilot, "Who else?", "enter")
-        await wait_for_text(pilot, "writing ...")
+        await wait_for(pilot, lambda: len(messages(screen)) == 4)
+        screen._settings = endless
         await write(pilot, "And then?", "enter")
         await wait_for(pilot, lambda: len(messages(screen)) == 5 and screen.query(Streaming))
         assert messages(screen)[4] == "And then?", "it was sent at the end of the answer"

@@ -216,6 +216,16 @@ def toasts(pilot: Pilot[None]) -> str:
     return "\n".join(toast.message for toast in pilot.app._notifications)
 
 
+async def test_it_is_said_that_an_older_checkpoint_answers_in_place_of_a_damaged_one() -> None:
+    run_with_checkpoints("tales-older", 5, method="sft")
+    async with chatting(model="tales-older") as (pilot, _):
+        await write(pilot, "Who?", "enter")
+        await wait_for_text(pilot, "tok/s")
+        assert "the newest is damaged" not in toasts(pilot)
+        await pilot.press("escape", "A")
+        await wait_for(pilot, lambda: "step 100 is used: the newest is damaged" in toasts(pilot))
+
+
 async def test_equal_answers_cannot_be_told_apart_and_cost_no_round() -> None:
     life()
     saved, tale = SavedChats(), "\n".join(f"Line {number} of a tale." for number in range(16))
@@ -379,10 +389,11 @@ async def test_a_blind_test_from_the_first_round_to_the_verdict() -> None:
         await pilot.press("escape")
 
 
-async def test_an_engine_that_dies_in_the_middle_costs_no_round_and_the_verdict_can_come_early() -> None:
+async def test_an_engine_that_dies_in_the_middle_costs_no_round_and_the_verdict_can_come_early(tmp_path: Path) -> None:
     life()
     own_questions(5)
-    async with chatting("--rate", "100", size=WIDE) as (pilot, chat):
+    more = tmp_path / "more"
+    async with chatting("--pause", "2", str(more), size=WIDE) as (pilot, chat):  # what the first round needs
         await wait_for_text(pilot, "answers (SFT, DPO)")
         screen = await blind(pilot, "5")
         await wait_for(pilot, lambda: screen.trial.rounds[0].is_complete)
@@ -392,13 +403,14 @@ async def test_an_engine_that_dies_in_the_middle_costs_no_round_and_the_verdict_
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         await wait_for_text(pilot, "^r goes on with the test")
+        more.touch()
         await pilot.press("ctrl+r")
-        await wait_for(pilot, lambda: screen.trial.rounds[1].is_complete)
+        await wait_for_text(pilot, "round 2 of 5   which one")
         assert screen.trial.number == 1
         await pilot.press("u")
         await wait_for(pilot, lambda: screen.trial.number == 0)
         await pilot.press(prefer(screen, 1))
-        await wait_for(pilot, lambda: screen.trial.number == 1)
+        await wait_for_text(pilot, "round 2 of 5   which one")  # it is judged and kept
         await pilot.press("v")
         await wait_for_text(pilot, "You preferred the untuned one (tales-sft@30) 1 of 1 time")
         await pilot.press("u")

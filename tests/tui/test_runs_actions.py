@@ -1,6 +1,7 @@
 """What can be done to runs in their table, with our own commands as children."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -289,16 +290,23 @@ async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path)
         await wait_for_text(pilot, "evaluated on squares")
 
 
-async def test_an_evaluation_that_fails_or_is_stopped(mlxllm_home: Path) -> None:
+async def test_an_evaluation_that_fails_or_is_stopped(
+    mlxllm_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain_run("hollow", 1000)  # its checkpoint is no checkpoint
     (mlxllm_home / "datasets").mkdir()
     dataset(mlxllm_home / "datasets" / "squares")
     app = new_app()
     async with app.run_test(size=SIZE, notifications=True) as pilot:
         screen = await open_runs(pilot, 1)
-        await pilot.press("e", "enter")
-        await wait_for(pilot, lambda: "hollow" in screen.evaluations)
+        await pilot.press("e")
+        await wait_for_question(pilot, "of which dataset?")
+        await pilot.press("enter")
         await wait_for_toast(pilot, "✗ hollow could not be evaluated")
+        assert screen.evaluations == {}
+        # The next one would fail as quickly, and could not be stopped: it does not get beyond the start of Python.
+        (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(600)")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
         await pilot.press("e")
         await wait_for_question(pilot, "of which dataset?")
         await pilot.press("enter")

@@ -12,7 +12,7 @@ from tui.machine import TRAINABLE_SHARE
 from tui.planning.draft import Draft
 from tui.planning.records import RecordsLook
 from tui.planning.stock import Dataset, Stock
-from tui.planning.suiting import Suited, better_rate, enough_epochs
+from tui.planning.suiting import Suited, better_epochs, better_rate
 
 START_SECONDS = 5.0
 """Until the first step; compiling for the first time takes half a minute more."""
@@ -79,7 +79,7 @@ def suit(draft: Draft, stock: Stock, look: RecordsLook | None = None) -> Draft:
     if rate is not None and better_rate(taken, parameters) is None:
         # Many epochs at the higher rate, too, would be too much: one of the two is enough.
         rows = look.rows(draft.method, taken.data.max_seq_len) if look is not None else None
-        epochs = enough_epochs(taken, rows) if rows else None
+        epochs = better_epochs(taken, rows) if rows else None
     return draft.with_(suited=Suited(rate, None if keys & {"train.epochs", "train.max_steps"} else epochs))
 
 
@@ -177,7 +177,9 @@ def _advice(draft: Draft, known: Forecast, has_data: bool) -> str:
             return f"{known.tokens / costs.parameters:.2g} tokens a parameter: smaller or longer would learn better"
         return ""
     by_heart = known.passes is not None and known.passes >= _RECORDS_BY_HEART
-    few = "" if by_heart or known.steps is None or draft.minutes else few_steps_hint(draft.method, known.steps)
+    few = ""
+    if known.steps is not None and known.passes is not None and not (by_heart or draft.minutes):
+        few = few_steps_hint(draft.method, known.steps, known.passes)
     if few:
         return few
     if (rate := better_rate(known.config, costs.parameters)) is not None:

@@ -1,14 +1,11 @@
 """What suits a model and its records better than the recipe of fine-tuning, which is made for large models and many."""
 
-import math
 from dataclasses import dataclass
 
 from mlxllm.config import RunConfig
-from mlxllm.presets import FEW_RECORDS_EPOCHS, SMALL_MODEL_RATES
+from mlxllm.presets import SMALL_MODEL_RATES, enough_epochs
 
 _SMALL_MODEL = 5_000_000
-_ENOUGH_STEPS = 10
-"""At the rate of small models they are plenty: DPO of four pairs comes to a margin of 6, and twice as many hurt the text."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +24,12 @@ def better_rate(config: RunConfig, parameters: int) -> float | None:
     return rate if config.train.learning_rate < rate / 5 else None
 
 
-def enough_epochs(config: RunConfig, rows: int) -> float | None:
+def better_epochs(config: RunConfig, rows: int) -> float | None:
     """Times through few records at the rate of small models; None where those of `config` are enough.
 
     Args:
         config: with the recipe's epochs.
         rows: of one time through, packed conversations or pairs.
     """
-    a_step = config.train.batch_size * config.train.grad_accum_steps
-    epochs = min(FEW_RECORDS_EPOCHS, math.ceil(_ENOUGH_STEPS * a_step / rows))
+    epochs = enough_epochs(config.train.batch_size * config.train.grad_accum_steps / rows)
     return float(epochs) if config.train.epochs is not None and epochs > config.train.epochs else None

@@ -133,6 +133,9 @@ LIBRARIES = {"transformers": with_transformers, "mlx-lm": with_mlx_lm, "mlxllm":
 def main() -> None:
     """Read the request, answer it."""
     request = json.load(sys.stdin)
+    if sys.argv[1] == "mlx-lm":
+        # As where it is not installed: mlx-lm has no use for PyTorch, and its import takes longer than all the rest.
+        sys.modules["torch"] = None  # type: ignore[assignment]
     answer: dict[str, Any]
     try:
         answer = LIBRARIES[sys.argv[1]](request)

@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlxllm.errors import ModelError
+from mlxllm.export.readers.children import Child
 
 PEERS_PYTHON = "MLXLLM_PEERS_PYTHON"
 """Environment variable: a Python that has transformers and torch, or mlx-lm, where this one has not."""
@@ -24,6 +26,8 @@ _MODULES = {"transformers": ("transformers", "torch"), "mlx-lm": ("mlx_lm",), "m
 _CHILD = Path(__file__).with_name("child.py")
 _ROOT = Path(__file__).parents[3]
 _LONGEST_SECONDS = 3600
+
+_Told = tuple[dict[str, Any], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,32 @@ def _has(python: str, modules: tuple[str, ...]) -> bool:
         return False
 
 
-def ask(reader: str, folder: Path, question: Question, *, cpu: bool) -> Reading:
-    """What a reader that is installed makes of a folder.
+def ask(asked: Sequence[tuple[str, Question]], folder: Path, *, cpu: bool, at_once: int) -> list[Reading | ModelError]:
+    """What readers that are installed make of a folder, each in a process of its own.
 
-    Raises as `ask_ids`, whose args these are.
+    Args:
+        asked: names of readers, and what to find out from each.
+        folder: with config.json, weights and tokenizer.
+        cpu: stay off the GPU.
+        at_once: how many may run beside each other; each holds the whole model.
+
+    Returns:
+        What each has found, or an error with its own words where it cannot read the folder.
     """
-    told, logits = _answer(reader, folder, question, cpu, ids_only=False)
-    return Reading(**told, logits=logits)
+    found: list[Reading | ModelError] = []
+    for first in range(0, len(asked), at_once):
+        with ExitStack() as stack:
+            begun = [
+                stack.enter_context(_begun(reader, folder, question, cpu, ids_only=False))
+                for reader, question in asked[first : first + at_once]
+            ]
+            for answer in begun:
+                try:
+                    told, logits = answer()
+                    found.append(Reading(**told, logits=logits))
+                except ModelError as error:
+                    found.append(error)
+    return found
 
 
 def ask_ids(reader: str, folder: Path, question: Question, *, cpu: bool) -> Spelling:
@@ -118,14 +141,16 @@ def ask_ids(reader: str, folder: Path, question: Question, *, cpu: bool) -> Spel
     Raises:
         ModelError: it cannot read the folder; the message has its own words.
     """
-    told, _ = _answer(reader, folder, question, cpu, ids_only=True)
+    with _begun(reader, folder, question, cpu, ids_only=True) as answer:
+        told, _ = answer()
     return Spelling(told["ids"], told["prompt_ids"], told["chat_ids"])
 
 
-def _answer(
+@contextmanager
+def _begun(
     reader: str, folder: Path, question: Question, cpu: bool, *, ids_only: bool
-) -> tuple[dict[str, Any], npt.NDArray[np.float32]]:
-    """All that a reader tells but the logits, and these."""
+) -> Iterator[Callable[[], _Told]]:
+    """A reader that is at work; what is given waits for its answer."""
     python = python_with(reader)
     assert python is not None
     # Nothing is fetched, and nothing of this folder is looked up elsewhere.
@@ -152,23 +177,20 @@ def _answer(
             "logits": str(logits),
             "answer": str(answer),
         }
-        try:
-            done = subprocess.run(
-                [python, str(_CHILD), reader],
-                input=json.dumps(request),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                env=environment,
-                cwd=scratch,
-                timeout=_LONGEST_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            raise ModelError(f"{reader} had not read the model after {_LONGEST_SECONDS // 60} minutes") from None
-        if not answer.is_file():
-            last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
-            raise ModelError(f"{reader} ended with code {done.returncode}: {last.strip()[:300]}")
-        told = json.loads(answer.read_text("utf-8"))
-        if "error" in told:
-            raise ModelError(f"{reader} cannot read the model: {told['error']}")
-        return told, np.zeros((0, 0), np.float32) if ids_only else np.load(logits)
+        with Child([python, str(_CHILD), reader], request, environment, Path(scratch)) as child:
+            yield partial(_told, reader, child, answer, None if ids_only else logits)
+
+
+def _told(reader: str, child: Child, answer: Path, logits: Path | None) -> _Told:
+    """All that a reader tells but the logits, and these."""
+    try:
+        ended = child.wait(_LONGEST_SECONDS)
+    except TimeoutError:
+        raise ModelError(f"{reader} had not read the model after {_LONGEST_SECONDS // 60} minutes") from None
+    if not answer.is_file():
+        last = next((line for line in reversed(ended.stderr.splitlines()) if line.strip()), "it said nothing")
+        raise ModelError(f"{reader} ended with code {ended.code}: {last.strip()[:300]}")
+    told = json.loads(answer.read_text("utf-8"))
+    if "error" in told:
+        raise ModelError(f"{reader} cannot read the model: {told['error']}")
+    return told, np.zeros((0, 0), np.float32) if logits is None else np.load(logits)

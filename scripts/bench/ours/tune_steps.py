@@ -16,6 +16,8 @@ from mlxllm.config import DataConfig, DpoConfig, LoraConfig, RunConfig, TrainCon
 from mlxllm.conversation.preferences import Pair
 from mlxllm.conversation.report import Report
 from mlxllm.data.packing import Text, pack
+from mlxllm.evaluation import pair_rows, pair_scoring
+from mlxllm.evaluation.answer_loss import SftValidation
 from mlxllm.model.adapters import adapt, adapters_off
 from mlxllm.model.loading import load_hf_folder
 from mlxllm.model.transformer import Transformer
@@ -104,7 +106,7 @@ def tune(model: Transformer, config: RunConfig, content: dict[str, Any]) -> dict
         ids = np.array(row["ids"], dtype=np.uint32)
         texts.append(Text(ids, np.arange(len(ids)) >= row["prompt"]))
     rows = pack(texts, config.data.max_seq_len)
-    score = sft.SftValidation(rows, config.train.batch_size)
+    score = SftValidation(rows, config.train.batch_size)
     first = score(model)["all"]
     loader = sft.sft_rows(sft.SftData(rows, None, Report(), ""), config.train.batch_size, seed=0)
     trainer = Trainer(model, config, next_token_objective(config.train))
@@ -135,17 +137,17 @@ def align(model: Transformer, config: RunConfig, content: dict[str, Any]) -> dic
         Pair(*(np.array(row[key], dtype=np.uint32) for key in ("prompt", "chosen", "rejected")))
         for row in content["rows"]
     ]
-    shapes = dpo.PairShapes(every, config.data.max_seq_len)
+    shapes = pair_rows.PairShapes(every, config.data.max_seq_len)
     batches = [[every[i] for i in batch] for batch in content["batches"]]
     used = [pair for batch in batches for pair in batch]
     mx.reset_peak_memory()
     begun = time.perf_counter()
     with adapters_off(model):
-        reference = dpo.reference_logprobs(model, used, shapes, config)
+        reference = pair_scoring.reference_logprobs(model, used, shapes, config.train)
     reference_seconds = time.perf_counter() - begun
     known = iter(reference)
     rows = [[shapes.row(pair, next(known)) for pair in batch] for batch in batches]
-    arrays = [[np.array(a) for a in dpo.stacked(batch, config.train.batch_size)] for batch in rows]
+    arrays = [[np.array(a) for a in pair_rows.stacked(batch, config.train.batch_size)] for batch in rows]
     trainer = Trainer(model, config, dpo.dpo_objective(config))
     with runtime.blas_for_lanes(config.train.lanes):
         for batch in (*arrays, *arrays):

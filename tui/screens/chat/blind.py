@@ -123,7 +123,7 @@ class BlindScreen(Versus):
             await self._end()
             return
         await self.show_round(each)
-        if not each.is_complete:
+        if not each.is_complete and not self._broken:  # how to go on is told already
             self._tell_writing()
 
     def undone(self) -> None:

@@ -131,6 +131,8 @@ class Versus(ModeScreen):
         for model in dict.fromkeys(self.trial.players):
             self.status(f"{model} is being loaded ...")
             self.loaded[model] = await self.mlx.engine.load(model)
+            if self.loaded[model].note:
+                self.mlx.warn(self.loaded[model].note)
 
     async def show_round(self, each: Round) -> None:
         """The prompt of a round, and its answers as far as they are there."""

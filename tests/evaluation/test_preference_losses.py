@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlxllm.config import DpoConfig
-from mlxllm.training import logprobs
-from mlxllm.training.logprobs import token_logprobs, token_logprobs_only
-from mlxllm.training.preference_losses import Pairs, pair_losses, pair_metrics
+from mlxllm.evaluation.preference_losses import Pairs, pair_losses, pair_metrics
+from mlxllm.model import logprobs
+from mlxllm.model.logprobs import token_logprobs, token_logprobs_only
 
 
 def by_hand(policy: list[float], reference: list[float], lengths: list[int], dpo: DpoConfig) -> float:

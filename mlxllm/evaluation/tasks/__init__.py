@@ -1,0 +1,1 @@
+"""Questions in local files, and how well a model answers them."""

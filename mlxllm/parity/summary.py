@@ -1,0 +1,41 @@
+"""Receipts as text: the cells of a row, and the table of the README."""
+
+from collections.abc import Iterable
+
+from mlxllm.parity.known import BY_NAME
+from mlxllm.parity.receipts import Receipt, Row
+
+_VERDICT = {None: "", True: "agrees", False: "differs"}
+_ALLOWED = {"equal": "±", "at most": "+", "at least": "-"}
+
+
+def row_cells(row: Row) -> tuple[str, str, str, str, str, str]:
+    """Quantity, theirs, ours, difference, what is allowed, verdict."""
+    numbers = (_value(row.theirs), _value(row.ours), f"{row.difference:.1e}" if row.theirs is None else _change(row))
+    allowed = "" if row.tolerance is None else f"{_ALLOWED[row.rule]}{row.tolerance:g}"
+    return row.quantity, *numbers, allowed, _VERDICT[row.passed]
+
+
+def _value(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value == round(value) and abs(value) >= 10 else f"{value:.4f}"
+
+
+def _change(row: Row) -> str:
+    """Four digits behind the point where they show anything."""
+    if row.difference == 0:
+        return "0"
+    return f"{row.difference:+.4f}" if abs(row.difference) >= 1e-3 else f"{row.difference:+.1e}"
+
+
+def markdown_table(receipts: Iterable[Receipt]) -> list[str]:
+    """One line a receipt: what its first row says."""
+    lines = ["| comparison | quantity | theirs | ours | difference | allowed | run |", "|---|---|---|---|---|---|---|"]
+    for receipt in receipts:
+        script = BY_NAME[receipt.name].files[0]
+        *cells, verdict = row_cells(receipt.rows[0])
+        result = "" if receipt.passed else f" **{verdict or 'differs'}**"
+        run = f"{receipt.date[:10]}, {receipt.minutes:.1f} min, {receipt.machine.os.split()[0]}{result}"
+        lines.append(f"| [{receipt.name}]({script}) | {' | '.join(cells)} | {run} |")
+    return lines
