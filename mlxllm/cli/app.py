@@ -22,6 +22,7 @@ from mlxllm.cli import (
     finetune,
     fuse,
     parity,
+    plan,
     prefs,
     quantize,
     quickstart,
@@ -43,7 +44,7 @@ from mlxllm.data.transfers import told
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs report cache".split(),
+    *"quickstart doctor monitor serve-tui tokenizer data plan train sft dpo fuse resume runs report cache".split(),
     *"sample chat compare taste versus prefs eval quantize export verify serve parity".split(),
 )
 
@@ -75,6 +76,7 @@ app.command("monitor", rich_help_panel=_FIRST)(application.monitor)
 app.command("serve-tui", rich_help_panel=_FIRST)(serving.serve_tui)
 app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel=_MAKE)
 app.add_typer(data.app, name="data", rich_help_panel=_MAKE)
+app.command("plan", rich_help_panel=_MAKE)(plan.plan)
 app.command("train", rich_help_panel=_MAKE, cls=train.TrainCommand)(train.train)
 app.command("sft", rich_help_panel=_MAKE)(finetune.sft)
 app.command("dpo", rich_help_panel=_MAKE)(finetune.dpo)
