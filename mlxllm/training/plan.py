@@ -9,13 +9,14 @@ from mlxllm import paths
 from mlxllm.config import RunConfig
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, RunError
+from mlxllm.evaluation.pair_rows import PairShapes
 from mlxllm.model.loading import LoadedModel, load_plain, refuse_packed
 from mlxllm.model.naming import lasting_name
 from mlxllm.runs import RunDirectory
 from mlxllm.runtime import compute_dtype, device_info
 from mlxllm.settings import parse_config
 from mlxllm.training.compare import already_exists, check_memory
-from mlxllm.training.dpo import DpoData, PairShapes
+from mlxllm.training.dpo import DpoData
 from mlxllm.training.methods import Material, TokenizerFiles, open_material
 
 

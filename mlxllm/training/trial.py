@@ -19,11 +19,12 @@ from mlxllm import runtime
 from mlxllm.config import RunConfig
 from mlxllm.conversation.preferences import Pair
 from mlxllm.errors import UserError
+from mlxllm.evaluation.pair_rows import PairShapes, stacked
 from mlxllm.evaluation.perplexity import token_losses
 from mlxllm.model.adapters import adapt
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import Transformer, build_model
-from mlxllm.training.dpo import PairShapes, dpo_objective, stacked
+from mlxllm.training.dpo import dpo_objective
 from mlxllm.training.objectives import next_token_objective
 from mlxllm.training.plan import settle
 from mlxllm.training.step import Batch, Objective, TrainStep, initial_state, install
