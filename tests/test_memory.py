@@ -44,7 +44,7 @@ RUNS: dict[str, tuple[Any, ...]] = {
 }
 TUNED: dict[str, tuple[Any, ...]] = {
     "qlora": ("sft", "--max-seq-len", 256, "--lora-rank", 8, "--quantize", "affine4"),
-    "dpo": ("dpo", "--max-seq-len", 128),
+    "dpo": ("dpo", "--max-seq-len", 132),
 }
 
 

@@ -192,7 +192,7 @@ def _block(config: RunConfig, place: Place) -> _Widths:
     if model.num_experts:
         each = model.num_experts_per_tok
         inner = each * model.moe_intermediate_size
-        kept += (4.1 if place.compiles else 2.0) * inner + (3.1 if place.compiles else 4.0) * each * D
+        kept += (4.1 if place.compiles else 2.6) * inner + (3.1 if place.compiles else 4.4) * each * D
         kept -= (3.5 if place.compiles else 3.9) * model.intermediate_size
         working += 2.5 * each * D - (3.0 if place.compiles else 0.0) * model.intermediate_size
     if lora is not None:
