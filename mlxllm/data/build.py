@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mlxllm.data.assembling import assemble, nothing_left
+from mlxllm.data.build_check import check_build
 from mlxllm.data.build_progress import BuildProgress, Dealt, Meter
 from mlxllm.data.clean.cleaner import Cleaner
 from mlxllm.data.clean.duplicates import DuplicateIndex
@@ -26,15 +27,15 @@ from mlxllm.data.download import watched
 from mlxllm.data.draft import BuildCommand, BuildState, Draft, OnceEntry
 from mlxllm.data.filling import Filled, Group, fill, since, start_reading, start_work, training_texts
 from mlxllm.data.going_on import earlier_state, pinned_sources
-from mlxllm.data.manifest import FILE_NAME, Manifest, SourceRange
+from mlxllm.data.manifest import Manifest, SourceRange
 from mlxllm.data.preparing import Preparer, token_dtype
 from mlxllm.data.reading import StartOverError
 from mlxllm.data.sources import RecordSource, Source
 from mlxllm.data.split import Split
 from mlxllm.data.tally import Tally
-from mlxllm.data.weights import MAX_EPOCHS, Weight, check_weights
+from mlxllm.data.weights import MAX_EPOCHS, Weight
 from mlxllm.data.writer import SplitWriter, WriterPosition
-from mlxllm.errors import ConfigError, DataError, UserError
+from mlxllm.errors import DataError, UserError
 from mlxllm.tokenizer import Tokenizer, TokenizerRecipe
 
 SHARD_TOKENS = 1 << 26
@@ -132,35 +133,6 @@ def build_dataset(
         raise DataError(
             f"dataset '{directory.name}' could not be written to {directory.parent}: {error.strerror}"
         ) from error
-
-
-def check_build(
-    directory: Path,
-    sources: Sequence[tuple[Source, Weight | None]],
-    val_split: float,
-    max_epochs: float = MAX_EPOCHS,
-    *,
-    replace: bool,
-) -> None:
-    """Refuse at once what would fail later, or write over what is not a dataset.
-
-    Raises:
-        ConfigError: no source, a number out of its range, or weights that do not go together.
-        DataError: `directory` exists, and is not a dataset or may not be replaced.
-    """
-    if not sources:
-        raise ConfigError("a dataset needs at least one source; `mlxllm data sources` lists the kinds")
-    if not 0.0 <= val_split < 1.0:
-        raise ConfigError(f"val_split is {val_split}; it must be at least 0 and below 1, such as 0.01")
-    if not 1.0 <= max_epochs <= 1000.0:
-        raise ConfigError(f"max_epochs is {max_epochs}; it must be from 1 to 1000, such as {MAX_EPOCHS:g}")
-    check_weights([weight for _, weight in sources])
-    if not directory.exists():
-        return
-    if not (directory / FILE_NAME).is_file() and (not directory.is_dir() or any(directory.iterdir())):
-        raise DataError(f"{directory} exists and is not a dataset; choose another name")
-    if not replace:
-        raise DataError(f"dataset '{directory.name}' exists already in {directory.parent}; --force replaces it")
 
 
 class _Build:
