@@ -14,12 +14,86 @@ Scores = Mapping[str, Mapping[str, float | int | None]]
 """Name -> metric -> value: what each sort of evaluation gives back."""
 
 
+_TEXT = "Held-out text"
+_QUESTIONS = "Questions with known answers"
+_RECORDS = "Pairs of answers, and conversations"
+
+
 def evaluate(
     model: sampling.Model,
+    adapter: sampling.AdapterName = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Dataset whose validation split is scored, or a file or folder of text; several times."
+            metavar="NAME",
+            help="Dataset whose validation split is scored, or a file or folder of text; several times.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Tokens from one window to the next; by default a whole window.", rich_help_panel=_TEXT
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="T,...",
+            help="Files of questions (JSON lines, MMLU's folder, HumanEval, ...), and names or YAML files of lm-eval.",
+            rich_help_panel=_QUESTIONS,
+        ),
+    ] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Solved examples before each question; by default what is usual.",
+            rich_help_panel=_QUESTIONS,
+        ),
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Ask through the model's chat template.", rich_help_panel=_QUESTIONS)
+    ] = False,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Tokens of a written answer; by default 256, of a program 512.",
+            rich_help_panel=_QUESTIONS,
+        ),
+    ] = None,
+    samples_per_task: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Programs for each puzzle, by default 1; from 10 on pass@10 is told, too.",
+            rich_help_panel=_QUESTIONS,
+        ),
+    ] = None,
+    temp: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", help="Of written answers; by default 0, of several programs 0.8.", rich_help_panel=_QUESTIONS
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="S", help="Of the draws above temperature 0.", rich_help_panel=_QUESTIONS)
+    ] = None,
+    allow_code_execution: Annotated[
+        bool,
+        typer.Option(
+            "--allow-code-execution",
+            help="Run programs that the model writes, each in a locked process.",
+            rich_help_panel=_QUESTIONS,
+        ),
+    ] = False,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write every item with its prompt and answer as a JSON line.",
+            rich_help_panel=_QUESTIONS,
         ),
     ] = None,
     preferences: Annotated[
@@ -28,6 +102,7 @@ def evaluate(
             "--preferences",
             metavar="FILES",
             help="Held-out pairs of answers, as `mlxllm dpo --data` reads them; can be given several times.",
+            rich_help_panel=_RECORDS,
         ),
     ] = None,
     reference: Annotated[
@@ -36,10 +111,17 @@ def evaluate(
             "--reference",
             metavar="M2",
             help="What rewards are measured against; by default the model that the run began with.",
+            rich_help_panel=_RECORDS,
         ),
     ] = None,
     beta: Annotated[
-        float | None, typer.Option("--beta", metavar="X", help="Of the rewards; by default that of the run, else 0.1.")
+        float | None,
+        typer.Option(
+            "--beta",
+            metavar="X",
+            help="Of the rewards; by default that of the run, else 0.1.",
+            rich_help_panel=_RECORDS,
+        ),
     ] = None,
     records: Annotated[
         list[str] | None,
@@ -47,41 +129,12 @@ def evaluate(
             "--records",
             metavar="FILES",
             help="Held-out conversations, whose answers are scored as `mlxllm sft --val-data` does.",
+            rich_help_panel=_RECORDS,
         ),
     ] = None,
-    tasks: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="T,...",
-            help="Files of questions (JSON lines, MMLU's folder, HumanEval, ...), and names or YAML files of lm-eval.",
-        ),
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Only the first N items: windows of text, questions, pairs.")
     ] = None,
-    shots: Annotated[
-        int | None, typer.Option(metavar="N", help="Solved examples before each question; by default what is usual.")
-    ] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="Ask through the model's chat template.")] = False,
-    max_tokens: Annotated[
-        int | None, typer.Option(metavar="N", help="Tokens of a written answer; by default 256, of a program 512.")
-    ] = None,
-    samples_per_task: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Programs for each puzzle, by default 1; from 10 on pass@10 is told, too."),
-    ] = None,
-    temp: Annotated[
-        float | None, typer.Option(metavar="X", help="Of written answers; by default 0, of several programs 0.8.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="S", help="Of the draws above temperature 0.")] = None,
-    allow_code_execution: Annotated[
-        bool,
-        typer.Option("--allow-code-execution", help="Run programs that the model writes, each in a locked process."),
-    ] = False,
-    samples: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every item with its prompt and answer as a JSON line.")
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Ask again what is known from before about the same weights.")
-    ] = False,
-    adapter: sampling.AdapterName = None,
     max_seq_len: Annotated[
         int | None,
         typer.Option(
@@ -89,15 +142,12 @@ def evaluate(
             help="Tokens of one window, by default what the run was trained with; of a question, by default all that fit.",
         ),
     ] = None,
-    stride: Annotated[
-        int | None, typer.Option(metavar="N", help="Tokens from one window to the next; by default a whole window.")
-    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Windows of one forward pass; by default about 4,096 tokens.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", help="Only the first N items: windows of text, questions, pairs.")
-    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask again what is known from before about the same weights.")
+    ] = False,
     device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
 ) -> None:
