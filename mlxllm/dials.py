@@ -43,7 +43,7 @@ def sizes(config: RunConfig) -> list[Size]:
     """
     found: list[Size] = []
     for factor in FACTORS:
-        model = config.model if factor == 1 else _nearest(config.model, factor)
+        model = config.model if factor == 1 else scaled_model(config.model, factor)
         changed = {f"model.{key}": v for key, v in model.model_dump().items() if v != getattr(config.model, key)}
         reached = block_parameters(model) / block_parameters(config.model)
         if 1 / _NEAR < reached / factor < _NEAR and changed not in [size.changes for size in found]:
@@ -56,7 +56,8 @@ def apply(config: RunConfig, size: Size) -> RunConfig:
     return config.with_values(model={key.removeprefix("model."): value for key, value in size.changes.items()})
 
 
-def _nearest(model: ModelConfig, factor: float) -> ModelConfig:
+def scaled_model(model: ModelConfig, factor: float) -> ModelConfig:
+    """The shape with about `factor` times the weights in its blocks, as near as whole heads and blocks come."""
     head = model.resolved_head_dim
     shared = model.num_attention_heads // model.num_key_value_heads
     target = factor * block_parameters(model)

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mlxllm.errors import ConfigError
+from mlxllm.estimate.memory import cache_limit_bytes
 
 # Libraries with 32-bit integers and plain symbol names, as MLX's BLAS calls have them; that rules out
 # libopenblas64 and the scipy-openblas wheels, whose symbols carry a prefix. Fedora names its threaded builds
@@ -129,11 +130,6 @@ def _bound_memory() -> None:
     mx.set_wired_limit(0)
     if info.recommended_working_set_bytes is not None:
         mx.set_memory_limit(info.recommended_working_set_bytes)
-
-
-def cache_limit_bytes(memory_bytes: int) -> int:
-    """How much freed memory MLX may keep for reuse: an eighth of the device's memory, at least 256 MiB."""
-    return max(memory_bytes // 8, 256 << 20)
 
 
 def compute_dtype(name: str) -> mx.Dtype:

@@ -51,7 +51,7 @@ tui/test_data.py bench/test_tuning_bench.py tui/test_chat.py training/test_resum
 training/test_kernels.py test_readme.py tui/test_runs_actions.py training/test_references.py tui/test_themes.py
 test_readme_path.py export/test_roundtrip_peers.py cli/test_serve_cli.py model/test_foreign_files.py
 cli/test_main_cli.py tui/test_preferences_screen.py tui/test_runs_screen.py model/test_families_peers.py
-export/test_export_peers.py
+export/test_export_peers.py evaluation/test_lm_eval_peers.py
 """.split()
 """Files that take more than fifteen seconds, the longest first: begun last, one would keep one worker busy alone."""
 

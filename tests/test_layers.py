@@ -16,6 +16,7 @@ WITHOUT_MLX_CORE = (
     "estimate",
     "parity",
     "paths",
+    "planning",
     "presets",
     "runs",
     "scores",

@@ -12,6 +12,7 @@ import pytest
 
 from mlxllm import runtime
 from mlxllm.errors import ConfigError
+from mlxllm.estimate.memory import cache_limit_bytes
 
 import mlx.core as mx  # isort: skip  (after the runtime, as everywhere)
 
@@ -93,13 +94,13 @@ def test_an_unknown_device() -> None:
 def test_selecting_a_device_bounds_the_cache() -> None:
     mx.set_cache_limit(1 << 60)
     runtime.select_device("cpu")
-    expected = runtime.cache_limit_bytes(runtime.device_info().memory_bytes)
+    expected = cache_limit_bytes(runtime.device_info().memory_bytes)
     assert mx.set_cache_limit(expected) == expected
 
 
 @pytest.mark.parametrize(("memory", "limit"), [(8 << 30, 1 << 30), (128 << 30, 16 << 30), (1 << 30, 256 << 20)])
 def test_the_cache_limit_is_an_eighth_with_a_floor(memory: int, limit: int) -> None:
-    assert runtime.cache_limit_bytes(memory) == limit
+    assert cache_limit_bytes(memory) == limit
 
 
 def test_device_info() -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from mlxllm import paths
 from mlxllm.estimate import estimate
+from mlxllm.planning.proposals import USABLE_SHARE
 from mlxllm.presets import PRESETS
 
-TRAINABLE_SHARE = 0.7
+TRAINABLE_SHARE = USABLE_SHARE
 """Of the memory: what training may take before a Mac begins to swap."""
 
 

@@ -22,6 +22,7 @@ from mlxllm.cli import (
     finetune,
     fuse,
     parity,
+    plan,
     prefs,
     quantize,
     quickstart,
@@ -34,6 +35,7 @@ from mlxllm.cli import (
     tokenizer,
     train,
     verify,
+    versus,
 )
 from mlxllm.cli.help import WIDTH, Group, dress
 from mlxllm.cli.terminal import did_you_mean, fold, silence, tell
@@ -42,8 +44,8 @@ from mlxllm.data.transfers import told
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    *"quickstart doctor monitor serve-tui tokenizer data train sft dpo fuse resume runs report cache".split(),
-    *"sample chat compare taste prefs eval quantize export verify serve parity".split(),
+    *"quickstart doctor monitor serve-tui tokenizer data plan train sft dpo fuse resume runs report cache".split(),
+    *"sample chat compare taste versus prefs eval quantize export verify serve parity".split(),
 )
 
 
@@ -74,6 +76,7 @@ app.command("monitor", rich_help_panel=_FIRST)(application.monitor)
 app.command("serve-tui", rich_help_panel=_FIRST)(serving.serve_tui)
 app.add_typer(tokenizer.app, name="tokenizer", rich_help_panel=_MAKE)
 app.add_typer(data.app, name="data", rich_help_panel=_MAKE)
+app.command("plan", rich_help_panel=_MAKE)(plan.plan)
 app.command("train", rich_help_panel=_MAKE, cls=train.TrainCommand)(train.train)
 app.command("sft", rich_help_panel=_MAKE)(finetune.sft)
 app.command("dpo", rich_help_panel=_MAKE)(finetune.dpo)
@@ -88,6 +91,7 @@ app.command("chat", rich_help_panel=_USE)(chat.chat)
 app.command("serve", rich_help_panel=_USE, context_settings={"allow_extra_args": True})(serve.serve)
 app.command("compare", rich_help_panel=_USE)(compare.compare)
 app.command("taste", rich_help_panel=_USE)(taste.taste)
+app.command("versus", rich_help_panel=_USE)(versus.versus)
 app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
 app.command("export", rich_help_panel=_USE)(export.export)

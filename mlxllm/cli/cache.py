@@ -22,8 +22,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 _SETS = "sets"
 _SERVED = "served"
 _WHAT = {
+    "answers": "answers of models to the prompts of `versus`, which would be written anew",
+    "evaluations": "answers that `mlxllm eval` has had, and will ask for anew",
     "lm-eval": "the names of lm-eval's tasks, and where they are defined",
     "hub": "files of the Hugging Face Hub that a build has not read to their end",
+    "judgements": "what judges said in `versus`, who would be asked again",
     "references": "scores of reference models, which dpo works out anew",
     "served-names": "the names that clients of `mlxllm serve` use, as links",
     "tinyshakespeare.txt": "the text of the source shakespeare",

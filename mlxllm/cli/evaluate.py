@@ -64,12 +64,13 @@ def evaluate(
         int | None, typer.Option(metavar="N", help="Tokens of a written answer; by default 256, of a program 512.")
     ] = None,
     samples_per_task: Annotated[
-        int, typer.Option(metavar="N", help="Programs for each puzzle; from 10 on pass@10 is told, too.")
-    ] = 1,
+        int | None,
+        typer.Option(metavar="N", help="Programs for each puzzle, by default 1; from 10 on pass@10 is told, too."),
+    ] = None,
     temp: Annotated[
         float | None, typer.Option(metavar="X", help="Of written answers; by default 0, of several programs 0.8.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="S", help="Of the draws above temperature 0.")] = 0,
+    seed: Annotated[int | None, typer.Option(metavar="S", help="Of the draws above temperature 0.")] = None,
     allow_code_execution: Annotated[
         bool,
         typer.Option("--allow-code-execution", help="Run programs that the model writes, each in a locked process."),
@@ -82,7 +83,11 @@ def evaluate(
     ] = False,
     adapter: sampling.AdapterName = None,
     max_seq_len: Annotated[
-        int | None, typer.Option(metavar="N", help="Tokens of one window; by default what the run was trained with.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Tokens of one window, by default what the run was trained with; of a question, by default all that fit.",
+        ),
     ] = None,
     stride: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens from one window to the next; by default a whole window.")
@@ -96,7 +101,10 @@ def evaluate(
     device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
 ) -> None:
-    """Loss, perplexity and bits per byte over whole held-out texts."""
+    """How good a model is: on held-out text, on questions with known answers, on pairs of answers and conversations.
+
+    Every result is kept by the weights that it belongs to. What was interrupted goes on with the same command.
+    """
     for flag, value, least in (
         ("--max-seq-len", max_seq_len, 2),
         ("--stride", stride, 1),
@@ -113,6 +121,17 @@ def evaluate(
         raise ConfigError(f"{given} is about the rewards of pairs; give the pairs, too, with --preferences FILES")
     if beta is not None and not beta > 0:
         raise ConfigError(f"--beta is {beta:g}; it should be greater than 0")
+    about_questions = {
+        "--shots": shots,
+        "--max-tokens": max_tokens,
+        "--samples-per-task": samples_per_task,
+        "--samples": samples,
+        "--temp": temp,
+        "--chat": chat or None,
+        "--allow-code-execution": allow_code_execution or None,
+    }
+    if not tasks and (named := [flag for flag, value in about_questions.items() if value is not None]):
+        raise ConfigError(f"{named[0]} is about questions; give them, too, with --tasks FILES")
     if not (data or tasks or preferences or records):
         raise ConfigError(
             "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored or a file of text, "
@@ -136,7 +155,9 @@ def evaluate(
     loaded = sampling.load(model, device, adapter)
     results: dict[str, Mapping[str, float | int | None]] = {}
     if texts:
-        results |= evaluate_data.score(loaded, texts, max_seq_len, batch_size, limit, shown=not json_, stride=stride)
+        results |= evaluate_data.score(
+            loaded, texts, max_seq_len, batch_size, limit, shown=not json_, stride=stride, fresh=fresh
+        )
     if preferences:
         results |= evaluate_preferences.score_preferences(
             loaded, preferences, reference, beta, max_seq_len, batch_size, limit, shown=not json_

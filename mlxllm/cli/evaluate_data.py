@@ -100,12 +100,17 @@ def score(
             stride=stride,
             limit=limit,
         )
-        for part, found in _evaluate(loaded, name, evaluator, settings, fresh).items():
+        scored, known = _evaluate(loaded, name, evaluator, settings, fresh)
+        kept = [(each.task, each.settings) for each in scores.results_of(loaded.fingerprint)] if known else []
+        for part, found in scored.items():
             label = part if len(texts) == 1 else name if part == "all" else f"{name}/{part}"
             results[label] = found.as_dict()
+            task = f"data:{name}" + ("" if part == "all" else f"/{part}")
+            if (task, settings) in kept:  # with the time that it really took
+                continue
             scores.keep(
                 scores.Result(
-                    task=f"data:{name}" + ("" if part == "all" else f"/{part}"),
+                    task=task,
                     metrics={key: results[label][key] for key in _METRICS},
                     samples=found.windows,
                     model=loaded.address,
@@ -157,13 +162,16 @@ def _in_tokens(loaded: "LoadedModel", name: str, text: "TokenDataset | Source") 
 
 def _evaluate(
     loaded: "LoadedModel", name: str, evaluator: "Evaluator", settings: Mapping[str, object], fresh: bool
-) -> dict[str, "Perplexity"]:
-    """What the evaluator finds, going on where an interrupted evaluation of the same stopped."""
+) -> tuple[dict[str, "Perplexity"], bool]:
+    """What the evaluator finds, going on where an evaluation of the same stopped, and whether all was known before."""
     from mlxllm.evaluation.unfinished import Progress
 
     progress = Progress(loaded.fingerprint, settings)
     begin = None if fresh else progress.load()
-    if begin is not None and begin[0] < evaluator.num_windows:
+    known = begin is not None and begin[0] >= evaluator.num_windows
+    if known:
+        say(f"{name}: known from before, the weights, the text and the settings are the same; --fresh computes it anew")
+    elif begin is not None:
         say(f"{name}: goes on behind window {begin[0]:,} of {evaluator.num_windows:,}, where it was interrupted")
     teller = _Teller(name, evaluator)
 
@@ -172,7 +180,7 @@ def _evaluate(
         teller(windows)
 
     try:
-        return evaluator(loaded.model, begin=begin, done=done)
+        return evaluator(loaded.model, begin=begin, done=done), known
     except KeyboardInterrupt:
         say(f"{name}: interrupted; the same command goes on from here")
         raise

@@ -216,6 +216,8 @@ def _print(label: str, metrics: Mapping[str, float | None], count: int, referenc
     from mlxllm.scores import STDERR
 
     against = f"reference {reference[:12] if ' ' not in reference else reference}, loss {dpo.loss}, beta {dpo.beta:g}"
+    if dpo.sft_weight:
+        against += f", sft_weight {dpo.sft_weight:g}"
     print(f"{label}: {count:,} pairs; {against if reference else 'no reference: likelihoods only'}")
     rows = []
     for name, value in metrics.items():

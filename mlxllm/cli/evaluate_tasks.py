@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlxllm import paths
 from mlxllm.cli import evaluate_lm_eval
 from mlxllm.cli.item_line import ItemLine
-from mlxllm.cli.sampling import say
+from mlxllm.cli.sampling import sample_config, say
 from mlxllm.cli.table import print_table
 from mlxllm.errors import ConfigError, UserError
 
@@ -42,9 +42,9 @@ class Options:
     chat: bool = False
     max_length: int | None = None
     max_tokens: int | None = None
-    samples_per_task: int = 1
+    samples_per_task: int | None = None
     temperature: float | None = None
-    seed: int = 0
+    seed: int | None = None
     allow_code: bool = False
     fresh: bool = False
     samples: Path | None = None
@@ -69,6 +69,7 @@ def look_up(names: Sequence[str], options: Options) -> Named:
     from mlxllm.evaluation.tasks.files import read_tasks
     from mlxllm.evaluation.tasks.items import Code, asked
 
+    sample_config(temperature=options.temperature, seed=options.seed)  # refuses what cannot be
     split = [name.strip() for each in names for name in each.split(",")]
     if not all(split):
         raise ConfigError("--tasks has an empty name; give files of questions or names of lm-eval, with commas between")
@@ -121,6 +122,8 @@ def score(
     """The scores of each task, kept for whoever tells of the model later, and shown as a table if `shown`."""
     from mlxllm import scores
 
+    if options.chat and loaded.kind == "base":
+        say(f"warning: nothing shows that {loaded.name} was tuned for chat; without --chat it is asked plainly")
     results: list[Result] = []
     if options.samples is not None:
         _write_samples(options.samples, (), begin=True)
@@ -151,16 +154,17 @@ def _local(loaded: "LoadedModel", tasks: Sequence["Task"], options: Options) -> 
         options.max_length or loaded.config.max_position_embeddings,
         chat_format_of(loaded.tokenizer, loaded.tokenizer_directory) if options.chat else None,
     )
-    settings = Settings(
-        shots=options.shots,
-        limit=options.limit,
-        max_tokens=options.max_tokens,
-        samples_per_task=options.samples_per_task,
-        temperature=options.temperature,
-        seed=options.seed,
-        fresh=options.fresh,
-        sandbox=sandbox,
-    )
+    given: dict[str, Any] = {
+        "shots": options.shots,
+        "limit": options.limit,
+        "max_tokens": options.max_tokens,
+        "samples_per_task": options.samples_per_task,
+        "temperature": options.temperature,
+        "seed": options.seed,
+        "fresh": options.fresh,
+        "sandbox": sandbox,
+    }
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
     for group, members in groupby(tasks, lambda task: task.group):
         outcomes, seconds = [], 0.0
         for task in members:

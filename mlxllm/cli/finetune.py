@@ -35,6 +35,7 @@ from mlxllm.cli.finetune_options import (
 )
 from mlxllm.cli.help import setting
 from mlxllm.cli.progress import TrainingView
+from mlxllm.cli.report import Reporting, ReportTo
 from mlxllm.cli.train import Device, Json, Minutes, check_length, end, warn_of_choice
 from mlxllm.errors import ConfigError, DataError
 
@@ -74,12 +75,13 @@ def sft(
     rslora: RsLora = False,
     quantize: Quantize = None,
     device: Device = None,
+    report_to: ReportTo = None,
     dry_run: Dry = False,
     json_: Json = False,
 ) -> None:
     """Teach a model to answer, from conversations."""
     flags = given(locals())
-    _tune("sft", model, adapter, data, val_data, run, config, set_, minutes, flags, device, dry_run, json_)
+    _tune("sft", model, adapter, data, val_data, run, config, set_, minutes, flags, device, report_to, dry_run, json_)
 
 
 def dpo(
@@ -117,12 +119,13 @@ def dpo(
     rslora: RsLora = False,
     quantize: Quantize = None,
     device: Device = None,
+    report_to: ReportTo = None,
     dry_run: Dry = False,
     json_: Json = False,
 ) -> None:
     """Teach a model which of two answers is the better one, without a reward model."""
     flags = given(locals())
-    _tune("dpo", model, adapter, data, val_data, run, config, set_, minutes, flags, device, dry_run, json_)
+    _tune("dpo", model, adapter, data, val_data, run, config, set_, minutes, flags, device, report_to, dry_run, json_)
 
 
 def _tune(
@@ -137,6 +140,7 @@ def _tune(
     minutes: float | None,
     flags: dict[str, Any],
     device: str | None,
+    report_to: str | None,
     dry_run: bool,
     json_: bool,
 ) -> None:
@@ -144,6 +148,8 @@ def _tune(
     from mlxllm.settings import build_config, check_model_settings, check_tuning_settings
 
     begun = time.monotonic()
+    view = TrainingView(json_lines=json_)
+    reporting = Reporting(report_to, view)
     max_steps = flags.get("train.max_steps")
     check_length(minutes, max_steps, 0.01)
     if "train.epochs" in flags and (max_steps is not None or minutes is not None):
@@ -164,7 +170,6 @@ def _tune(
     from mlxllm.training.plan import plan_run
 
     select_device(device)
-    view = TrainingView(json_lines=json_)
     deadline = begun + 60 * minutes if minutes is not None else None
     plan = plan_run(directory, resolved, model_name=model, adapter_name=adapter, deadline=deadline)
     _check(plan)
@@ -182,7 +187,7 @@ def _tune(
     from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.start import start
 
-    end(directory, view, start(plan, view, Interrupts(view.interrupted)))
+    end(directory, view, start(plan, reporting.begin(directory), Interrupts(view.interrupted)))
 
 
 def _check(plan: "Plan") -> None:

@@ -26,7 +26,8 @@ class Judging:
     """The rounds of a trial, each shown, judged, and perhaps taken back."""
 
     trial: Trial
-    models: Models
+    models: Models | None
+    """Who answers; None where all answers are there already."""
     sample: SampleConfig
     json: bool
     """Only JSON may go to stdout, so the answers are shown on stderr."""
@@ -40,6 +41,8 @@ class Judging:
         self._store = PreferenceStore()
         self._reader = LineReader(editing=not self.json)
         self._out: TextIO = sys.stderr if self.json else sys.stdout
+        if self.models is None:
+            return
         for name in dict.fromkeys(self.trial.players):
             if note := self.models.load(name).loaded.note:
                 sampling.say(f"warning: {note}")
@@ -159,6 +162,7 @@ class Judging:
 
     def _written(self, each: Round, number: int, player: int) -> Iterator[str]:
         """An answer as it is written; at its end the round has it."""
+        assert self.models is not None
         held = self.models.get(self.trial.players[player])
         sample = self.sample.model_copy(update={"seed": self.trial.seed_of(number, player)})
         generation, _ = ask(held, each.prompt, sample)  # a note on the length would tell which model it is

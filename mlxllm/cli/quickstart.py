@@ -301,6 +301,8 @@ def _next_steps_of_life(life: Life, run: "RunDirectory", outcome: "Outcome", vie
         f"Its three stages are saved as {', '.join(life.run(stage).name for stage in life.scores)}. Talk to the last:"
     )
     view.say(f"  {me} chat --model {name} --temp {TEMPERATURE:g}")
+    view.say("See how it came to be, on a page:")
+    view.say(f"  {me} report {name}")
     view.say("Teach it what you prefer: /again, then /better or /worse in the chat, and")
     few = f"--max-steps {ENOUGH_STEPS} --learning-rate {SMALL_MODEL_RATES['dpo']:g}"
     view.say(f"  {me} prefs export FILE && {me} dpo --model {name} --data FILE {few}")

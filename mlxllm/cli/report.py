@@ -1,15 +1,23 @@
 """`mlxllm report`: what became of a run, as a page."""
 
+import contextlib
 import json
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlxllm.cli.sampling import say
 from mlxllm.errors import ConfigError
+from mlxllm.visible import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlxllm.runs import Event, RunDirectory
 
 Out = Annotated[
     Path | None,
@@ -27,15 +35,40 @@ Watts = Annotated[
     ),
 ]
 
+ReportTo = Annotated[
+    str | None,
+    typer.Option(
+        "--report-to",
+        metavar="NAMES",
+        help="Send the numbers to tensorboard, wandb or trackio as well, by a process of its own; several with commas.",
+        show_default=False,
+    ),
+]
+
 
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, or the path of its folder.")],
     out: Out = None,
     plots: Plots = False,
     watts: Watts = None,
+    report_to: Annotated[
+        str | None,
+        typer.Option(
+            "--report-to",
+            metavar="NAMES",
+            help="Write no page, but send what a run has measured to tensorboard, wandb or trackio; several with commas.",
+            show_default=False,
+        ),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended.", hidden=True)] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
 ) -> None:
     """Write a page about a run: data, model, recipe, curves, samples, scores of every stage, and the way there."""
+    if report_to is not None:
+        if out is not None or plots or watts is not None:
+            raise ConfigError("--report-to writes no page; leave --out, --plots and --watts out, or give it by itself")
+        send(run, report_to, follow, json_)
+        return
     from mlxllm.report.run_page import run_page
     from mlxllm.report.stages import stages_of
     from mlxllm.report.writing import write_page
@@ -51,6 +84,57 @@ def report(
         print(json.dumps({"run": found.name, "stages": told, "files": [str(file) for file in files]}))
         return
     tell_files(files)
+
+
+def send(run: str, services: str, follow: bool, json_: bool) -> None:
+    """Send a run's events to services, one after the other."""
+    from mlxllm.report.forwarding import forward
+    from mlxllm.report.services import parse_services
+    from mlxllm.runs import find_run
+
+    names, found = parse_services(services), find_run(run)
+    if follow:  # of a trainer in a terminal: what ends that is not meant for it
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+    with contextlib.redirect_stdout(sys.stderr):  # libraries that print are not to print into our JSON
+        sent = {name: forward(found, name, follow=follow) for name in names}
+    if json_:
+        print(json.dumps({"run": found.name, "sent": sent}))
+    for name, count in sent.items():
+        say(f"{counted(count, 'event')} of run {found.name!r} sent to {name}")
+
+
+class Reporting:
+    """A listener that has each event of a run, and starts what follows it when training begins.
+
+    Args:
+        services: as `--report-to` has them; None starts nothing.
+        listener: who else listens.
+
+    Raises:
+        ConfigError: see `parse_services`.
+    """
+
+    def __init__(self, services: str | None, listener: "Callable[[Event], None]") -> None:
+        from mlxllm.report.services import parse_services
+
+        self._names = parse_services(services) if services is not None else ()
+        self._listener = listener
+
+    def begin(self, run: "RunDirectory") -> "Callable[[Event], None]":
+        """The listener for a run."""
+
+        def listen(event: "Event") -> None:
+            from mlxllm.report.forwarding import start_follower
+
+            self._listener(event)
+            for name in self._names if event["kind"] == "run_started" else ():
+                try:
+                    start_follower(run, name)
+                except OSError as error:
+                    say(f"warning: nothing is sent to {name}: {error.strerror or error}")
+
+        return listen
 
 
 def check_watts(watts: float | None) -> None:

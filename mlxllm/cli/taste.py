@@ -75,7 +75,7 @@ def taste(
     for name in (tuned, untuned):
         find_model(name)
     seed = secrets.randbelow(1 << 32) if seed is None else config.seed
-    asked = _prompts(prompts, tuned, PROMPTS_A_ROUND * rounds, seed)
+    asked = prompts_for(prompts, tuned, PROMPTS_A_ROUND * rounds, seed)
     if len(asked) < rounds:
         sampling.say(f"there are only {len(asked)} new prompts, so that many rounds")
     select_device(device)
@@ -98,7 +98,7 @@ def taste(
     sampling.say(f"{kept}; `mlxllm prefs ls` lists them")
 
 
-def _prompts(where: str | None, model: str, count: int, seed: int) -> "list[Prompt]":
+def prompts_for(where: str | None, model: str, count: int, seed: int) -> "list[Prompt]":
     """Up to `count` new prompts for a model, from where they are wanted."""
     from mlxllm.conversation.saved import SavedChats
     from mlxllm.conversation.trial_prompts import KINDS, kinds_for, new_prompts

@@ -11,6 +11,7 @@ import typer
 from mlxllm import paths
 from mlxllm.cli.help import Command, choices, setting, write_section
 from mlxllm.cli.progress import TrainingView
+from mlxllm.cli.report import Reporting, ReportTo
 from mlxllm.cli.terminal import did_you_mean
 from mlxllm.errors import ConfigError
 
@@ -69,6 +70,7 @@ def train(
     schedule: Annotated[str | None, setting("train.schedule", "NAME")] = None,
     seed: Annotated[int | None, setting("train.seed", "N")] = None,
     device: Device = None,
+    report_to: ReportTo = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -85,6 +87,8 @@ def train(
 
     begun = time.monotonic()
     check_length(minutes, max_steps, _LEAST_MINUTES)
+    view = TrainingView(json_lines=json_)
+    reporting = Reporting(report_to, view)
     flags = {
         "data.dataset": data,
         "data.max_seq_len": max_seq_len,
@@ -123,9 +127,8 @@ def train(
     from mlxllm.training.interrupts import Interrupts
     from mlxllm.training.start import start
 
-    view = TrainingView(json_lines=json_)
     warn_of_choice(plan, view)
-    end(directory, view, start(plan, view, Interrupts(view.interrupted)))
+    end(directory, view, start(plan, reporting.begin(directory), Interrupts(view.interrupted)))
 
 
 def resume(
@@ -135,12 +138,15 @@ def resume(
     ] = None,
     minutes: Minutes = None,
     device: Device = None,
+    report_to: ReportTo = None,
     json_: Json = False,
 ) -> None:
     """Go on with a stopped or crashed run, or extend a finished one with --minutes or --max-steps."""
     from mlxllm.runs import find_run
 
     check_length(minutes, max_steps, _LEAST_MINUTES)
+    view = TrainingView(json_lines=json_)
+    reporting = Reporting(report_to, view)
     directory = find_run(run)
     begun = time.monotonic()
     from mlxllm.runtime import select_device  # MLX begins to load here
@@ -148,10 +154,13 @@ def resume(
     from mlxllm.training.start import resume as go_on
 
     select_device(device)
-    view = TrainingView(json_lines=json_)
     deadline = begun + 60 * minutes if minutes is not None else None
     interrupts = Interrupts(view.interrupted)
-    end(directory, view, go_on(directory, view, interrupts, max_steps=max_steps, deadline=deadline))
+    end(
+        directory,
+        view,
+        go_on(directory, reporting.begin(directory), interrupts, max_steps=max_steps, deadline=deadline),
+    )
 
 
 def warn_of_choice(plan: "Plan", view: TrainingView) -> None:

@@ -1,6 +1,7 @@
 """What comes after pre-training in `quickstart`: lessons, preferences, examinations, and the stages side by side."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -13,6 +14,7 @@ from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.table import table_lines
 from mlxllm.cli.worlds import Prompt, Record, World
 from mlxllm.config import RunConfig, SampleConfig
+from mlxllm.errors import UserError
 from mlxllm.runs import RunDirectory, read_json, write_json_atomic
 from mlxllm.runs.suggestions import SUGGESTIONS_FILE
 
@@ -178,6 +180,7 @@ def _examine(life: Life, stage: str) -> "LoadedModel":
     length = loaded.run_config.data.max_seq_len if loaded.run_config is not None else 256
     text = Evaluator(dataset.val, dataset.tokenizer.byte_lengths(), length)(loaded.model, _SCORED_BATCHES)["all"]
     life.scores[stage] = {**scores, **({BITS: text.bits_per_byte} if text.bits_per_byte is not None else {})}
+    _keep_scores(life, stage, loaded, time.monotonic() - begun)
     told = ", ".join(f"{name} {100 * scores[key]:.0f} %" for key, name in life.world.metrics.items())
     life.view.say(f"     examined on what it has never seen: {told}")
     if chat is None:
@@ -186,6 +189,31 @@ def _examine(life: Life, stage: str) -> "LoadedModel":
         life.answers[stage] = [_answer(loaded, [Message("user", p.text)]) for p in life.prompts]
     life.examined = time.monotonic() - begun
     return loaded
+
+
+def _keep_scores(life: Life, stage: str, loaded: "LoadedModel", seconds: float) -> None:
+    """Keep what an examination found, for `mlxllm report`; of what was counted, with its standard error.
+
+    That of a share p of n items is sqrt(p (1 - p) / n).
+    """
+    from mlxllm.scores import STDERR, Result, keep
+
+    scores, counted = life.scores[stage], life.world.counted
+    errors = {key + STDERR: math.sqrt(scores[key] * (1 - scores[key]) / n) for key, n in counted.items() if n}
+    result = Result(
+        task=f"exam:{life.world.name}",
+        metrics={**scores, **errors},
+        samples=max(counted.values(), default=0),
+        model=loaded.address,
+        fingerprint=loaded.fingerprint,
+        step=loaded.step,
+        settings={"items": dict(counted), "bits_of_batches": _SCORED_BATCHES},
+        seconds=round(seconds, 3),
+    )
+    try:
+        keep(result)
+    except UserError as error:  # the examination is told of all the same
+        life.view.say(f"warning: {error}")
 
 
 def continuation(loaded: "LoadedModel", text: str, max_tokens: int = _SHOWN_TOKENS) -> str:

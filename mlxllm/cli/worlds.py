@@ -40,6 +40,12 @@ class World(Protocol):
     """What preference optimisation teaches, in a few words."""
     metrics: Mapping[str, str]
     """Key of each score -> what it says. All are shares, better the larger."""
+    name: str
+    """What its examination is called where its results are kept."""
+
+    @property
+    def counted(self) -> Mapping[str, int]:
+        """Key of each score that counts items -> how many there are."""
 
     def lessons(self, count: int) -> Iterable[Record]:
         """Conversations to imitate."""
@@ -61,6 +67,7 @@ class StoryWorld:
     """The generated stories: questions about them, requests for them, and kind endings rather than unkind ones."""
 
     preferred = "kind endings"
+    name = "stories"
     metrics: Mapping[str, str] = {
         "answers": "questions about an unseen story answered right",
         "words": "stories with every word that was asked for",
@@ -70,6 +77,11 @@ class StoryWorld:
     def __init__(self, plots: int) -> None:
         """`plots`: see `lessons.in_world`."""
         self._plots = plots
+
+    @property
+    def counted(self) -> Mapping[str, int]:
+        """See `World`."""
+        return {"answers": _EXAM_QUESTIONS, "words": _EXAM_STORIES, "kind": _EXAM_STORIES}
 
     def lessons(self, count: int) -> Iterable[Record]:
         """See `World`; between the conversations stand pages of the reading book, so that it is not forgotten.
@@ -166,6 +178,7 @@ class DocsWorld:
     """Python's standard library: what a name is for, in one sentence rather than in several."""
 
     preferred = "answers of one sentence"
+    name = "pydocs"
     metrics: Mapping[str, str] = {
         "likeness": "words in common with the docstring of an unseen name (F1)",
         "brief": "answers of one sentence",
@@ -178,6 +191,7 @@ class DocsWorld:
         found = explained()
         self._known = [item for item in found if not item.held_out]
         self._unseen = [item for item in found if item.held_out][:_EXAM_QUESTIONS]
+        self.counted = {"brief": len(self._unseen)}
 
     def lessons(self, count: int) -> Iterable[Record]:
         """See `World`; half of the answers are as long as the docstring has them."""

@@ -94,6 +94,14 @@ COMPARISONS = (
         helpers=("peers/mlx_lm_curve.py",),
     ),
     Comparison(
+        "lm-eval",
+        "lmeval.py",
+        "what each item of six benchmarks gets from our class for lm-eval, and from lm-eval's own on exported weights",
+        "run beside it: lm-eval's class for transformers, https://github.com/EleutherAI/lm-evaluation-harness",
+        options="--limit 100",
+        helpers=("lmeval_tasks.py", "peers/lmeval_hf.py"),
+    ),
+    Comparison(
         "alignment",
         "alignment.py",
         "held-out pairs before and after DPO of a small model that was pre-trained and tuned before",

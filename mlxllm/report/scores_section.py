@@ -26,23 +26,39 @@ def scores_table(scores: Scores) -> Table | None:
     for key in tasks:
         results = [found.get(key) for _, found in by_name]
         metrics = list(dict.fromkeys(metric for each in results if each for metric in metrics_of(each)))
-        items = max(each.samples for each in results if each)
         for metric in metrics:
             cells = [told(each, metric) if each and metric in each.metrics else "–" for each in results]
-            rows.append([f"{key[0]}{key[1]}", metric, f"{items:,}", *cells])
+            rows.append([f"{key[0]}{key[1]}", metric, _items([each for each in results if each], metric), *cells])
     return Table(["task", "metric", "items", *(name for name, _ in by_name)], rows)
 
 
 def scored(scores: Scores) -> list[Scored]:
     """The shares among the metrics, for drawing."""
     found = []
+    tasks = {each.result.task for _, results in scores for each in results}
     for name, results in scores:
         for (task, how), result in newest(results).items():
             for metric in metrics_of(result):
                 value = result.metrics[metric]
                 if value is not None and is_share(metric, value):
-                    found.append(Scored(name, f"{task}{how}: {metric}", value, result.error_of(metric)))
+                    found.append(
+                        Scored(
+                            name,
+                            metric if len(tasks) == 1 else f"{task}{how}: {metric}",
+                            value,
+                            result.error_of(metric),
+                        )
+                    )
     return found
+
+
+def _items(results: Sequence[Result], metric: str) -> str:
+    """How many items a metric is about: an examination of several parts says it of each part that it counts."""
+    counts = []
+    for result in results:
+        parts = result.settings.get("items")
+        counts.append(parts.get(metric) if isinstance(parts, dict) else result.samples)
+    return f"{max(found):,}" if (found := [n for n in counts if isinstance(n, int)]) else "–"
 
 
 def _how(result: Result) -> str:

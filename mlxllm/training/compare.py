@@ -5,10 +5,12 @@ from typing import Any
 from mlxllm.config import RunConfig
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, DataError, RunError
-from mlxllm.estimate import estimate
+from mlxllm.estimate import memory
 from mlxllm.model.checkpoint_files import list_checkpoints
 from mlxllm.model.module import trainable_parameters
 from mlxllm.model.transformer import Transformer
+from mlxllm.planning.proposals import USABLE_SHARE
+from mlxllm.planning.remedies import as_options, changed, first_that_fits
 from mlxllm.runs import RunDirectory, read_json
 from mlxllm.runtime import device_info
 from mlxllm.settings import parse_config
@@ -72,14 +74,33 @@ def check_extension(run: RunDirectory, max_steps: int, option: str) -> None:
         )
 
 
-def check_memory(config: RunConfig) -> None:
-    """Refuse a run that is far beyond the machine; the estimate is rough, so only where it is hopeless."""
-    needed, there = estimate(config).training_bytes, device_info().memory_bytes
-    if needed > 2 * there:
-        raise ConfigError(
-            f"this run would need about {needed / 2**30:,.0f} GiB, and the machine has {there / 2**30:,.0f}; make the model, "
-            f"train.batch_size or data.max_seq_len smaller, or set train.gradient_checkpointing"
-        )
+def check_memory(config: RunConfig, there: int | None = None) -> None:
+    """Refuse a run that the machine has no room for, and say what would fit.
+
+    Args:
+        config: resolved.
+        there: bytes of memory; by default the device's.
+
+    Raises:
+        ConfigError: it needs more than there is.
+    """
+    there = device_info().memory_bytes if there is None else there
+    needed = memory(config).peak
+    if needed <= there:
+        return
+    fits = first_that_fits(config, int(USABLE_SHARE * there))
+    remedy = "make the model or data.max_seq_len smaller"
+    if fits is not None:
+        less = memory(changed(config, fits)).peak
+        remedy = f"{as_options(fits)} would take {_gibibytes(less)}"
+    raise ConfigError(
+        f"this run would need about {_gibibytes(needed)}, and the machine has {_gibibytes(there)}; {remedy} (`mlxllm plan` "
+        f"shows what takes how much)"
+    )
+
+
+def _gibibytes(size: int) -> str:
+    return f"{size / 2**30:,.0f} GiB" if size >= 10 * 2**30 else f"{size / 2**30:.2f} GiB"
 
 
 def check_shapes(run: RunDirectory, model: Transformer, state: TrainState) -> None:

@@ -15,6 +15,7 @@ from mlxllm.runs import RunDirectory
 from mlxllm.runtime import compute_dtype, device_info
 from mlxllm.settings import parse_config
 from mlxllm.training.compare import already_exists, check_memory
+from mlxllm.training.dpo import DpoData, PairShapes
 from mlxllm.training.methods import Material, TokenizerFiles, open_material
 
 
@@ -81,8 +82,17 @@ def plan_run(
     if isinstance(material.data, TokenDataset):
         material.words.tokenizer.encode(config.train.sample_prompt)  # refuses what cannot be spelled
     config = settle(config)
-    check_memory(config)
+    check_memory(_as_long_as_the_pairs(config, material))
     return Plan(run, config, material, base, deadline, milestones)
+
+
+def _as_long_as_the_pairs(config: RunConfig, material: Material) -> RunConfig:
+    """The configuration with rows as long as the longest pair really is, where that is known."""
+    if not isinstance(material.data, DpoData) or not material.data.train:
+        return config
+    shapes = PairShapes(material.data.train, config.data.max_seq_len)
+    longest = max(shapes.length(pair) for pair in material.data.train)
+    return config.with_values(data={"max_seq_len": max(2, -(-longest // 2))})
 
 
 def _check_positions(config: RunConfig, base: LoadedModel) -> None:

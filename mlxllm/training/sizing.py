@@ -9,6 +9,7 @@ import mlx.core as mx
 from mlxllm.config import DataConfig, ModelConfig, RunConfig, SampleConfig, TrainConfig
 from mlxllm.estimate import estimate
 from mlxllm.model.transformer import build_model
+from mlxllm.planning.proposals import LEAST_TOKENS
 from mlxllm.runtime import blas_for_lanes
 from mlxllm.training.objectives import next_token_loss
 from mlxllm.training.plan import settle
@@ -17,7 +18,7 @@ from mlxllm.training.step import TrainStep, initial_state
 LADDER = ((64, 3), (96, 3), (128, 4), (192, 4), (256, 6), (320, 6), (384, 8), (512, 8), (640, 10), (768, 12))
 """(width, layers) of the sizes to choose from."""
 
-TOKENS_PER_PARAMETER = 2.5
+TOKENS_PER_PARAMETER = LEAST_TOKENS
 """A size is affordable if the time lets it see at least so many tokens a weight. Compute-optimal training of large
 models takes 20 (Chinchilla, arXiv:2203.15556); a small world that is read for minutes is learned best by a model that
 is larger than that, but not by much."""

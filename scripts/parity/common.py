@@ -15,12 +15,13 @@ import mlxllm.runtime  # noqa: F401  (before MLX: it prepares BLAS)
 import mlx.core as mx  # isort: skip
 
 from mlxllm.config import ModelConfig, RunConfig
-from mlxllm.errors import ConfigError, UserError
+from mlxllm.errors import EXIT_SIGINT, ConfigError, UserError
 from mlxllm.model.hf_config import config_to_hf
 from mlxllm.model.hf_weights import weights_to_hf
 from mlxllm.model.module import named_parameters
 from mlxllm.model.transformer import build_model
 from mlxllm.runs import Event, RunDirectory
+from mlxllm.runtime import select_device
 from mlxllm.tokenizer.training import train_tokenizer
 from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.plan import Plan, plan_run
@@ -50,6 +51,12 @@ def parser(description: str | None, data: str) -> argparse.ArgumentParser:
         help=f"by default {data} in the folder that MLXLLM_TEST_DATA names",
     )
     made.add_argument("--json", action="store_true", help="print the numbers as one JSON object on stdout")
+    made.add_argument(
+        "--device",
+        choices=["cpu", "gpu"],
+        default="cpu",
+        help="what ours computes on; the CPU by default, in float32 as the peers, but a GPU for the large runs",
+    )
     with_receipt(made)
     return made
 
@@ -83,9 +90,9 @@ def run(
 
     `told` makes of the numbers what a receipt keeps; without it, there is no `--receipt`.
     """
-    mx.set_default_device(mx.cpu)  # float32, as the peer
     begun = time.monotonic()
     try:
+        select_device(args.device)
         if args.receipt and told is None:
             raise ParityError(f"{Path(sys.argv[0]).name} writes no receipt; run it without --receipt")
         with tempfile.TemporaryDirectory(prefix="mlxllm-parity-") as temporary:
@@ -94,6 +101,8 @@ def run(
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_SIGINT)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
@@ -101,7 +110,11 @@ def run(
     if args.json:
         print(json.dumps(result), flush=True)
     if args.receipt and told is not None:
-        keep(told(args, result), begun)
+        try:
+            keep(told(args, result), begun)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
 
 
 def make_llama(folder: Path, text: str) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 
 import common
 from common import ParityError, largest_difference
-from lmeval_tasks import write_tasks
+from lmeval_tasks import TASKS, write_tasks
 
 from mlxllm.config import ModelConfig, RunConfig
 from mlxllm.data.build import build_dataset
@@ -23,6 +23,7 @@ from mlxllm.evaluation.lm_eval_tasks import Settings, TaskScores, run_lm_eval
 from mlxllm.export.hf import write_hf
 from mlxllm.model.loading import LoadedModel, load_model
 from mlxllm.model.transformer import build_model
+from mlxllm.parity.receipts import largest, pair
 from mlxllm.runs import RunDirectory
 from mlxllm.tokenizer import Tokenizer
 from mlxllm.tokenizer.training import train_tokenizer
@@ -40,6 +41,7 @@ MODEL: dict[str, Any] = {
     "max_position_embeddings": 512,
 }
 VOCABULARY = 1024
+TOLERANCE = 1e-3
 
 
 def arguments() -> argparse.Namespace:
@@ -47,6 +49,7 @@ def arguments() -> argparse.Namespace:
     made = common.parser(__doc__, "bench")
     made.add_argument("--text", type=Path, metavar="FILE", help="to train on; text/wiki_demo.txt of the test data")
     made.add_argument("--limit", type=int, metavar="N", help="only the first N items of each task")
+    made.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS), help="by default all")
     made.add_argument("--tokenizers", nargs="+", choices=KINDS, default=KINDS, help="kinds; by default all three")
     made.add_argument("--steps", type=int, default=100, metavar="N", help="updates of the trained model; 100")
     made.add_argument("--batch-size", type=int, default=16, metavar="N", help="of lm-eval's own class; 16")
@@ -66,44 +69,67 @@ def main(args: argparse.Namespace, folder: Path) -> tuple[list[Sequence[str]], d
     """Both sides of each model."""
     (folder / "tasks").mkdir()
     tasks = write_tasks(args.data, folder / "tasks", args.limit)
-    rows: list[Sequence[str]] = [("", "items", "theirs", "ours", "largest difference", "s theirs", "s ours")]
-    result: dict[str, Any] = {}
-    for kind in args.tokenizers:
-        with args.text.open(encoding="utf-8") as file:
-            text = file.read(400_000)
-        tokenizer = train_tokenizer(kind, [text], vocab_size=VOCABULARY if kind == "bpe" else None)
-        for label, model in (
-            ("random", random_model(folder / f"{kind}-random", tokenizer)),
-            ("trained", trained_model(folder / f"{kind}-trained", tokenizer, text, args)),
-        ):
-            export = folder / f"{kind}-{label}-hf"
-            write_hf(model, export)
-            found = compare(args, model, export, tasks, folder)
-            result[f"{kind} {label}"] = found
-            rows += [row(f"{kind} {label} {name}", one) for name, one in found.items()]
-    return rows, {"models": result}
-
-
-def compare(
-    args: argparse.Namespace, model: LoadedModel, export: Path, tasks: Mapping[str, Path], folder: Path
-) -> dict[str, Any]:
-    """What both sides say of every task."""
+    tasks = {name: tasks[name] for name in args.tasks}
+    models = make_models(args, folder)
     job = {
-        "model": str(export),
+        "models": {name: str(folder / f"{name}-hf") for name in models},
         "tasks": {name: str(path) for name, path in tasks.items()},
         "limit": args.limit,
         "max_length": MODEL["max_position_embeddings"],
         "batch_size": args.batch_size,
     }
     theirs = common.peer(args.peers_python, "lmeval_hf.py", job, folder)
+    rows: list[Sequence[str]] = [("", "items", "theirs", "ours", "largest difference", "s theirs", "s ours")]
+    result: dict[str, Any] = {}
+    for name, model in models.items():
+        result[name] = compare(model, tasks, theirs["models"][name], args.limit)
+        rows += [row(f"{name} {task}", one) for task, one in result[name].items()]
+    return rows, {"models": result, "peers": theirs["versions"]}
+
+
+def told(args: argparse.Namespace, result: dict[str, Any]) -> common.Told:
+    """For the receipt."""
+    rows = []
+    for model, tasks in result["models"].items():
+        for task, found in tasks.items():
+            what = f"{model}, {task}, {found['items']:,} items"
+            if found["difference"] is not None:
+                rows.append(largest(f"{what}: log-likelihood of any item", found["difference"], TOLERANCE))
+            else:
+                # Tokens that are no UTF-8 are spelled otherwise by what a `bpe` export makes of the tokenizer.
+                rows.append(largest(f"{what}: texts that differ", found["otherwise"]))
+            for metric in ("acc", "acc_norm", "exact_match"):
+                if metric in found["theirs"]:
+                    rows.append(pair(f"{what}: {metric}", found["theirs"][metric], found["ours"][metric], 1e-9))
+    note = "models of two layers, 64 wide; float32; lm-eval reads the same YAML files on both sides"
+    inputs = [args.data, args.text]
+    return common.Told("lm-eval", rows, seed=0, versions=result["peers"], inputs=inputs, note=note)
+
+
+def make_models(args: argparse.Namespace, folder: Path) -> dict[str, LoadedModel]:
+    """A random and a trained model of each kind, by name; beside each what export makes of it."""
+    with args.text.open(encoding="utf-8") as file:
+        text = file.read(400_000)
+    made = {}
+    for kind in args.tokenizers:
+        tokenizer = train_tokenizer(kind, [text], vocab_size=VOCABULARY if kind == "bpe" else None)
+        made[f"{kind}-random"] = random_model(folder / f"{kind}-random", tokenizer)
+        made[f"{kind}-trained"] = trained_model(folder / f"{kind}-trained", tokenizer, text, args.steps)
+    for name, model in made.items():
+        write_hf(model, folder / f"{name}-hf")
+    return made
+
+
+def compare(
+    model: LoadedModel, tasks: Mapping[str, Path], theirs: Mapping[str, Any], limit: int | None
+) -> dict[str, Any]:
+    """What both sides say of every task."""
     found = {}
     for name, path in tasks.items():
         begun = time.monotonic()
-        ours = run_lm_eval([str(path)], model, Settings(limit=args.limit, fresh=True))[name]
-        found[name] = {
-            **differences(ours, theirs[name]),
-            "seconds": [theirs[name]["seconds"], time.monotonic() - begun],
-        }
+        ours = run_lm_eval([str(path)], model, Settings(limit=limit))[name]
+        seconds = [theirs[name]["seconds"], time.monotonic() - begun]
+        found[name] = {**differences(ours, theirs[name]), "seconds": seconds}
     return found
 
 
@@ -154,7 +180,7 @@ def random_model(path: Path, tokenizer: Tokenizer) -> LoadedModel:
     return load_model(str(path))
 
 
-def trained_model(path: Path, tokenizer: Tokenizer, text: str, args: argparse.Namespace) -> LoadedModel:
+def trained_model(path: Path, tokenizer: Tokenizer, text: str, steps: int) -> LoadedModel:
     """One of the real trainer."""
     source, data = path.with_suffix(".txt"), path.with_suffix(".data")
     source.write_text(text, encoding="utf-8")
@@ -162,8 +188,8 @@ def trained_model(path: Path, tokenizer: Tokenizer, text: str, args: argparse.Na
     train = {
         "learning_rate": 3e-3,
         "batch_size": 8,
-        "max_steps": args.steps,
-        "warmup_steps": args.steps // 10,
+        "max_steps": steps,
+        "warmup_steps": steps // 10,
         "eval_every": 0,
         "checkpoint_every": 0,
         "compute_dtype": "float32",
@@ -175,4 +201,4 @@ def trained_model(path: Path, tokenizer: Tokenizer, text: str, args: argparse.Na
 
 
 if __name__ == "__main__":
-    common.run(main, arguments())
+    common.run(main, arguments(), told)

@@ -64,7 +64,7 @@ def _lambada(bench: Path, folder: Path, limit: int | None) -> Task:
         **_json(bench / "lambada_openai.jsonl", limit, folder),
         "output_type": "loglikelihood",
         "doc_to_text": "{{context}}",
-        "doc_to_target": "{{continuation}}",
+        "doc_to_target": "{{' ' + continuation}}",
         "metric_list": [{"metric": "perplexity"}, {"metric": "acc"}],
     }
 
@@ -95,7 +95,7 @@ def _gsm8k(bench: Path, folder: Path, limit: int | None) -> Task:
         "num_fewshot": 1,
         "doc_to_text": "Question: {{question}}\nAnswer:",
         "doc_to_target": "{{answer}}",
-        "generation_kwargs": {"until": ["Question:", "\n\n"], "max_gen_toks": 32, "do_sample": False},
+        "generation_kwargs": {"until": ["Question:", "\n\n"], "max_gen_toks": 16, "do_sample": False},
         "metric_list": [{"metric": "exact_match"}],
     }
 

@@ -72,7 +72,10 @@ def arguments() -> argparse.Namespace:
         metavar="PATH",
         help="an interpreter that has torch, transformers, peft and mlx-lm; by default this one",
     )
-    return made.parse_args()
+    args = made.parse_args()
+    if args.receipt and (args.only or args.forms):
+        made.error("a receipt is about all models and forms; leave out --only and --forms, or --receipt")
+    return args
 
 
 def main(args: argparse.Namespace, folder: Path) -> Iterator[Line]:

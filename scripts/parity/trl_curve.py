@@ -21,9 +21,11 @@ from common import largest_difference
 
 from mlxllm.config import DataConfig, DpoConfig, RunConfig, TrainConfig
 from mlxllm.conversation.preferences import Pair
+from mlxllm.evaluation.pair_rows import PairShapes, stacked
+from mlxllm.evaluation.pair_scoring import reference_logprobs
 from mlxllm.model.loading import load_model
 from mlxllm.parity.receipts import Row, largest, pair
-from mlxllm.training import dpo
+from mlxllm.training.dpo import dpo_objective
 from mlxllm.training.step import TrainStep, initial_state
 
 MODEL, REVISION = "Qwen/Qwen2.5-0.5B-Instruct", "7ae557604adf67be50417f59c2c2f167def9a775"
@@ -157,12 +159,12 @@ def our_curve(model: str, theirs: dict[str, Any], args: argparse.Namespace) -> l
     config = RunConfig(method="dpo", model=loaded.config, data=data, train=train, dpo=DpoConfig(beta=theirs["beta"]))
     batches = [[as_pair(one) for one in batch] for batch in theirs["batches"]]
     every = [one for batch in batches for one in batch]
-    shapes = dpo.PairShapes(every, MAX_LENGTH)
-    known = iter(dpo.reference_logprobs(loaded.model, every, shapes, config))
-    step = TrainStep(loaded.model, train, dpo.dpo_objective(config))
+    shapes = PairShapes(every, MAX_LENGTH)
+    known = iter(reference_logprobs(loaded.model, every, shapes, train))
+    step = TrainStep(loaded.model, train, dpo_objective(config))
     state, losses = initial_state(loaded.model, train), []
     for batch in batches:
-        arrays = dpo.stacked([shapes.row(one, next(known)) for one in batch], size)
+        arrays = stacked([shapes.row(one, next(known)) for one in batch], size)
         state, metrics = step(state, tuple(arrays))
         mx.eval(state.arrays(), metrics.loss)
         losses.append(float(metrics.loss.item()))

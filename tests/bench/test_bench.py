@@ -78,6 +78,39 @@ def test_decode_runs_ours_alone() -> None:
     assert "start to first token" in table
 
 
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.jsonl"
+    asked = [
+        {"query": f"Question: what is {n} and {n}?", "choices": [str(n), str(n + n), "é"[n % 2 :]], "gold": 1}
+        for n in range(9)
+    ]
+    path.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in asked), encoding="utf-8")
+    return path
+
+
+EVALUATE = [*SHAPE, *"--limit 3 --shots 1 --rounds 1".split()]
+
+
+def test_evaluate_runs_ours_alone(questions: Path) -> None:
+    result, table = run("evaluate.py", "--ours-only", "--task", questions, *EVALUATE)
+    assert result["ratio"] is None
+    assert result["choices"] == 9
+    assert set(result["rate"]) == {"0", "1"}
+    assert "choices a second" in table
+    done = start("evaluate.py", "--ours-only", "--task", questions, *SHAPE, "--limit", 4)
+    assert done.returncode == 1
+    assert "has 4 questions" in done.stderr
+
+
+@pytest.mark.peers
+def test_evaluate_against_lm_eval(questions: Path) -> None:
+    result, _ = run("evaluate.py", "--task", questions, "--batch-sizes", "4", *EVALUATE)
+    assert result["ratio"] > 0
+    assert result["ratio_shots"] > 0
+    assert result["largest_difference"] < 1e-3
+
+
 @pytest.mark.peers
 def test_time_to_loss_compares_with_the_reference_recipe(text: Path) -> None:
     result, table = run("time_to_loss.py", "--reference-steps", 3, "--trial-steps", 1, *learning(text, 30))

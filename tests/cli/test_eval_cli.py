@@ -39,7 +39,7 @@ def test_eval_equals_the_trainers_validations(trained: tuple[Path, Path]) -> Non
     data, run = trained
     vals = {e["step"]: e for e in read_events(RunDirectory(run).events) if e["kind"] == "val"}
     for model, step in ((str(run), 30), (f"{run}@20", 20)):
-        process = succeeded(call("eval", "--model", model, "--data", data, "--json"))
+        process = succeeded(call("eval", "--model", model, "--data", data, "--fresh", "--json"))
         assert process.stderr == ""
         [shown] = json_lines(process.stdout)
         assert shown["step"] == step
@@ -118,10 +118,13 @@ def test_an_evaluation_goes_on_where_it_was_interrupted(
     needed = len(calls)
     assert json_lines(again.stdout) == json_lines(process.stdout)
     assert len(calls) == needed, "what is known is not computed again"
+    assert "--fresh computes it anew" in again.stderr
+    assert json_lines(succeeded(call(*command, "--fresh")).stdout) == json_lines(process.stdout)
+    fresh, needed = len(calls) - needed, len(calls)
     [file] = (tmp_path / "cache" / "evaluations").glob("*/data-*.json")
     file.write_text(file.read_text()[:100])
     assert json_lines(succeeded(call(*command)).stdout) == json_lines(process.stdout)
-    assert len(calls) == 2 * needed - 1, "damaged: all of it once more"
+    assert len(calls) == needed + fresh, "damaged: all of it once more"
 
 
 def test_scores_are_kept_for_a_report(
@@ -131,6 +134,8 @@ def test_scores_are_kept_for_a_report(
     monkeypatch.setenv("MLXLLM_HOME", str(tmp_path))
     [shown] = json_lines(succeeded(call("eval", "--model", run, "--data", data, "--limit", 3, "--json")).stdout)
     kept = results_of(load_model(str(run)).fingerprint)
+    succeeded(call("eval", "--model", run, "--data", data, "--limit", 3))
+    assert results_of(load_model(str(run)).fingerprint) == kept, "with the time that it really took"
     assert {r.task for r in kept} == {f"data:{data}", *(f"data:{data}/{n}" for n in shown["results"] if n != "all")}
     [everything] = [r for r in kept if r.task == f"data:{data}"]
     assert everything.metrics["bits_per_byte"] == shown["results"]["all"]["bits_per_byte"]

@@ -16,7 +16,8 @@ from mlxllm.cli.progress import TrainingView
 from mlxllm.cli.quickstart import make_dataset
 from mlxllm.config import RunConfig
 from mlxllm.errors import DataError
-from mlxllm.runs import RunDirectory, read_events
+from mlxllm.report.stages import stages_of
+from mlxllm.runs import RunDirectory, find_run, read_events
 from mlxllm.training.stages import dpo_recipe
 from tests.training.tiny import call, sentence, succeeded
 
@@ -204,6 +205,11 @@ def test_a_whole_life(mlxllm_home: Path) -> None:
         assert set(scores) == {"answers", "words", "kind", "bits_per_byte"}
         assert all(0 <= scores[key] <= 1 for key in ("answers", "words", "kind"))
         assert 0 < scores["bits_per_byte"] < 8
+    for stage in stages_of(find_run("stories-1-dpo")):  # what a report tells is what was found
+        ((metrics, counted),) = [(found.result.metrics, found.result.settings["items"]) for found in stage.scores]
+        assert {key: metrics[key] for key in last["stages"][stage.name]} == last["stages"][stage.name]
+        for key, n in counted.items():
+            assert metrics[f"{key}_stderr"] == pytest.approx((metrics[key] * (1 - metrics[key]) / n) ** 0.5)
     assert last["val"]["bits_per_byte"] > 0
     suggestions = json.loads((mlxllm_home / "runs" / "stories-1-dpo" / "suggestions.json").read_text())
     assert isinstance(suggestions, list)

@@ -12,6 +12,7 @@ import mlx.core as mx
 from mlxllm import runtime
 from mlxllm.diagnostics.device.kernels import reduced_float32
 from mlxllm.diagnostics.facts import Check
+from mlxllm.estimate.memory import cache_limit_bytes
 from mlxllm.runtime import DeviceInfo
 
 _GIB = 1 << 30
@@ -58,7 +59,7 @@ def _device(info: DeviceInfo, asked: str | None) -> Check:
 
 
 def _memory(info: DeviceInfo) -> Check:
-    cache = runtime.cache_limit_bytes(info.memory_bytes)
+    cache = cache_limit_bytes(info.memory_bytes)
     shared = " shared by CPU and GPU" if info.backend == "metal" else ""
     text = f"{info.memory_bytes / _GIB:.1f} GiB{shared}"
     if info.recommended_working_set_bytes is not None:

@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from mlxllm import runtime
 from mlxllm.diagnostics.device.result import Skip, Test
+from mlxllm.estimate.memory import cache_limit_bytes
 from mlxllm.runs import keep_awake
 
 _MIB = 1 << 20
@@ -28,7 +29,7 @@ def memory_tests() -> Iterator[Test]:
 def _limits() -> float:
     """How far the limits are from what `select_device` chose; setting one returns the one before."""
     info = runtime.device_info()
-    cache_limit = runtime.cache_limit_bytes(info.memory_bytes)
+    cache_limit = cache_limit_bytes(info.memory_bytes)
     errors = [abs(mx.set_cache_limit(cache_limit) - cache_limit), mx.set_wired_limit(0)]
     if info.recommended_working_set_bytes is not None:
         errors.append(abs(mx.get_memory_limit() - info.recommended_working_set_bytes))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +105,8 @@ def run_task(
         if temperature:
             decides["seed"] = settings.seed
     told = hashlib.sha256(json.dumps([_WORDING, decides], sort_keys=True).encode()).hexdigest()[:16]
-    with cache_of(fingerprint, f"{task.name}-{told}", fresh=settings.fresh) as cache:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", task.name).strip("-.")[:60]
+    with cache_of(fingerprint, f"{name}-{told}", fresh=settings.fresh) as cache:
         count = settings.samples_per_task if kind is Code else 1
         asking = Asking(task.name, examinee, chosen, cache, count=count, progress=progress)
         judged: list[tuple[Sample, dict[str, float]]]

@@ -113,7 +113,16 @@ class Sandbox:
     def _run(self, program: str, folder: str) -> Ran:
         limits, token = self._limits, secrets.token_hex(16)
         result, result_end = os.pipe()
-        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(_CHILD)]
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            "-B",
+            "-X",
+            "utf8",
+            str(_CHILD),
+            folder,
+        ]  # the folder is for whoever looks at `ps`
         if self._wrapped:
             command = [str(_SANDBOX_EXEC), "-p", _PROFILE.format(folder=folder), *command]
         order = {

@@ -13,6 +13,7 @@ import resource
 import signal
 import struct
 import sys
+import types
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -120,7 +121,8 @@ def _run(order: dict[str, Any]) -> None:
         if sys.platform == "linux":
             _lock()
         code = compile(program, "<program>", "exec")
-        exec(code, {"__name__": "__program__"})  # this is what the sandbox is for
+        module = sys.modules["program"] = types.ModuleType("program")  # some classes look their module up
+        exec(code, module.__dict__)  # this is what the sandbox is for
         said = token.encode()  # only here: a program that ends itself before its last line has not passed
     except BaseException as error:  # whatever it is, SystemExit too
         with suppress(BaseException):

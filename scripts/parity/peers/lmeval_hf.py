@@ -8,22 +8,19 @@ import json
 import logging
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 logging.disable(logging.CRITICAL)
-torch.set_num_threads(2)
 
 
-def main(job):
-    """Run the tasks of a job, one after the other."""
-    model = HFLM(
-        job["model"], device="cpu", dtype="float32", batch_size=job["batch_size"], max_length=job["max_length"]
-    )
+def run(job, folder):
+    """The tasks of a job with one model."""
+    model = HFLM(folder, device="cpu", dtype="float32", batch_size=job["batch_size"], max_length=job["max_length"])
     result = {}
     for name, path in job["tasks"].items():
         begun = time.monotonic()
@@ -39,6 +36,12 @@ def main(job):
             "seconds": time.monotonic() - begun,
         }
     return result
+
+
+def main(job):
+    """All models of a job."""
+    versions = {name: version(name) for name in ("lm_eval", "torch", "transformers")}
+    return {"models": {name: run(job, folder) for name, folder in job["models"].items()}, "versions": versions}
 
 
 with contextlib.redirect_stdout(sys.stderr):

@@ -1,0 +1,94 @@
+"""The memory that a run is told to take, against what MLX's peak was in real runs, each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxllm.config import RunConfig
+from mlxllm.estimate import memory
+from mlxllm.runs import RunDirectory, read_events, read_json
+from mlxllm.settings import parse_config
+from tests.training import tiny
+
+WITHIN = 0.15
+STEPS = ("--max-steps", 3, "--set", "train.eval_every=0", "--set", "train.checkpoint_every=0")
+
+RUNS: dict[str, tuple[Any, ...]] = {
+    "char-tiny": ("--preset", "char-tiny"),
+    "wide head, adamw": (
+        *("--optimizer", "adamw", "--batch-size", 8, "--max-seq-len", 64, "--set", "model.vocab_size=4000"),
+        *("--set", "model.hidden_size=128", "--set", "model.intermediate_size=352"),
+    ),
+    "weights dominate": (
+        *("--optimizer", "adamw", "--batch-size", 2, "--max-seq-len", 32, "--set", "model.hidden_size=256"),
+        *("--set", "model.num_hidden_layers=8"),
+    ),
+    "long rows": (
+        *("--optimizer", "adamw", "--batch-size", 2, "--max-seq-len", 1024, "--set", "model.hidden_size=64"),
+        *("--set", "model.intermediate_size=176"),
+    ),
+    "checkpointed": (
+        *("--optimizer", "adamw", "--batch-size", 8, "--max-seq-len", 256, "--set", "model.hidden_size=128"),
+        *("--set", "model.intermediate_size=352", "--set", "model.num_hidden_layers=6"),
+        *("--set", "train.gradient_checkpointing=true"),
+    ),
+    "experts, accumulated": (
+        *("--optimizer", "adamw", "--batch-size", 4, "--max-seq-len", 128, "--set", "model.hidden_size=64"),
+        *("--set", "model.num_experts=4", "--set", "model.moe_intermediate_size=128", "--grad-accum-steps", 2),
+    ),
+}
+TUNED: dict[str, tuple[Any, ...]] = {
+    "qlora": ("sft", "--max-seq-len", 256, "--lora-rank", 8, "--quantize", "affine4"),
+    "dpo": ("dpo", "--max-seq-len", 128),
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of bytes, a model, conversations and pairs of about equal lengths."""
+    folder = tmp_path_factory.mktemp("memory")
+    tiny.dataset(folder / "data", tiny.text(3000))
+    said = [{"role": "user", "content": tiny.text(8)}, {"role": "assistant", "content": tiny.text(9)}]
+    lines = [json.dumps({"messages": said}) for _ in range(40)]
+    (folder / "talk.jsonl").write_text("\n".join(lines))
+    pair = {"prompt": tiny.text(3), "chosen": tiny.text(5), "rejected": tiny.text(5)[::-1]}
+    (folder / "pairs.jsonl").write_text("\n".join([json.dumps(pair)] * 16))
+    base = (
+        "--set",
+        "model.hidden_size=192",
+        "--set",
+        "model.intermediate_size=512",
+        "--set",
+        "model.num_hidden_layers=4",
+    )
+    _trained(folder, "base", "train", "--data", folder / "data", *base, "--max-seq-len", 32, "--batch-size", 2)
+    return folder
+
+
+def _trained(home: Path, name: str, *command: Any) -> tuple[RunConfig, int]:
+    """The configuration of a run as it was written down, and the peak that its last event tells."""
+    environment = {**os.environ, "MLXLLM_HOME": str(home)}
+    arguments = [str(word) for word in (*command, "--run", name, *STEPS)]
+    done = subprocess.run([sys.executable, "-m", "mlxllm", *arguments], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    run = RunDirectory(home / "runs" / name)
+    peaks = [event["peak_memory"] for event in read_events(run.events) if event["kind"] == "train"]
+    return parse_config(read_json(run.config), ""), max(peaks)
+
+
+@pytest.mark.parametrize("name", [*RUNS, *TUNED])
+def test_a_run_takes_what_was_told(name: str, home: Path) -> None:
+    words = name.replace(" ", "-").replace(",", "")
+    if name in RUNS:
+        config, peak = _trained(home, words, "train", "--data", home / "data", *RUNS[name])
+    else:
+        method, *options = TUNED[name]
+        records = home / ("pairs.jsonl" if method == "dpo" else "talk.jsonl")
+        config, peak = _trained(home, words, method, "--model", "base", "--data", records, "--batch-size", 4, *options)
+    told = memory(config)
+    assert told.peak == pytest.approx(peak, rel=WITHIN), told
