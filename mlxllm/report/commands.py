@@ -221,15 +221,13 @@ def dataset_name(dataset: str) -> str:
 
 
 def evaluation_command(model: str, task: str, settings: Mapping[str, Any]) -> Argv | None:
-    """The command that measures a kept result again; None where no command does."""
-    kind, _, rest = task.partition(":")
-    argv = [_PROGRAM, "eval", "--model", model]
-    if kind == "data" and rest:
-        return [*argv, "--data", rest]
-    if kind in ("preferences", "stories", "pydocs") or rest:
+    """The command that scores a dataset again; None for anything else: a result does not say where its questions lay."""
+    kind, _, name = task.partition(":")
+    if kind != "data" or not name:
         return None
     limit = settings.get("limit")
-    return [*argv, "--tasks", task, *(["--limit", str(limit)] if isinstance(limit, int) else [])]
+    argv = [_PROGRAM, "eval", "--model", model, "--data", name]
+    return [*argv, "--limit", str(limit)] if isinstance(limit, int) else argv
 
 
 def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:

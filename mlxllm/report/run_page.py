@@ -127,6 +127,10 @@ def way_there(stages: Sequence[StageReport]) -> list[Block]:
             argv = evaluation_command(model, found.result.task, found.result.settings)
             if argv is not None:
                 way.add(argv)
+            else:
+                way.notes.append(
+                    f"{found.result.task} was scored on questions that this page does not know the place of."
+                )
     if not way.argvs:
         return [Text("The settings of this run cannot be read, so there are no commands.")]
     way.notes += [f"{stage.base} is not made by these commands." for stage in stages[:1] if stage.base]

@@ -63,6 +63,6 @@ def _items(results: Sequence[Result], metric: str) -> str:
 
 def _how(result: Result) -> str:
     """What tells apart two results of one task."""
-    shots, limit = result.settings.get("num_fewshot"), result.settings.get("limit")
+    shots, limit = result.settings.get("shots"), result.settings.get("limit")
     said = [f"{shots} examples" if shots else "", f"first {limit}" if limit else ""]
     return f" ({', '.join(filter(None, said))})" if any(said) else ""
