@@ -223,7 +223,7 @@ def dataset_name(dataset: str) -> str:
 def evaluation_command(model: str, task: str, settings: Mapping[str, Any]) -> Argv | None:
     """The command that scores a dataset again; None for anything else: a result does not say where its questions lay."""
     kind, _, name = task.partition(":")
-    if kind != "data" or not name:
+    if kind != "data" or not name or "/" in name:  # behind a slash stands a source, which comes with the whole
         return None
     limit = settings.get("limit")
     argv = [_PROGRAM, "eval", "--model", model, "--data", name]

@@ -127,7 +127,7 @@ def way_there(stages: Sequence[StageReport]) -> list[Block]:
             argv = evaluation_command(model, found.result.task, found.result.settings)
             if argv is not None:
                 way.add(argv)
-            else:
+            elif not found.result.task.startswith("data:"):
                 way.notes.append(
                     f"{found.result.task} was scored on questions that this page does not know the place of."
                 )
