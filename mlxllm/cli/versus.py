@@ -16,7 +16,7 @@ from mlxllm.errors import EXIT_FAILED, ConfigError
 if TYPE_CHECKING:  # MLX is imported by the command
     from mlxllm.config import SampleConfig
     from mlxllm.conversation.trials import Prompt
-    from mlxllm.evaluation.side_by_side import Comparison, Contest, Judged
+    from mlxllm.evaluation.versus.side_by_side import Comparison, Contest, Judged
     from mlxllm.model.loading import LoadedModel
 
 _EVERY = 5.0
@@ -100,8 +100,11 @@ def versus(
         raise ConfigError(f"--rounds is {rounds}; it should be from 1" + (f" to {MOST_ROUNDS}" if by_hand else ""))
 
     from mlxllm.conversation.asking import with_system
-    from mlxllm.evaluation.judge_command import USUAL_SECONDS, CommandJudge  # here: MLX is loaded after the options
-    from mlxllm.evaluation.side_by_side import compare
+    from mlxllm.evaluation.versus.judge_command import (  # here: MLX is loaded after the options
+        USUAL_SECONDS,
+        CommandJudge,
+    )
+    from mlxllm.evaluation.versus.side_by_side import compare
     from mlxllm.model.naming import find_model
 
     program = CommandJudge(judge, judge_timeout or USUAL_SECONDS, sampling.say) if judge is not None else None
@@ -115,9 +118,9 @@ def versus(
     if by_hand:
         judged, who = _by_hand(contest, (first, second), config, json_), "you"
     else:
-        from mlxllm.evaluation.judge_model import ModelJudge
-        from mlxllm.evaluation.judges import Judgements
-        from mlxllm.evaluation.side_by_side import judge_pairs
+        from mlxllm.evaluation.versus.judge_model import ModelJudge
+        from mlxllm.evaluation.versus.judges import Judgements
+        from mlxllm.evaluation.versus.side_by_side import judge_pairs
 
         asks = program or ModelJudge(sampling.load(str(judge_model), device))
         progress = _Progress("judged")
@@ -150,8 +153,8 @@ def _contest(
     first: str, second: str, asked: "list[Prompt]", config: "SampleConfig", device: str | None
 ) -> "tuple[Contest, tuple[LoadedModel, LoadedModel]]":
     """The answers of both, one model in memory at a time."""
-    from mlxllm.evaluation.answering import Answering
-    from mlxllm.evaluation.side_by_side import Contest
+    from mlxllm.evaluation.versus.answering import Answering
+    from mlxllm.evaluation.versus.side_by_side import Contest
 
     answers, loaded = [], []
     for name in (first, second):
@@ -170,7 +173,7 @@ def _by_hand(contest: "Contest", players: tuple[str, str], config: "SampleConfig
     """Have a person judge all pairs that differ, with names hidden."""
     from mlxllm.cli.judging import LEAVE, Judging, pairs
     from mlxllm.conversation.trials import Trial
-    from mlxllm.evaluation.side_by_side import Judged
+    from mlxllm.evaluation.versus.side_by_side import Judged
 
     numbers = [number for number in range(len(contest.prompts)) if not contest.is_same(number)]
     trial = Trial(players, [contest.prompts[number] for number in numbers], config.seed)

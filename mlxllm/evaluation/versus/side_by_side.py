@@ -12,8 +12,8 @@ import numpy as np
 
 from mlxllm.conversation.trials import Answer, Prompt, Verdict
 from mlxllm.evaluation.intervals import mean_and_error, wilson
-from mlxllm.evaluation.judges import Judge, Judgements, Question, ask
-from mlxllm.evaluation.length_control import length_controlled
+from mlxllm.evaluation.versus.judges import Judge, Judgements, Question, ask
+from mlxllm.evaluation.versus.length_control import length_controlled
 from mlxllm.scores import STDERR
 
 

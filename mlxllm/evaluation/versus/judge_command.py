@@ -25,7 +25,7 @@ from typing import IO
 
 from mlxllm.conversation.lines import json_line, parse_object
 from mlxllm.errors import ConfigError, DataError
-from mlxllm.evaluation.judges import Opinion, Question
+from mlxllm.evaluation.versus.judges import Opinion, Question
 from mlxllm.visible import brief, readable
 
 USUAL_SECONDS = 120.0
