@@ -125,7 +125,9 @@ def _within(
         limit, steps = "data, four times through", most
     why = f"the largest model for which this {limit} gives {OPTIMAL_TOKENS} tokens a parameter"
     if ratio < OPTIMAL_TOKENS:
-        why = f"too little {limit} for {OPTIMAL_TOKENS} tokens a parameter; the largest model with {LEAST_TOKENS:g}"
+        why = (
+            f"too little {limit} for {OPTIMAL_TOKENS} tokens a parameter; the largest model that gets {LEAST_TOKENS:g}"
+        )
     if ratio < LEAST_TOKENS:
         why = "the smallest size of this preset, and still too large for the time or the data"
     return _finished(name, config, steps, pace, tokens, place, why)
