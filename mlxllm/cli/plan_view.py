@@ -51,6 +51,8 @@ def _proposal(shown: dict[str, Any]) -> Iterator[str]:
 
 def _memory(needs: dict[str, Any]) -> Iterator[str]:
     verdict = "fits" if needs["fits"] else "too much for this machine"
+    if not needs["fits"] and needs["peak"] <= needs["machine"]:
+        verdict = "tight, close other programs"
     measured = f"; {_size(needs['measured_peak'])} measured in a few steps" if needs["measured_peak"] else ""
     there = f"of the machine's {_size(needs['machine'])}"
     yield _row("memory", f"{_size(needs['peak'])} at its peak, {there}: {verdict}{measured}")
@@ -68,6 +70,8 @@ def _memory(needs: dict[str, Any]) -> Iterator[str]:
         )
     if needs["would_fit"] is not None:
         yield _row("", f"would fit: {as_options(needs['would_fit'])}")
+    elif not needs["fits"]:
+        yield _row("", "no smaller batch is enough: make the model or data.max_seq_len smaller")
     full = f"{_size(needs['kv_cache'])} for one text of {needs['kv_cache_tokens']:,} tokens"
     yield _row(
         "generation",

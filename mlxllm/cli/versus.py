@@ -11,8 +11,8 @@ import typer
 from mlxllm.cli import sampling
 from mlxllm.cli.taste import prompts_for
 from mlxllm.cli.terminal import fold
-from mlxllm.errors import EXIT_FAILED, ConfigError
-from mlxllm.visible import counted
+from mlxllm.errors import EXIT_FAILED, ConfigError, DataError
+from mlxllm.visible import called, counted
 
 if TYPE_CHECKING:  # MLX is imported by the command
     from mlxllm.config import SampleConfig
@@ -116,10 +116,14 @@ def versus(
     asked = [with_system(prompt, system) for prompt in prompts_for(prompts, first, rounds, config.seed)]
     if len(asked) < rounds and (by_hand or prompts is None):
         sampling.say(f"only {counted(len(asked), 'round')}: there are no more new prompts")
+    if program is not None:
+        program.check()
     begun = time.monotonic()
     contest, about = _contest(first, second, asked, config, device)
     if same := sum(contest.is_same(number) for number in range(len(asked))):
-        sampling.say(f"pairs of answers that are the same, word for word, and so ties: {same} of {len(asked)}")
+        sampling.say(
+            f"{same:,} of {len(asked):,} pairs of answers are the same, word for word: ties, and nobody is asked"
+        )
     if by_hand:
         judged, who = _by_hand(contest, (first, second), config, json_), "you"
     else:
@@ -132,8 +136,11 @@ def versus(
         judged = judge_pairs(
             contest, asks, Judgements(asks.identity), progress, both_orders=swap, seed=config.seed, fresh=fresh
         )
-        who = str(judge or judge_model)
+        who = " ".join(str(judge or judge_model).split())
     found = compare(contest, judged.preferences)
+    if found.win_rate is None:
+        why = f": {called(judged.reason)}" if judged.reason else ""
+        raise DataError(f"the judge could not tell of any of {counted(len(asked), 'pair')}{why}; no result is kept")
     _keep(about, found, contest, who, config, swap and not by_hand, time.monotonic() - begun)
     if json_:
         print(json.dumps(_as_json((first, second), who, found, judged, contest)))
@@ -245,9 +252,9 @@ def _as_json(
 def _tell(names: tuple[str, str], judge: str, found: "Comparison", judged: "Judged", swap: bool) -> None:
     """What was found, a line each."""
     count = found.wins + found.losses + found.ties
-    if found.win_rate is None or found.win_rate_interval is None or found.mean_lengths is None:
-        print("nothing was judged, so there is nothing to count")
-        return
+    assert found.win_rate is not None
+    assert found.win_rate_interval is not None
+    assert found.mean_lengths is not None
     title = f"{names[0]} against {names[1]}: {counted(count, 'prompt')}, judged by {judge}{' in both orders' if swap else ''}"
     print(sampling.bold(fold(title, sys.stdout), sys.stdout))
     chance = f"; a coin does that, or more, {_percent(found.chance)} of the time" if found.wins != found.losses else ""
@@ -266,7 +273,8 @@ def _tell(names: tuple[str, str], judge: str, found: "Comparison", judged: "Judg
     if judged.shown_first is not None:
         print(f"shown first is preferred   {_percent(judged.shown_first)}")
     if found.unjudged:
-        print(f"not judged                 {found.unjudged:,}")
+        why = f" ({called(judged.reason)})" if judged.reason else ""
+        print(f"not judged                 {found.unjudged:,}{why}")
 
 
 def _percent(share: float) -> str:
