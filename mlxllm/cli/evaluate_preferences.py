@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mlxllm.cli import sampling
 from mlxllm.cli.table import print_table
 from mlxllm.errors import ConfigError, DataError
+from mlxllm.visible import counted
 
 if TYPE_CHECKING:  # MLX is imported by the commands that use it
     from mlxllm.config import DpoConfig, TrainConfig
@@ -218,7 +219,7 @@ def _print(label: str, metrics: Mapping[str, float | None], count: int, referenc
     against = f"reference {reference[:12] if ' ' not in reference else reference}, loss {dpo.loss}, beta {dpo.beta:g}"
     if dpo.sft_weight:
         against += f", sft_weight {dpo.sft_weight:g}"
-    print(f"{label}: {count:,} pairs; {against if reference else 'no reference: likelihoods only'}")
+    print(f"{label}: {counted(count, 'pair')}; {against if reference else 'no reference: likelihoods only'}")
     rows = []
     for name, value in metrics.items():
         if name.endswith(STDERR) or value is None:

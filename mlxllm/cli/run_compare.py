@@ -3,11 +3,12 @@
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mlxllm.cli.report import Out, Plots, Watts, check_watts, tell_files
+from mlxllm.cli.report import Plots, Watts, check_watts, tell_files
 from mlxllm.cli.sampling import say, shown
 from mlxllm.cli.table import print_table
 from mlxllm.errors import ConfigError
@@ -23,7 +24,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two runs or more.", show_default=False)],
-    out: Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR|FILE",
+            help="Write a page as well: into a folder, or as a file that ends in .md or .html.",
+            show_default=False,
+        ),
+    ] = None,
     plots: Plots = False,
     watts: Watts = None,
     json_: Json = False,
