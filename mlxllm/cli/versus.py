@@ -12,7 +12,7 @@ from mlxllm.cli import sampling
 from mlxllm.cli.taste import prompts_for
 from mlxllm.cli.terminal import fold
 from mlxllm.errors import EXIT_FAILED, ConfigError, DataError
-from mlxllm.visible import called, counted
+from mlxllm.visible import counted, in_a_line
 
 if TYPE_CHECKING:  # MLX is imported by the command
     from mlxllm.config import SampleConfig
@@ -139,7 +139,7 @@ def versus(
         who = " ".join(str(judge or judge_model).split())
     found = compare(contest, judged.preferences)
     if found.win_rate is None:
-        why = f": {called(judged.reason)}" if judged.reason else ""
+        why = f": {in_a_line(judged.reason)}" if judged.reason else ""
         raise DataError(f"the judge could not tell of any of {counted(len(asked), 'pair')}{why}; no result is kept")
     _keep(about, found, contest, who, config, swap and not by_hand, time.monotonic() - begun)
     if json_:
@@ -273,7 +273,7 @@ def _tell(names: tuple[str, str], judge: str, found: "Comparison", judged: "Judg
     if judged.shown_first is not None:
         print(f"shown first is preferred   {_percent(judged.shown_first)}")
     if found.unjudged:
-        why = f" ({called(judged.reason)})" if judged.reason else ""
+        why = f" ({in_a_line(judged.reason)})" if judged.reason else ""
         print(f"not judged                 {found.unjudged:,}{why}")
 
 
