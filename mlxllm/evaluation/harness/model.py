@@ -6,6 +6,7 @@ a special token only where a chat template put it.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from mlxllm.conversation import ChatFormat, Message
-from mlxllm.errors import DataError
+from mlxllm.errors import DataError, ModelError
 from mlxllm.evaluation.generating import write_until
 from mlxllm.evaluation.harness.apart import Progress
 from mlxllm.evaluation.item_cache import ItemCache
@@ -199,6 +200,10 @@ class MlxllmLM(TemplateLM):
         missing = [at for at in range(len(requests)) if at not in found]
 
         def done(number: int, scored: Scored) -> None:
+            if not math.isfinite(scored.logprob):
+                raise ModelError(
+                    "the model's log-likelihoods are not numbers; its weights cannot be used (did the run diverge?)"
+                )
             at = missing[number]
             found[at] = scored
             if self._cache is not None:
