@@ -180,6 +180,8 @@ def evaluate(
         "--chat": chat or None,
         "--allow-code-execution": allow_code_execution or None,
     }
+    if stride is not None and not data:
+        raise ConfigError("--stride is about held-out text; give it, too, with --data NAME")
     if not tasks and (named := [flag for flag, value in about_questions.items() if value is not None]):
         raise ConfigError(f"{named[0]} is about questions; give them, too, with --tasks FILES")
     if not (data or tasks or preferences or records):
