@@ -196,14 +196,12 @@ class MlxllmLM(TemplateLM):
         for at, key in enumerate(keys):
             if self._cache is not None and key in self._cache:
                 found[at] = Scored(*self._cache.get(key))
+                _check_number(found[at])
                 tell()
         missing = [at for at in range(len(requests)) if at not in found]
 
         def done(number: int, scored: Scored) -> None:
-            if not math.isfinite(scored.logprob):
-                raise ModelError(
-                    "the model's log-likelihoods are not numbers; its weights cannot be used (did the run diverge?)"
-                )
+            _check_number(scored)
             at = missing[number]
             found[at] = scored
             if self._cache is not None:
@@ -230,6 +228,13 @@ class MlxllmLM(TemplateLM):
         self.working = True
         yield
         self.working = False  # not in a `finally`: it is asked when something went wrong
+
+
+def _check_number(scored: Scored) -> None:
+    if not math.isfinite(scored.logprob):
+        raise ModelError(
+            "the model's log-likelihoods are not numbers; its weights cannot be used (did the run diverge?)"
+        )
 
 
 def _shown(request: Request) -> tuple[list[int], list[int]]:
