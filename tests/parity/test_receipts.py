@@ -26,7 +26,7 @@ from mlxllm.parity.receipts import (
     state_of,
     write_receipt,
 )
-from mlxllm.parity.summary import markdown_table
+from mlxllm.parity.summary import markdown_table, row_cells
 
 FILES = sorted(FOLDER.glob("*.json"))
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
@@ -89,6 +89,27 @@ def test_an_edited_receipt_is_refused(tmp_path: Path, where: tuple[Any, ...], va
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match=why):
         all_receipts(tmp_path)
+
+
+def test_a_damaged_receipt_does_not_hide_those_of_others(tmp_path: Path) -> None:
+    made = receipt()
+    write_receipt(made, "here", tmp_path)
+    (tmp_path / "dpo.here.json").write_text("{")
+    assert all_receipts(tmp_path, "sft") == [made]
+    with pytest.raises(DataError, match=r"is not valid JSON: .*; take the committed one back"):
+        all_receipts(tmp_path)
+
+
+def test_the_table_tells_the_row_that_is_furthest_off() -> None:
+    rows = [
+        largest("task 1", 1e-6, 1e-3),
+        largest("task 2", 5e-4, 1e-3),
+        largest("texts", 71),
+        pair("acc", 0.1, 0.1, 0),
+    ]
+    [*_, line] = markdown_table([receipt(rows=rows)])
+    assert "| task 2 |  |  | 5.0e-04 |" in line
+    assert row_cells(rows[2])[3] == "71"
 
 
 def test_a_receipt_of_an_unknown_comparison_is_refused(tmp_path: Path) -> None:
