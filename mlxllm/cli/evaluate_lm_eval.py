@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # MLX and lm-eval are imported by the commands that use them
 
 def check(names: Sequence[str], options: "Options") -> None:
     """Refuse what lm-eval cannot run, before a model is loaded; see `check_tasks`."""
-    from mlxllm.evaluation.lm_eval_loading import check_tasks
-    from mlxllm.evaluation.lm_eval_names import index_file, need_lm_eval
+    from mlxllm.evaluation.harness.loading import check_tasks
+    from mlxllm.evaluation.harness.names import index_file, need_lm_eval
 
     need_lm_eval(names)
     if not all(map(paths.is_path, names)) and not index_file().is_file():
@@ -31,7 +31,7 @@ def score(
 ) -> "list[tuple[Result, list[Mapping[str, Any]]]]":
     """Each task's and group's scores, with its questions as lm-eval logs them."""
     from mlxllm import scores
-    from mlxllm.evaluation.lm_eval_tasks import Settings, run_lm_eval
+    from mlxllm.evaluation.harness.tasks import Settings, run_lm_eval
 
     settings = Settings(
         limit=options.limit,

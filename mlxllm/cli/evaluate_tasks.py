@@ -96,7 +96,7 @@ def look_up(names: Sequence[str], options: Options) -> Named:
 
 def _is_lm_evals(name: str) -> bool:
     """Whether a name is for lm-eval: one that is no path, or YAML. This is the one place that decides."""
-    from mlxllm.evaluation.lm_eval_files import is_definition
+    from mlxllm.evaluation.harness.files import is_definition
 
     path = Path(name).expanduser()
     if paths.is_path(name):

@@ -61,9 +61,8 @@ def _lead(stages: Sequence[StageReport]) -> str:
     began = f", begun with {stages[0].base}" if stages[0].base else ", trained from nothing"
     road = f" in {len(stages)} stages: {', '.join(stage.name for stage in stages)}" if len(stages) > 1 else ""
     status = last.summary.status
-    state = (
-        f" Its last stage is {status.replace('_', ' ')}, at step {last.summary.step:,}" if status != "finished" else ""
-    )
+    which = "Its last stage" if len(stages) > 1 else "Its training"
+    state = f" {which} is {status.replace('_', ' ')}, at step {last.summary.step:,}" if status != "finished" else ""
     if state:
         state += f" of {last.summary.max_steps:,}." if last.summary.max_steps is not None else "."
     ended = f" {_sentence(last.ending)}" if last.ending and status not in (*ACTIVE, "finished") else ""
@@ -127,7 +126,10 @@ def way_there(stages: Sequence[StageReport]) -> list[Block]:
             argv = evaluation_command(model, found.result.task, found.result.settings)
             if argv is not None:
                 way.add(argv)
-            else:
+            elif found.result.task.startswith("versus:"):
+                other = found.result.task.removeprefix("versus:")
+                way.notes.append(f"How it does against {other} is asked again by mlxllm versus, with the same judge.")
+            elif not found.result.task.startswith("data:"):
                 way.notes.append(
                     f"{found.result.task} was scored on questions that this page does not know the place of."
                 )

@@ -19,7 +19,7 @@ from lmeval_tasks import TASKS, write_tasks
 from mlxllm.config import ModelConfig, RunConfig
 from mlxllm.data.build import build_dataset
 from mlxllm.data.sources import open_source
-from mlxllm.evaluation.lm_eval_tasks import Settings, TaskScores, run_lm_eval
+from mlxllm.evaluation.harness.tasks import Settings, TaskScores, run_lm_eval
 from mlxllm.export.hf import write_hf
 from mlxllm.model.loading import LoadedModel, load_model
 from mlxllm.model.transformer import build_model

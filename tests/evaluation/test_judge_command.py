@@ -14,8 +14,8 @@ import pytest
 
 from mlxllm.conversation.records import Message
 from mlxllm.errors import ConfigError, DataError
-from mlxllm.evaluation.judge_command import CommandJudge
-from mlxllm.evaluation.judges import Judgements, Opinion, Question, ask
+from mlxllm.evaluation.versus.judge_command import CommandJudge
+from mlxllm.evaluation.versus.judges import Judgements, Opinion, Question, ask
 
 LONGER = Path(__file__).parents[2] / "scripts" / "judges" / "longer.py"
 READ = "import json, sys, os, time\n"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxllm.evaluation.length_control import length_controlled
+from mlxllm.evaluation.versus.length_control import length_controlled
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:

@@ -13,11 +13,11 @@ import pytest
 from mlxllm.conversation import ChatFormat
 from mlxllm.conversation.choosing import chat_format_of
 from mlxllm.errors import ConfigError, DataError
-from mlxllm.evaluation import lm_eval_names
-from mlxllm.evaluation.lm_eval_files import read_definitions
-from mlxllm.evaluation.lm_eval_loading import check_tasks
-from mlxllm.evaluation.lm_eval_names import near_names
-from mlxllm.evaluation.lm_eval_tasks import Settings, flattened, run_lm_eval
+from mlxllm.evaluation.harness import names
+from mlxllm.evaluation.harness.files import read_definitions
+from mlxllm.evaluation.harness.loading import check_tasks
+from mlxllm.evaluation.harness.names import near_names
+from mlxllm.evaluation.harness.tasks import Settings, flattened, run_lm_eval
 from mlxllm.model.loading import LoadedModel, load_model
 from tests.inference.tiny import TOKENIZER, tiny, write_folder, writing_answers
 
@@ -67,7 +67,7 @@ def asked(*args: Any) -> Any:
 
 
 def test_a_continuation_is_scored_after_its_context(loaded: LoadedModel) -> None:
-    from mlxllm.evaluation.lm_eval_model import MlxllmLM
+    from mlxllm.evaluation.harness.model import MlxllmLM
 
     model = MlxllmLM(loaded)
     encode = TOKENIZER.encode
@@ -83,7 +83,7 @@ def test_a_continuation_is_scored_after_its_context(loaded: LoadedModel) -> None
 
 
 def test_a_special_token_is_one_only_in_a_rendered_template(loaded: LoadedModel) -> None:
-    from mlxllm.evaluation.lm_eval_model import MlxllmLM
+    from mlxllm.evaluation.harness.model import MlxllmLM
 
     chat = chat_format_of(loaded.tokenizer, loaded.tokenizer_directory)
     said = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
@@ -102,7 +102,7 @@ def _messages(chat: ChatFormat, said: list[dict[str, str]]) -> list[Any]:
 
 
 def test_rolling_windows_score_each_token_once(loaded: LoadedModel) -> None:
-    from mlxllm.evaluation.lm_eval_model import MlxllmLM
+    from mlxllm.evaluation.harness.model import MlxllmLM
 
     text = "so many words that they do not fit"
     ids = [TOKENIZER.eot_id, *TOKENIZER.encode(text)]
@@ -116,7 +116,7 @@ def test_rolling_windows_score_each_token_once(loaded: LoadedModel) -> None:
 
 
 def test_texts_end_at_stops_and_at_the_end_of_a_turn(tmp_path: Path) -> None:
-    from mlxllm.evaluation.lm_eval_model import MlxllmLM
+    from mlxllm.evaluation.harness.model import MlxllmLM
 
     loaded = load_model(str(write_folder(tmp_path / "model", writing_answers())))
     settings = {"until": ["\n\n"], "max_gen_toks": 20, "do_sample": False}
@@ -141,8 +141,8 @@ def test_files_folders_and_groups_are_run_offline(
     group = folder / "both.yaml"
     metrics = [{"metric": "acc", "aggregation": "mean", "weight_by_size": True}]
     group.write_text(json.dumps({"group": "both", "task": ["one", "two"], "aggregate_metric_list": metrics}))
-    for names in ([str(folder)], [str(group)]):
-        found = run_lm_eval(names, loaded, Settings(limit=4))
+    for given in ([str(folder)], [str(group)]):
+        found = run_lm_eval(given, loaded, Settings(limit=4))
         assert list(found) == ["one", "two", "both"]
         assert [one.samples for one in found.values()] == [4, 4, 8]
         assert found["both"].metrics["acc"] == pytest.approx(
@@ -212,9 +212,9 @@ def test_functions_run_only_where_that_is_allowed(loaded: LoadedModel, tmp_path:
     base = tmp_path / "tasks" / "base_yaml"
     base.write_text(f"{json.dumps(plain)[:-1]}, doc_to_text: !function helper.text}}")
     path.write_text("task: quiz\ninclude: base_yaml\n")
-    for names in ([str(path)], [str(tmp_path / "tasks")]):
+    for given in ([str(path)], [str(tmp_path / "tasks")]):
         with pytest.raises(ConfigError, match=r"base_yaml calls a function \(!function helper.text\)"):
-            run_lm_eval(names, loaded)
+            run_lm_eval(given, loaded)
     assert not ran.exists()
     assert run_lm_eval([str(path)], loaded, Settings(limit=1, allow_code=True))["quiz"].samples == 1
     assert ran.exists()
@@ -275,6 +275,6 @@ def test_near_names_are_those_that_were_meant() -> None:
 
 
 def test_without_lm_eval_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lm_eval_names, "find_spec", lambda name: None)
+    monkeypatch.setattr(names, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"'arc_easy': lm-eval.*pip install 'mlxllm\[eval\]'"):
         check_tasks(["arc_easy"])

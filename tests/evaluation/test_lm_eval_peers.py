@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mlxllm.evaluation.lm_eval_tasks import Settings, run_lm_eval
+from mlxllm.evaluation.harness.tasks import Settings, run_lm_eval
 from mlxllm.evaluation.tasks.examinee import Examinee
 from mlxllm.evaluation.tasks.files import read_tasks
 from mlxllm.evaluation.tasks.running import Settings as TaskSettings

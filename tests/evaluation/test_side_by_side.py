@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mlxllm.conversation.records import Message
 from mlxllm.conversation.trials import Answer, chance_of
-from mlxllm.evaluation.judges import Judgements, Opinion, Question
-from mlxllm.evaluation.side_by_side import Contest, Judged, compare, judge_pairs
+from mlxllm.evaluation.versus.judges import Judgements, Opinion, Question
+from mlxllm.evaluation.versus.side_by_side import Contest, Judged, compare, judge_pairs
 
 texts = st.lists(st.tuples(st.text("ab", max_size=4), st.text("ab", max_size=4)), min_size=1, max_size=8)
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from mlxllm.conversation.choosing import chat_format_of
+from mlxllm.evaluation.harness.apart import Progress, apart, blamed_on, outside, silent
+from mlxllm.evaluation.harness.files import Definition
+from mlxllm.evaluation.harness.loading import choose, load_tasks
+from mlxllm.evaluation.harness.names import lm_eval_version, need_lm_eval
 from mlxllm.evaluation.item_cache import cache_of
-from mlxllm.evaluation.lm_eval_apart import Progress, apart, blamed_on, outside, silent
-from mlxllm.evaluation.lm_eval_files import Definition
-from mlxllm.evaluation.lm_eval_loading import choose, load_tasks
-from mlxllm.evaluation.lm_eval_names import lm_eval_version, need_lm_eval
 from mlxllm.model.loading import LoadedModel
 from mlxllm.scores import STDERR
 
@@ -81,7 +81,7 @@ def run_lm_eval(
     with apart(allow_code=settings.allow_code):
         from lm_eval.evaluator import evaluate
 
-        from mlxllm.evaluation.lm_eval_model import MlxllmLM
+        from mlxllm.evaluation.harness.model import MlxllmLM
 
         chosen = choose(names, settings.allow_code)
         tasks = load_tasks(chosen)

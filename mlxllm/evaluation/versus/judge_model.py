@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from mlxllm.conversation.choosing import chat_format_of
 from mlxllm.conversation.records import Message
-from mlxllm.evaluation.judges import Opinion, Question
 from mlxllm.evaluation.scoring import Request, Scorer
+from mlxllm.evaluation.versus.judges import Opinion, Question
 from mlxllm.model.hf_folder import BASE
 from mlxllm.model.loading import LoadedModel
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from mlxllm import paths
 from mlxllm.errors import ConfigError
-from mlxllm.evaluation.lm_eval_apart import apart, blamed_on
-from mlxllm.evaluation.lm_eval_files import Definition, read_definitions, refuse_code
-from mlxllm.evaluation.lm_eval_names import check_known, need_lm_eval, public_index
+from mlxllm.evaluation.harness.apart import apart, blamed_on
+from mlxllm.evaluation.harness.files import Definition, read_definitions, refuse_code
+from mlxllm.evaluation.harness.names import check_known, need_lm_eval, public_index
 
 
 @dataclass(frozen=True)

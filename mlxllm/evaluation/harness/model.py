@@ -18,8 +18,8 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from mlxllm.conversation import ChatFormat, Message
 from mlxllm.errors import DataError
 from mlxllm.evaluation.generating import write_until
+from mlxllm.evaluation.harness.apart import Progress
 from mlxllm.evaluation.item_cache import ItemCache
-from mlxllm.evaluation.lm_eval_apart import Progress
 from mlxllm.evaluation.scoring import Request, Scored, Scorer
 from mlxllm.model.loading import LoadedModel, load_model
 

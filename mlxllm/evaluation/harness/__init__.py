@@ -1,0 +1,1 @@
+"""Public benchmarks through EleutherAI's lm-eval, the language model evaluation harness."""
