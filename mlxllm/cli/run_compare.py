@@ -3,6 +3,9 @@
 import json
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,8 +31,8 @@ def compare(
         Path | None,
         typer.Option(
             metavar="DIR|FILE",
-            help="Write a page as well: into a folder, or as a file that ends in .md or .html.",
-            show_default=False,
+            help="Write a page as well: a folder, or a file that ends in .md or .html.",
+            show_default="the terminal only",
         ),
     ] = None,
     plots: Plots = False,
@@ -58,8 +61,18 @@ def compare(
     print_table(OVERVIEW, [overview(each) for each in reports], expendable=_EXPENDABLE)
     if (table := scores_table([(each.name, each.scores) for each in reports])) is not None:
         print()
-        print_table(table.header, table.rows)
+        _, _, items, *names = table.header
+        print_table(["task, metric", items, *names], _below_tasks(table.rows), expendable=(items,))
     tell_files(files)
+
+
+def _below_tasks(rows: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+    """A line for each task with its metrics below it: beside each other they leave a terminal no room for the runs."""
+    for task, metrics in groupby(rows, key=itemgetter(0)):
+        for number, (_, metric, *cells) in enumerate(metrics):
+            if not number:
+                yield [task, *("" for _ in cells)]
+            yield [f"  {metric}", *cells]
 
 
 def diff(

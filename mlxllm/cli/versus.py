@@ -24,6 +24,8 @@ _EVERY = 5.0
 """Seconds between two lines about how far it is."""
 _JUDGED_ROUNDS = 100
 """Prompts, where no person has to read the answers."""
+_SAME = 1e-9
+"""What rounding may make of a win rate."""
 
 
 def versus(
@@ -113,7 +115,7 @@ def versus(
         find_model(name)
     asked = [with_system(prompt, system) for prompt in prompts_for(prompts, first, rounds, config.seed)]
     if len(asked) < rounds and (by_hand or prompts is None):
-        sampling.say(f"there are only {len(asked)} new prompts, so that many rounds")
+        sampling.say(f"only {counted(len(asked), 'round')}: there are no more new prompts")
     if program is not None:
         program.check()
     begun = time.monotonic()
@@ -253,12 +255,14 @@ def _tell(names: tuple[str, str], judge: str, found: "Comparison", judged: "Judg
     assert found.win_rate is not None
     assert found.win_rate_interval is not None
     assert found.mean_lengths is not None
-    title = f"{names[0]} against {names[1]}: {count:,} prompts, judged by {judge}{' in both orders' if swap else ''}"
+    title = f"{names[0]} against {names[1]}: {counted(count, 'prompt')}, judged by {judge}{' in both orders' if swap else ''}"
     print(sampling.bold(fold(title, sys.stdout), sys.stdout))
-    chance = f"; a coin does that {_percent(found.chance)} of the time" if found.wins != found.losses else ""
+    chance = f"; a coin does that, or more, {_percent(found.chance)} of the time" if found.wins != found.losses else ""
     print(f"won {found.wins:,}, lost {found.losses:,}, ties {found.ties:,}{chance}")
     low, high = found.win_rate_interval
-    print(f"win rate                   {_percent(found.win_rate)} (95 %: {_percent(low)} to {_percent(high)})")
+    graded = abs(found.win_rate * count - found.wins - found.ties / 2) > _SAME * count
+    label = "win rate, by sureness" if graded else "win rate"
+    print(f"{label:<27}{_percent(found.win_rate)} (95 %: {_percent(low)} to {_percent(high)})")
     if found.length_controlled_win_rate is not None and found.length_controlled_interval is not None:
         low, high = found.length_controlled_interval
         told = f"{_percent(found.length_controlled_win_rate)} (95 %: {_percent(low)} to {_percent(high)})"

@@ -66,6 +66,14 @@ def test_a_judge_of_length_says_who_writes_more(both: tuple[str, ...]) -> None:
     assert f"won {result['wins']}, lost {result['losses']}, ties {result['ties']}" in shown.stdout
 
 
+def test_prompts_of_a_file_that_are_left_out_are_counted(both: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "twice.txt").write_text("Who?\nWhere?\nwho?\n")
+    done = CliRunner().invoke(app, [*both, "--prompts", str(tmp_path / "twice.txt"), "--judge", LONGER])
+    assert done.exit_code == 0, done.stderr
+    assert "1 of 3 prompts left out: ./tuned was trained on them, or they stand there twice" in done.stderr
+    assert "2 prompts, judged by " in done.stdout
+
+
 def test_a_judge_that_breaks_costs_nothing_that_was_there(both: tuple[str, ...], tmp_path: Path) -> None:
     whole = found(*both, "--judge", LONGER, "--rounds", "12")
     judge, count = tmp_path / "judge.py", tmp_path / "count"

@@ -138,7 +138,7 @@ def test_a_changed_script_is_told(tmp_path: Path) -> None:
 
 
 def test_an_unknown_comparison_is_told_with_the_near_ones() -> None:
-    with pytest.raises(ConfigError, match="there are roundtrip"):
+    with pytest.raises(ConfigError, match="near names: roundtrip"):
         comparison_called("round-trip")
 
 
@@ -197,5 +197,5 @@ def test_the_command_lists_all_and_shows_one() -> None:
 def test_the_command_refuses_what_it_does_not_know() -> None:
     told = parity("dop")
     assert told.returncode == 2
-    assert told.stderr.startswith("error: there is no comparison 'dop'; there are dpo")
+    assert told.stderr.startswith("error: there is no comparison 'dop' (near names: dpo")
     assert told.stdout == ""

@@ -30,7 +30,9 @@ def read_tasks(path: Path) -> list[Task]:
     if path.is_dir():
         return _mmlu_folder(path)
     if not path.is_file():
-        raise DataError(f"there is no file {path}{_near(path)}")
+        raise DataError(
+            f"there is no file {path}{_near(path)}; give the path of a file of questions, or a name of lm-eval"
+        )
     data = _unpacked(path)
     if _is_table(data):
         return [_mmlu_file(path, data, group=None)]
@@ -186,7 +188,7 @@ def _near(path: Path) -> str:
     if not path.parent.is_dir():
         return f", and no folder {path.parent}"
     near = get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=3, cutoff=0.4)
-    return f"; {path.parent} has {', '.join(near)}" if near else ""
+    return f" ({path.parent} has {', '.join(near)})" if near else ""
 
 
 def _sha256(files: Iterable[Path]) -> str:
