@@ -1,6 +1,7 @@
 """`mlxllm eval`: how good a model is, on text that it was not trained on and on questions with known answers."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -180,6 +181,8 @@ def evaluate(
         "--chat": chat or None,
         "--allow-code-execution": allow_code_execution or None,
     }
+    if stride is not None and not data:
+        raise ConfigError("--stride is about held-out text; give it, too, with --data NAME")
     if not tasks and (named := [flag for flag, value in about_questions.items() if value is not None]):
         raise ConfigError(f"{named[0]} is about questions; give them, too, with --tasks FILES")
     if not (data or tasks or preferences or records):
@@ -218,4 +221,9 @@ def evaluate(
         results |= evaluate_tasks.score(loaded, questions, options, shown=not json_)
     if json_:
         about = {"model": model, "step": loaded.step} | ({"data": data[0] if len(data) == 1 else data} if data else {})
-        print(json.dumps(about | {"results": results}))
+        print(json.dumps(about | {"results": {name: _for_json(found) for name, found in results.items()}}))
+
+
+def _for_json(found: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
+    """Without what JSON has no word for, such as the perplexity exp(800)."""
+    return {name: value if value is None or math.isfinite(value) else None for name, value in found.items()}

@@ -1,5 +1,6 @@
 """`mlxllm eval --data`: loss, perplexity and bits per byte over held-out text."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 from mlxllm import paths
 from mlxllm.cli.sampling import say
 from mlxllm.cli.table import print_table
-from mlxllm.errors import ConfigError, DataError
+from mlxllm.errors import ConfigError, DataError, ModelError
 
 if TYPE_CHECKING:  # MLX is imported by the commands that use it
     from mlxllm.data.shards import TokenDataset
@@ -176,6 +177,10 @@ def _evaluate(
     teller = _Teller(name, evaluator)
 
     def done(windows: int, sums: "Sums") -> None:
+        if not math.isfinite(sums["all"].loss):
+            raise ModelError(
+                f"the loss of {loaded.name} on {name} is not a number; its weights cannot be used (did the run diverge?)"
+            )
         progress.note(windows, sums)
         teller(windows)
 

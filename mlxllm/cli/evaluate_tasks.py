@@ -70,7 +70,7 @@ def look_up(names: Sequence[str], options: Options) -> Named:
     from mlxllm.evaluation.tasks.items import Code, asked
 
     sample_config(temperature=options.temperature, seed=options.seed)  # refuses what cannot be
-    split = [name.strip() for each in names for name in each.split(",")]
+    split = [name.strip() for each in names for name in ([each] if _is_file(each) else each.split(","))]
     if not all(split):
         raise ConfigError("--tasks has an empty name; give files of questions or names of lm-eval, with commas between")
     local: list[Task] = []
@@ -89,9 +89,42 @@ def look_up(names: Sequence[str], options: Options) -> Named:
         asked(task, options.shots, options.limit)  # too few examples are told before the model is loaded
     if public:
         evaluate_lm_eval.check(public, options)
-    if options.samples is not None and not options.samples.absolute().parent.is_dir():
-        raise ConfigError(f"--samples {options.samples}: there is no folder {options.samples.absolute().parent}")
+    if options.samples is not None:
+        _check_samples(options.samples, split)
+    _tell_unused(local, options)
     return Named(_with_names_of_their_own(local), public)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _check_samples(path: Path, names: Sequence[str]) -> None:
+    """Refuse to write where nothing can be, and over the questions."""
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"--samples {path}: there is no folder {path.absolute().parent}")
+    asked = [Path(name).expanduser().resolve() for name in names]
+    if path.exists() and any(path.resolve().is_relative_to(each) for each in asked):
+        raise ConfigError(f"--samples {path} would be written over questions of --tasks; give another file")
+
+
+def _tell_unused(local: Sequence["Task"], options: Options) -> None:
+    """Say which options say how answers are written where none are, but by lm-eval's own settings."""
+    from mlxllm.evaluation.tasks.items import Code, Sum
+
+    kinds = {type(task.items[0]) for task in local}
+    about_text = {"--max-tokens": options.max_tokens, "--temp": options.temperature, "--seed": options.seed}
+    unused = [flag for flag, value in about_text.items() if value is not None and not kinds & {Sum, Code}]
+    if options.samples_per_task is not None and Code not in kinds:
+        unused.append("--samples-per-task")
+    if unused:
+        say(
+            f"warning: {', '.join(unused)} changes nothing here: no local file asks for written "
+            f"{'programs' if unused == ['--samples-per-task'] else 'answers'}, and tasks of lm-eval bring their own settings"
+        )
 
 
 def _is_lm_evals(name: str) -> bool:

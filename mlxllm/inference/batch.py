@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlxllm.config import ModelConfig, SampleConfig
-from mlxllm.inference.sampler import Sampler
+from mlxllm.inference.sampler import Sampler, check_numbers
 from mlxllm.inference.shared_prefix import common_prefix, read_prefix
 from mlxllm.model.attention import Placed, causal_mask
 from mlxllm.model.kv_cache import GrowingKVCache
@@ -54,6 +54,9 @@ def generate_batch(
         stop_ids: tokens that end a continuation; by default the tokenizer's `stop_ids`.
         batch_size: B at most; prompts of about equal length go together, fewer where memory is short.
         watch: sees each token as it comes, and can end a continuation.
+
+    Raises:
+        ModelError: the model's logits are not numbers.
     """
     stops = frozenset(tokenizer.stop_ids if stop_ids is None else stop_ids)
     sampler = Sampler(sample, model.config.vocab_size, usable=tokenizer.vocab_size)
@@ -71,6 +74,7 @@ def generate_batch(
                 size -= 1
             members, order = order[:size], order[size:]
             rows = _Rows(model, [prompts[i] for i in members], prefix)
+            check_numbers(rows.logits)
             for row, ids in enumerate(_continue(rows, members, sampler, sample.max_tokens, stops, watch)):
                 results[members[row]] = ids
     finally:

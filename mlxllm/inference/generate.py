@@ -12,8 +12,8 @@ from typing import Literal, cast
 import mlx.core as mx
 
 from mlxllm.config import ModelConfig, SampleConfig
-from mlxllm.errors import ConfigError, ModelError
-from mlxllm.inference.sampler import Sampler, likeliest, logprob_of
+from mlxllm.errors import ConfigError
+from mlxllm.inference.sampler import Sampler, check_numbers, likeliest, logprob_of
 from mlxllm.inference.stopping import StopMatcher
 from mlxllm.model.kv_cache import KVCache, make_cache
 from mlxllm.model.transformer import Transformer
@@ -182,11 +182,7 @@ def _steps(plan: _Plan, stats: Stats, fed: list[int]) -> Generator[Token, None, 
         logits = read  # (V,)
         recent = _recent(plan.context, sampler.looks_back)
         choice = _choose(plan, logits, 0, recent)
-        if mx.any(mx.isnan(logits)).item():
-            raise ModelError(
-                "the model's logits are not numbers (NaN): its weights are damaged or its training diverged; "
-                "use an earlier checkpoint"
-            )
+        check_numbers(logits)
         for n in range(plan.max_tokens):
             now = choice
             last = n + 1 == plan.max_tokens

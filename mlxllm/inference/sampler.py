@@ -25,10 +25,23 @@ import mlx.core as mx
 import numpy as np
 
 from mlxllm.config import SampleConfig
-from mlxllm.errors import ConfigError
+from mlxllm.errors import ConfigError, ModelError
 
 # Small enough to change nothing, large enough that dividing by it as a float32 is no division by zero.
 _LEAST_TEMPERATURE = 1e-30
+
+
+def check_numbers(logits: mx.array) -> None:
+    """Refuse logits of any shape from which nothing can be chosen.
+
+    Raises:
+        ModelError: some are no numbers.
+    """
+    if mx.any(mx.isnan(logits)).item():
+        raise ModelError(
+            "the model's logits are not numbers (NaN): its weights are damaged or its training diverged; "
+            "use an earlier checkpoint"
+        )
 
 
 def penalise_repetition(logits: mx.array, recent: mx.array, penalty: float) -> mx.array:

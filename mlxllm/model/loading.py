@@ -40,6 +40,9 @@ from mlxllm.runs.files import sha256_of_file
 from mlxllm.tokenizer import Tokenizer, load_tokenizer
 from mlxllm.tokenizer.storage import TOKENIZER_DIRECTORY, tokenizer_directory
 
+_PADDED_TO, _PADDED_SHARE = 256, 8
+"""Models have rows that no token has: up to a multiple of 256 ids, or an eighth more, is taken for padding."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -107,6 +110,7 @@ def load_model(name: str, *, adapter: str | None = None, dtype: mx.Dtype | None 
         tokenizer = folder_tokenizer(path)
         model, config, files = load_hf_folder(path, dtype=dtype)
         _check_vocabulary(name, config, tokenizer)
+        _check_padding(name, config, tokenizer)
         words = tokenizer_directory(path)
         loaded = LoadedModel(model, config, tokenizer, words, name, path, None, read_history(path), files)
     return _with_adapter(loaded, adapter) if adapter is not None else loaded
@@ -208,6 +212,16 @@ def _check_vocabulary(name: str, config: ModelConfig, tokenizer: Tokenizer) -> N
     if tokenizer.vocab_size > config.vocab_size:
         raise ModelError(
             f"the tokenizer of {name!r} has {tokenizer.vocab_size:,} ids, its model {config.vocab_size:,}: "
+            f"they do not belong together"
+        )
+
+
+def _check_padding(name: str, config: ModelConfig, tokenizer: Tokenizer) -> None:
+    """Refuse a folder with a tokenizer far smaller than its model: not padding, but another model's tokenizer."""
+    ids = tokenizer.vocab_size
+    if config.vocab_size > max(ids + ids // _PADDED_SHARE, -(-ids // _PADDED_TO) * _PADDED_TO):
+        raise ModelError(
+            f"the tokenizer of {name!r} has {ids:,} ids, its model {config.vocab_size:,}, more than padding explains: "
             f"they do not belong together"
         )
 

@@ -11,7 +11,7 @@ _ALLOWED = {"equal": "±", "at most": "+", "at least": "-"}
 
 def row_cells(row: Row) -> tuple[str, str, str, str, str, str]:
     """Quantity, theirs, ours, difference, what is allowed, verdict."""
-    numbers = (_value(row.theirs), _value(row.ours), _far(row.difference) if row.theirs is None else _change(row))
+    numbers = (_value(row.theirs), _value(row.ours), _largest(row) if row.theirs is None else _change(row))
     allowed = "" if row.tolerance is None else f"{_ALLOWED[row.rule]}{row.tolerance:g}"
     return row.quantity, *numbers, allowed, _VERDICT[row.passed]
 
@@ -22,9 +22,11 @@ def _value(value: float | None) -> str:
     return f"{value:,.0f}" if value == round(value) and abs(value) >= 10 else f"{value:.4f}"
 
 
-def _far(difference: float) -> str:
-    """How far apart at most; a whole number is a count."""
-    return f"{difference:,.0f}" if difference == round(difference) else f"{difference:.1e}"
+def _largest(row: Row) -> str:
+    """What is judged is a distance; what is only told may be a count."""
+    if row.tolerance is None and row.difference == round(row.difference):
+        return f"{row.difference:,.0f}"
+    return f"{row.difference:.1e}"
 
 
 def _change(row: Row) -> str:

@@ -156,6 +156,24 @@ def test_a_model_without_its_tokenizer_or_with_another_is_refused(trained: tuple
     assert "the tokenizer of the model" in sentence(call("eval", "--model", folder, "--data", trained[0]), 1)
 
 
+def test_a_model_without_numbers_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    model = tiny_inference()
+    model.model.norm.weight = model.model.norm.weight * float("nan")
+    folder = write_folder(tmp_path / "model", model)
+    assert "is not a number; its weights cannot be used" in sentence(
+        call("eval", "--model", folder, "--data", trained[0]), 1
+    )
+
+
+def test_a_perplexity_beyond_all_numbers_is_null_in_json(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    model = tiny_inference()
+    model.model.norm.weight = model.model.norm.weight * 1e6
+    folder = write_folder(tmp_path / "model", model)
+    [shown] = json_lines(succeeded(call("eval", "--model", folder, "--data", trained[0], "--json")).stdout)
+    assert shown["results"]["all"]["loss"] > 700
+    assert shown["results"]["all"]["perplexity"] is None
+
+
 def test_an_empty_validation_split_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text(tiny.text())
     build_dataset(tmp_path / "d", [(open_source(f"text:{tmp_path / 't.txt'}"), None)], ByteTokenizer(), val_split=0.0)

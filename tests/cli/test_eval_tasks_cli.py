@@ -179,3 +179,23 @@ def test_the_real_files_are_asked(model: Path, test_data: Path) -> None:
         "mmlu": 6,
     }
     assert shown["results"]["mmlu"].keys() == {"acc", "acc_stderr", "acc_subjects", "acc_subjects_stderr", "samples"}
+
+
+def test_questions_are_not_written_over(model: Path, questions: Path) -> None:
+    before = questions.read_bytes()
+    refused = call("eval", "--model", model, "--tasks", questions, "--samples", questions, "--limit", 2)
+    assert "would be written over questions" in sentence(refused, 2)
+    assert questions.read_bytes() == before
+
+
+def test_options_that_change_nothing_are_told(model: Path, questions: Path) -> None:
+    command = ("eval", "--model", model, "--tasks", questions, "--limit", 1)
+    told = succeeded(call(*command, "--temp", 0.5, "--max-tokens", 3)).stderr
+    assert "warning: --max-tokens, --temp changes nothing here: no local file asks for written answers" in told
+    assert "--stride is about held-out text" in sentence(call(*command, "--stride", 5), 2)
+
+
+def test_a_comma_in_a_files_name_is_no_separator(model: Path, questions: Path) -> None:
+    named = questions.rename(questions.with_name("wet,dry.jsonl"))
+    shown = succeeded(call("eval", "--model", model, "--tasks", named, "--limit", 1, "--json")).stdout
+    assert list(json.loads(shown)["results"]) == ["wet,dry"]

@@ -12,7 +12,7 @@ import pytest
 
 from mlxllm.conversation import ChatFormat
 from mlxllm.conversation.choosing import chat_format_of
-from mlxllm.errors import ConfigError, DataError
+from mlxllm.errors import ConfigError, DataError, ModelError
 from mlxllm.evaluation.harness import names
 from mlxllm.evaluation.harness.files import read_definitions
 from mlxllm.evaluation.harness.loading import check_tasks
@@ -258,6 +258,14 @@ def test_what_is_wrong_with_a_task_is_told_in_a_sentence(loaded: LoadedModel, tm
     ):
         with pytest.raises(DataError, match=said):
             run_lm_eval([str(task_file(tmp_path, **changes))], loaded)
+
+
+def test_a_model_without_numbers_is_refused(tmp_path: Path) -> None:
+    model = tiny()
+    model.model.norm.weight = model.model.norm.weight * float("nan")
+    broken = load_model(str(write_folder(tmp_path / "model", model)))
+    with pytest.raises(ModelError, match="log-likelihoods are not numbers"):
+        run_lm_eval([str(task_file(tmp_path))], broken)
 
 
 def test_results_are_named_by_metric_and_filter() -> None:

@@ -203,6 +203,19 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path: Path) -> 
         load_model(str(tmp_path))
 
 
+@pytest.mark.parametrize(("rows", "fits"), [(261, True), (512, True), (513, False)])
+def test_a_tokenizer_with_far_fewer_ids_than_the_model_is_refused(tmp_path: Path, rows: int, fits: bool) -> None:
+    model = build_model(tiny_config(vocab_size=rows))
+    (tmp_path / "config.json").write_text(json.dumps(config_to_hf(model.config)))
+    mx.save_safetensors(str(tmp_path / MODEL_FILE), named_parameters(model))
+    ByteTokenizer().save(tmp_path / "tokenizer")
+    if fits:
+        load_model(str(tmp_path))
+        return
+    with pytest.raises(ModelError, match=r"has 261 ids, its model 513, .* they do not belong together"):
+        load_model(str(tmp_path))
+
+
 def test_a_folder(folder: Path) -> None:
     loaded = load_model(str(folder))
     assert (loaded.step, loaded.path, loaded.history, loaded.run_config) == (None, folder, ("base",), None)

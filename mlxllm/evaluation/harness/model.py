@@ -6,6 +6,7 @@ a special token only where a chat template put it.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from mlxllm.conversation import ChatFormat, Message
-from mlxllm.errors import DataError
+from mlxllm.errors import DataError, ModelError
 from mlxllm.evaluation.generating import write_until
 from mlxllm.evaluation.harness.apart import Progress
 from mlxllm.evaluation.item_cache import ItemCache
@@ -195,10 +196,12 @@ class MlxllmLM(TemplateLM):
         for at, key in enumerate(keys):
             if self._cache is not None and key in self._cache:
                 found[at] = Scored(*self._cache.get(key))
+                _check_number(found[at])
                 tell()
         missing = [at for at in range(len(requests)) if at not in found]
 
         def done(number: int, scored: Scored) -> None:
+            _check_number(scored)
             at = missing[number]
             found[at] = scored
             if self._cache is not None:
@@ -225,6 +228,13 @@ class MlxllmLM(TemplateLM):
         self.working = True
         yield
         self.working = False  # not in a `finally`: it is asked when something went wrong
+
+
+def _check_number(scored: Scored) -> None:
+    if not math.isfinite(scored.logprob):
+        raise ModelError(
+            "the model's log-likelihoods are not numbers; its weights cannot be used (did the run diverge?)"
+        )
 
 
 def _shown(request: Request) -> tuple[list[int], list[int]]:

@@ -40,7 +40,8 @@ def check_known(names: Sequence[str], known: Collection[str]) -> None:
     """
     for name in names:
         if name not in known:
-            near = near_names(name, known)
+            here = [path.name for path in Path().iterdir()] if name.count(".") else []
+            near = difflib.get_close_matches(name, here, n=2, cutoff=0.7) + near_names(name, known)
             raise ConfigError(
                 f"there is no task {name!r}, neither here as a file nor in lm-eval {lm_eval_version()} "
                 + (f"(near names: {', '.join(near)})" if near else "(its names: `lm_eval ls tasks`)")

@@ -1,8 +1,10 @@
 """Local files of benchmarks to tasks, told by what is in them: JSON lines, lists, parquet, MMLU's tables, packed or not."""
 
+import codecs
 import csv
 import hashlib
 import io
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,9 +32,7 @@ def read_tasks(path: Path) -> list[Task]:
     if path.is_dir():
         return _mmlu_folder(path)
     if not path.is_file():
-        raise DataError(
-            f"there is no file {path}{_near(path)}; give the path of a file of questions, or a name of lm-eval"
-        )
+        raise DataError(_missing(path))
     data = _unpacked(path)
     if _is_table(data):
         return [_mmlu_file(path, data, group=None)]
@@ -116,7 +116,7 @@ def _text(path: Path, data: bytes) -> str:
 
 def _is_table(data: bytes) -> bool:
     """Whether the first row is one of MMLU's: a question, four choices and a letter."""
-    begin = data.lstrip()[:1]
+    begin = data.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     if begin in (b"{", b"[") or data.startswith(b"PAR1"):
         return False
     try:
@@ -182,13 +182,20 @@ def _beside(path: Path) -> Iterable[Path]:
             yield path.with_name(path.name[:start] + part + path.name[end:])
 
 
-def _near(path: Path) -> str:
+def _missing(path: Path) -> str:
+    """What is wrong with a path where no file is."""
     from difflib import get_close_matches
 
+    if path.is_symlink():
+        return f"{path} is a link to {os.readlink(path)}, and there is no file"
+    if path.exists():
+        return f"{path} is no plain file; a file of questions was expected"
     if not path.parent.is_dir():
-        return f", and no folder {path.parent}"
+        return f"there is no file {path}, and no folder {path.parent}"
     near = get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=3, cutoff=0.4)
-    return f" ({path.parent} has {', '.join(near)})" if near else ""
+    where = "this folder" if path.parent == Path() else str(path.parent)
+    known = f" ({where} has {', '.join(near)})" if near else ""
+    return f"there is no file {path}{known}; give the path of a file of questions, or a name of lm-eval"
 
 
 def _sha256(files: Iterable[Path]) -> str:

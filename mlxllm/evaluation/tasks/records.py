@@ -38,13 +38,21 @@ def _text(record: Record, key: str, where: str) -> str:
     value = record.get(key)
     if not isinstance(value, str):
         raise DataError(f"{where}: {key!r} should be a text and is {_shown(value)}")
-    return value
+    return _whole(value, key, where)
 
 
 def _texts(value: Any, key: str, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) < 2 or not all(isinstance(each, str) and each for each in value):
         raise DataError(f"{where}: {key!r} should be a list of two texts or more, none of them empty")
-    return tuple(value)
+    return tuple(_whole(each, key, where) for each in value)
+
+
+def _whole(text: str, key: str, where: str) -> str:
+    """The text, which has no half of a character: JSON can spell one, and no tokenizer can read it."""
+    half = next((each for each in text if "\ud800" <= each <= "\udfff"), None)
+    if half is not None:
+        raise DataError(f"{where}: {key!r} holds half of a character (\\u{ord(half):04x}); write the whole one")
+    return text
 
 
 def _number(value: Any, key: str, count: int, where: str) -> int:

@@ -215,3 +215,21 @@ def test_the_real_files(test_data: Path) -> None:
         "mmlu_global_facts": (100, 5),
         "mmlu_high_school_mathematics": (270, 5),
     }
+
+
+def test_a_mark_before_the_first_line_makes_no_table_of_it(tmp_path: Path) -> None:
+    marked = tmp_path / "marked.jsonl"
+    marked.write_text(json.dumps(ARC), encoding="utf-8-sig")
+    assert read(marked).items == (Choice("Question: Which is wet?\nAnswer:", ("fire", "water"), 1),)
+
+
+def test_half_a_character_is_told_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "half.jsonl").write_text(json.dumps(ARC | {"choices": ["fire", "\udc00"]}))
+    with pytest.raises(DataError, match=r"half\.jsonl:1: 'choices' holds half of a character \(\\udc00\)"):
+        read(tmp_path / "half.jsonl")
+
+
+def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to("gone.jsonl")
+    with pytest.raises(DataError, match=r"link\.jsonl is a link to gone\.jsonl, and there is no file"):
+        read(tmp_path / "link.jsonl")

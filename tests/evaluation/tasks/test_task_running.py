@@ -145,6 +145,8 @@ def test_a_model_without_numbers_is_refused() -> None:
     model.model.norm.weight = model.model.norm.weight * float("nan")
     with pytest.raises(ModelError, match="item 0 of t are not numbers"):
         run(task(*CHOICES[:1]), model)
+    with pytest.raises(ModelError, match="logits are not numbers"):
+        run(task(Sum("y", "#### 1"), Sum("z", "#### 1")), model, shots=0)
 
 
 def test_the_subjects_of_a_folder_together() -> None:
