@@ -66,6 +66,6 @@ def _how(result: Result) -> str:
     """What tells apart two results of one task."""
     shots, limit = result.settings.get("shots"), result.settings.get("limit")
     judge = result.settings.get("judge")
-    by = f"judged by {in_a_line(judge, 40)}" if isinstance(judge, str) and judge else ""
+    by = f"by {in_a_line(judge, 24)}" if isinstance(judge, str) and judge else ""
     said = [f"{shots} examples" if shots else "", f"first {limit}" if limit else "", by]
     return f" ({', '.join(filter(None, said))})" if any(said) else ""

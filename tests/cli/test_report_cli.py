@@ -86,7 +86,7 @@ def test_judges_are_told_apart(trained: str) -> None:
         keep(Result("versus:other", metrics, 80, trained, print_, step, settings={"judge": judge}))
     succeeded(call("report", trained))
     text = (found.path / "report" / "report.md").read_text()
-    for row in ("(judged by python a.py) | win\\_rate | 80 | 25.0 % ± 5.0", "b.py) | win\\_rate | 80 | 75.0 % ± 5.0"):
+    for row in ("(by python a.py) | win\\_rate | 80 | 25.0 % ± 5.0", "b.py) | win\\_rate | 80 | 75.0 % ± 5.0"):
         assert row in text
     assert "How it does against other is asked again by mlxllm versus" in text
 
