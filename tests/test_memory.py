@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mlxllm.config import RunConfig
+from mlxllm.data.shards import TokenDataset
 from mlxllm.estimate import memory
 from mlxllm.runs import RunDirectory, read_events, read_json
 from mlxllm.settings import parse_config
@@ -90,5 +91,6 @@ def test_a_run_takes_what_was_told(name: str, home: Path) -> None:
         method, *options = TUNED[name]
         records = home / ("pairs.jsonl" if method == "dpo" else "talk.jsonl")
         config, peak = _trained(home, words, method, "--model", "base", "--data", records, "--batch-size", 4, *options)
-    told = memory(config)
+    val_tokens = TokenDataset.open(home / "data").val.num_tokens if name in RUNS else None
+    told = memory(config, val_tokens=val_tokens)
     assert told.peak == pytest.approx(peak, rel=WITHIN), told

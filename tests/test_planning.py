@@ -65,6 +65,13 @@ def test_what_is_no_budget_is_refused_with_examples(text: str) -> None:
         parse_budget(text)
 
 
+@given(st.integers(2, 20_000), st.integers(2, 20_000), st.sampled_from([1, 2]))
+def test_a_smaller_validation_split_takes_no_more(one: int, other: int, lanes: int) -> None:
+    config = preset_config("char-tiny").with_values(model={"vocab_size": 1000}, train={"lanes": lanes})
+    fewer, more = (memory(config, PLACE, val_tokens) for val_tokens in sorted((one, other)))
+    assert fewer.peak <= more.peak <= memory(config, PLACE).peak
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_parts_are_the_whole(preset: str) -> None:
     config = preset_config(preset).with_values(model={"vocab_size": 1000})

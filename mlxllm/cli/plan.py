@@ -96,7 +96,9 @@ def plan(
             tokens=tokens,
         )
         resolved = proposal.config
-    shown: dict[str, Any] = overview(resolved, basis.of(resolved), there, tokens=tokens, watts=watts)
+    shown: dict[str, Any] = overview(
+        resolved, basis.of(resolved), there, tokens=tokens, val_tokens=val_tokens or None, watts=watts
+    )
     shown["vocabulary"] = {
         "size": vocab,
         "known": bool(found) or model is not None or bool(_sets(set_, "model.vocab_size")),

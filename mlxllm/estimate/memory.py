@@ -2,13 +2,14 @@
 
 What lasts (weights, moments, a frozen base) follows from the shapes. What passes is read off the operations: each block
 keeps arrays for its backward pass, and several operations are under way at once, whose results exist before they are used.
-On Linux's CPU the coefficients were fitted to `mx.get_peak_memory` of some hundred small steps; there a test holds the sum
-to real runs. For a GPU (fused attention, bfloat16, one lane) they are counted from the same operations and were never
-measured.
+On Linux's CPU the arrays that are kept were counted, and what is under way was fitted to `mx.get_peak_memory` of some
+hundred steps, compiled (one lane and two) and not; a test holds the sum to real runs. For a GPU (fused attention, bfloat16,
+one lane) both are counted from the same operations and were never measured.
 
 Shapes: B batch, T time, N = B * T, D hidden, F feed-forward, H heads, L layers, V vocabulary, C tokens of a chunk of logits.
 """
 
+import math
 import os
 import platform
 import shutil
@@ -34,6 +35,9 @@ _VALIDATION_TOKENS = 4096
 """Of a batch of pre-training's validation (`training.pretrain`)."""
 _VALIDATION_CHUNK = 1024
 """Of these, logits exist of so many tokens at once (`evaluation.perplexity`)."""
+_AHEAD = 1.3
+"""Blocks' worth of results that exist before they are used: MLX hands out some hundred operations ahead, to all lanes
+together, and in each of n lanes they are a n-th as large."""
 _LANES = 8
 """At most so many parts of a batch side by side (`training.plan`)."""
 
@@ -87,8 +91,14 @@ class Memory:
         return asdict(self)
 
 
-def memory(config: RunConfig, place: Place | None = None) -> Memory:
-    """What training takes; by default on this machine."""
+def memory(config: RunConfig, place: Place | None = None, val_tokens: int | None = None) -> Memory:
+    """What training takes.
+
+    Args:
+        config: what is trained.
+        place: where; by default here.
+        val_tokens: of the validation split, where it is known: a batch of it may be smaller than usual.
+    """
     place = place or here(config)
     train, trained, lanes = config.train, count_trained(config), lanes_of(config, place)
     weights = trained * _FLOAT32
@@ -97,15 +107,16 @@ def memory(config: RunConfig, place: Place | None = None) -> Memory:
         moments -= block_parameters(config.model) * _FLOAT32
     held = trained * 2
     if place.device == "cpu":  # a compiled step lets go of the copy that nothing looks at between steps
-        held = weights if _is_validated(config) or not place.compiles else 0
+        held = weights if _is_looked_at(config) or not place.compiles else 0
     base = frozen_bytes(config, 2 if place.device == "gpu" else _FLOAT32)
     sums = weights * (train.grad_accum_steps > 1)
     activations, logits = _passing(config, place, lanes)
     gradients, update = weights * lanes, _update(config, place, lanes)
-    validation = _validation(config, place, lanes)
+    validation = _validation(config, place, lanes, val_tokens)
     lasting = weights + held + base + moments
     # The backward pass lets go of activations as fast as gradients come.
-    passing = max(activations + logits + sums, gradients + sums, weights + update, validation)
+    # A validation takes the newest weights in place of the copy that is held.
+    passing = max(activations + logits + sums, gradients + sums, weights + update, validation - held)
     return Memory(
         weights=weights,
         held=held,
@@ -158,20 +169,34 @@ def _passing(config: RunConfig, place: Place, lanes: int) -> tuple[int, int]:
     trains_head = config.lora is None
     in_chunk = min(train.loss_chunk_tokens, tokens // lanes or 1) * lanes
     copies = 3.0 if place.compiles else 6.8
-    head = (1.4 if place.compiles else 1.0) * lanes if trains_head else 0.2
+    head = (3.0 if place.compiles else 1.0) * lanes if trains_head else 0.2
     logits = _FLOAT32 * (copies * in_chunk * model.vocab_size + head * model.vocab_size * model.hidden_size)
-    of = _block(config, place)
+    of = _block(config, place, lanes)
     if train.gradient_checkpointing:
         # Graphs are walked in depth then: lane after lane, and a block is computed again when the logits are gone.
-        inputs = (5.9 if place.compiles else 5.1) * model.hidden_size * adapted_blocks(config)
-        of_kept, of_working, larger = (1.4, 1.4, 1.6) if place.compiles else (2.5, 0.25, 1.35)
-        again = (of_kept * of.kept + of_working * of.working) * tokens // lanes * width
-        logits *= larger / lanes
+        inputs = (3.8 if place.compiles else 5.1) * model.hidden_size * adapted_blocks(config)
+        if place.device == "gpu":
+            return round(tokens * (inputs + of.kept + of.working) * width), round(logits * 2 / copies)
+        if place.compiles:
+            # What is computed again is not fused: the sigmoid's exponential exists step by step.
+            inner = (
+                model.num_experts_per_tok * model.moe_intermediate_size
+                if model.num_experts
+                else model.intermediate_size
+            )
+            sums = 2 * tokens_of_row(config) / _QUERIES * model.num_attention_heads * model.resolved_head_dim
+            again = 0.55 * of.kept + (18 * inner + 1.8 * sums) / lanes
+            return round(tokens * (inputs + again) * width), round(logits * 2 / copies)
+        again = (2.5 * of.kept + 0.25 * of.working) * tokens // lanes * width
+        logits *= 1.35 / lanes
         return round(tokens * inputs * width + max(0.0, again - logits)), round(logits)
     return round(tokens * (of.kept * adapted_blocks(config) + of.working) * width), round(logits)
 
 
-def _block(config: RunConfig, place: Place) -> _Widths:
+def _block(config: RunConfig, place: Place, lanes: int) -> _Widths:
+    if place.device == "cpu" and place.compiles:
+        kept = _kept_compiled(config)
+        return _Widths(kept, _AHEAD * kept / lanes)
     model, lora = config.model, config.lora
     D, heads = model.hidden_size, model.num_attention_heads * model.resolved_head_dim
     keys = model.num_key_value_heads * model.resolved_head_dim
@@ -181,30 +206,44 @@ def _block(config: RunConfig, place: Place) -> _Widths:
         # Inputs and outputs of norms, projections and products; scores exist in the backward pass of one block only.
         kept = 4.0 * D + 6 * heads + 4 * keys + (4 if gated else 2) * model.intermediate_size
         working = 10.0 * D + 2.0 * scores + 3 * model.intermediate_size
-    elif place.compiles:
-        kept = 4 * D + 7.3 * heads + 3.6 * keys + (3.5 if gated else 4.4) * model.intermediate_size + scores
-        # Each block of queries adds to the gradients of all keys and values, and all of these sums are under way.
-        sums = 2 * tokens_of_row(config) / _QUERIES * heads
-        working = 13 * D + sums + (3.0 if gated else 7.8) * model.intermediate_size + 1.2 * scores
     else:
         kept = 4 * D + 6.3 * heads + 2.7 * keys + (3.9 if gated else 4.4) * model.intermediate_size + scores
         working = 14 * D + 3 * scores
     if model.num_experts:
         each = model.num_experts_per_tok
         inner = each * model.moe_intermediate_size
-        kept += (4.1 if place.compiles else 2.6) * inner + (3.1 if place.compiles else 4.4) * each * D
-        kept -= (3.5 if place.compiles else 3.9) * model.intermediate_size
-        working += 2.5 * each * D - (3.0 if place.compiles else 0.0) * model.intermediate_size
+        kept += 2.6 * inner + 4.4 * each * D - 3.9 * model.intermediate_size
+        working += 2.5 * each * D
     if lora is not None:
         outs = sum(out * count for count, out, _ in adapted(model, lora))
         wide = 1.0 + (lora.method == "dora")
-        if place.compiles:
-            kept = 4 * D + 2.0 * keys + 2.0 * model.intermediate_size + scores + 0.85 * wide * outs
-            working = 9 * D + 3.2 * model.intermediate_size + 0.3 * scores
-        else:
-            kept = 4 * D + 3.3 * keys + 1.4 * model.intermediate_size + scores + 0.8 * wide * outs
-            working = 5.2 * model.intermediate_size + 2 * scores
+        kept = 4 * D + 3.3 * keys + 1.4 * model.intermediate_size + scores + 0.8 * wide * outs
+        working = 5.2 * model.intermediate_size + 2 * scores
     return _Widths(kept, max(working, 0.0))
+
+
+def _kept_compiled(config: RunConfig) -> float:
+    """Numbers a token that a compiled block keeps, array by array."""
+    model, lora = config.model, config.lora
+    D, heads = model.hidden_size, model.num_attention_heads * model.resolved_head_dim
+    keys = model.num_key_value_heads * model.resolved_head_dim
+    trained = set(matrices(model)) if lora is None or "all" in lora.targets else set(lora.targets)
+    # Two norms: what goes in, before the weight where that is trained, and what comes out where a product needs it.
+    kept = 2.0 * D * (1 + (lora is None)) + D * bool(trained & {"q_proj", "k_proj", "v_proj"})
+    kept += D * bool(trained & {"gate_proj", "up_proj"})
+    # Queries, keys and values as attention sees them (shared ones repeated), its output by head and by token, weights.
+    kept += 2 * heads + 2 * (keys if keys == heads else heads) + heads * ("o_proj" in trained)
+    kept += model.num_attention_heads * _keys_seen(tokens_of_row(config))
+    if model.qk_norm:
+        kept += (heads + keys) * (1 + (lora is None))
+    if model.num_experts:  # rows are copied to their experts, and the sigmoid is kept
+        kept += model.num_experts_per_tok * (2.7 * model.moe_intermediate_size + 3 * D)
+    else:  # gate and up, or the activation's input and its slope; then their product
+        kept += (2 + ("down_proj" in trained)) * model.intermediate_size
+        kept += (not model.mlp_gated and model.hidden_act.startswith("gelu")) * model.intermediate_size
+    if lora is not None and lora.method == "dora":
+        kept += sum(count * out for count, out, _ in adapted(model, lora))
+    return kept
 
 
 def _keys_seen(length: int) -> float:
@@ -225,23 +264,40 @@ def _update(config: RunConfig, place: Place, lanes: int) -> int:
     gram = L * sum(count * min(out, width) ** 2 for count, out, width in shapes) * _FLOAT32
     blocks = block_parameters(config.model) * _FLOAT32
     stacks = len({tuple(sorted((out, width))) for _, out, width in shapes})  # one after the other: less at once
-    share = (1.0 if stacks < 3 else 0.77) * (1.0 if lanes == 1 else 0.75 if place.compiles else 0.5)
+    share = (1.0 if stacks < 3 else 0.77) * (1.0 if lanes == 1 else 0.7 if place.compiles else 0.5)
     return round(max(extra, share * (4.4 * blocks + 14.6 * gram)))
 
 
-def _is_validated(config: RunConfig) -> bool:
-    return config.method == "pretrain" or bool(config.data.val_records) or config.data.val_split > 0
+def _is_looked_at(config: RunConfig) -> bool:
+    """Whether a validation or a sample is between two steps."""
+    train = config.train
+    validated = config.method == "pretrain" or bool(config.data.val_records) or config.data.val_split > 0
+    return train.sample_every > 0 or (validated and 0 < train.eval_every < train.max_steps)
 
 
-def _validation(config: RunConfig, place: Place, lanes: int) -> int:
+def _validation(config: RunConfig, place: Place, lanes: int, val_tokens: int | None) -> int:
     """Of pre-training, whose validation has batches of its own; that of records is smaller than a step."""
     if config.method != "pretrain":
         return 0
     model, length = config.model, config.data.max_seq_len
-    tokens = max(1, _VALIDATION_TOKENS // length) * length * lanes
-    of = _block(config, place)
-    width = 2 if place.device == "gpu" else _FLOAT32
-    logits = 10 * min(_VALIDATION_CHUNK, tokens // lanes) * lanes * model.vocab_size * _FLOAT32
-    # Nothing is kept, but a dozen operations are under way: as much as about one block would keep, and logits then.
-    block = tokens * of.kept * width
-    return round(max(block, logits) + 0.2 * min(block, logits))
+    rows = max(1, _VALIDATION_TOKENS // length)
+    if val_tokens is not None:  # as `evaluation.perplexity.Evaluator` cuts a split
+        length = max(1, min(length, val_tokens - 1))
+        windows = math.ceil(max(1, val_tokens - 1) / length)
+        rows, lanes = min(rows, math.ceil(windows / lanes)), min(lanes, windows)
+    tokens = rows * length * lanes
+    # A part for each lane and one for all. Uncompiled it was measured to be less; why is not known.
+    ahead = (0.7 + 0.6 / lanes) * (1.0 if place.compiles else 0.88)
+    copies = 10 if place.device == "gpu" else 7 + 10 / lanes
+    logits = copies * min(_VALIDATION_CHUNK, rows * length) * lanes * model.vocab_size * _FLOAT32
+    if place.device == "gpu":
+        return round(max(logits, tokens * _block(config, place, lanes).kept * 2))
+    # Nothing is kept. Most of what is handed out ahead is steps of one long sum for an exponential: of the activation's
+    # sigmoid, or of a few blocks of queries' scores.
+    each, sigmoid = model.num_experts_per_tok, model.hidden_act == "silu"
+    inner = each * model.moe_intermediate_size if model.num_experts else model.intermediate_size
+    scores = model.num_attention_heads * min(_keys_seen(length), 2.5 * _QUERIES)
+    numbers = 4 * model.hidden_size + max(11 * inner * sigmoid, 6.7 * scores)
+    if model.num_experts:
+        numbers += 3 * each * model.hidden_size
+    return round(max(logits, ahead * tokens * numbers * _FLOAT32))

@@ -41,6 +41,7 @@ def overview(
     memory_bytes: int,
     *,
     tokens: int | None = None,
+    val_tokens: int | None = None,
     watts: float | None = None,
     place: Place | None = None,
 ) -> dict[str, Any]:
@@ -51,11 +52,12 @@ def overview(
         basis: what a step costs.
         memory_bytes: of the machine.
         tokens: of the dataset; None where none is named.
+        val_tokens: of its validation split.
         watts: of the machine at work; energy is told only with it.
         place: where it trains; by default here.
     """
     place = place or here(config)
-    costs, needs = estimate(config), memory(config, place)
+    costs, needs = estimate(config), memory(config, place, val_tokens)
     seconds = START_SECONDS + seconds_of(config.train, basis.cost)
     per_token = basis.cost.step / costs.tokens_per_step
     again = not config.model.dropout and (config.lora is None or not config.lora.dropout)
@@ -80,7 +82,7 @@ def overview(
             **needs.as_dict(),
             "activations_kept": memory(recomputed[0], place).activations if recomputed else needs.activations,
             "activations_recomputed": memory(recomputed[1], place).activations if recomputed else None,
-            "peak_recomputed": memory(recomputed[1], place).peak if recomputed else None,
+            "peak_recomputed": memory(recomputed[1], place, val_tokens).peak if recomputed else None,
             "kv_cache": kv_cache_bytes(config, place),
             "kv_cache_tokens": config.model.max_position_embeddings,
             "mlx_cache_limit": cache_limit_bytes(memory_bytes),
@@ -88,7 +90,7 @@ def overview(
             "measured_peak": basis.measured_peak,
             "device": place.device,
             "fits": needs.peak <= limit,
-            "would_fit": first_that_fits(config, limit, place) if needs.peak > limit else None,
+            "would_fit": first_that_fits(config, limit, place, val_tokens) if needs.peak > limit else None,
         },
         "tokens": {
             "a_step": costs.tokens_per_step,

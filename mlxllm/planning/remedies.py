@@ -21,7 +21,9 @@ def changed(config: RunConfig, change: Change) -> RunConfig:
     return config.with_values(**sections)
 
 
-def first_that_fits(config: RunConfig, limit: int, place: Place | None = None) -> Change | None:
+def first_that_fits(
+    config: RunConfig, limit: int, place: Place | None = None, val_tokens: int | None = None
+) -> Change | None:
     """The first change after which `config` needs at most `limit` bytes; None where none of them is enough.
 
     In this order: smaller batches whose gradients are summed (the same updates), blocks computed again in the backward
@@ -29,7 +31,7 @@ def first_that_fits(config: RunConfig, limit: int, place: Place | None = None) -
     a packed base.
     """
     for change in _changes(config):
-        if memory(changed(config, change), place).peak <= limit:
+        if memory(changed(config, change), place, val_tokens).peak <= limit:
             return change
     return None
 

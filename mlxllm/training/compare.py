@@ -74,24 +74,25 @@ def check_extension(run: RunDirectory, max_steps: int, option: str) -> None:
         )
 
 
-def check_memory(config: RunConfig, there: int | None = None) -> None:
+def check_memory(config: RunConfig, there: int | None = None, val_tokens: int | None = None) -> None:
     """Refuse a run that the machine has no room for, and say what would fit.
 
     Args:
         config: resolved.
         there: bytes of memory; by default the device's.
+        val_tokens: of the validation split, where it is known.
 
     Raises:
         ConfigError: it needs more than there is.
     """
     there = device_info().memory_bytes if there is None else there
-    needed = memory(config).peak
+    needed = memory(config, val_tokens=val_tokens).peak
     if needed <= there:
         return
-    fits = first_that_fits(config, int(USABLE_SHARE * there))
+    fits = first_that_fits(config, int(USABLE_SHARE * there), val_tokens=val_tokens)
     remedy = "make the model or data.max_seq_len smaller"
     if fits is not None:
-        less = memory(changed(config, fits)).peak
+        less = memory(changed(config, fits), val_tokens=val_tokens).peak
         remedy = f"{as_options(fits)} would take {_gibibytes(less)}"
     raise ConfigError(
         f"this run would need about {_gibibytes(needed)}, and the machine has {_gibibytes(there)}; {remedy} (`mlxllm plan` "

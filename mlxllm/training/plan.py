@@ -83,7 +83,8 @@ def plan_run(
     if isinstance(material.data, TokenDataset):
         material.words.tokenizer.encode(config.train.sample_prompt)  # refuses what cannot be spelled
     config = settle(config)
-    check_memory(_as_long_as_the_pairs(config, material))
+    val_tokens = material.data.val.num_tokens if isinstance(material.data, TokenDataset) else None
+    check_memory(_as_long_as_the_pairs(config, material), val_tokens=val_tokens)
     return Plan(run, config, material, base, deadline, milestones)
 
 
