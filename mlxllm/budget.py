@@ -41,5 +41,5 @@ def steps_within(train: TrainConfig, cost: Cost, seconds: float, milestones: int
 def seconds_of(train: TrainConfig, cost: Cost) -> float:
     """How long all updates of a run take, with the validations and samples between them."""
     validations = 1 + -(-train.max_steps // train.eval_every) if train.eval_every else 2
-    samples = 1 + (train.max_steps // train.sample_every if train.sample_every else 0)
+    samples = 1 + -(-train.max_steps // train.sample_every) if train.sample_every else 0
     return train.max_steps * cost.step + validations * cost.validation + samples * cost.sample

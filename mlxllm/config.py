@@ -202,7 +202,7 @@ class TrainConfig(Section):
     keep_checkpoints: int = Field(2, gt=0)
     """How many of the newest checkpoints stay, beside the best one and the one from before the decay."""
     sample_every: int = Field(0, ge=0)
-    """Steps between samples; 0 takes none."""
+    """Steps between samples, of which the last comes at the end; 0 takes none."""
     sample_prompt: str = ""
     """What the samples continue."""
     early_stop_evals: int = Field(0, ge=0)

@@ -41,6 +41,12 @@ def called(name: str, longest: int = 100) -> str:
     return visible(name if len(name) <= longest else f"{name[: longest - 4]}...")
 
 
+def in_a_line(text: str, longest: int = 100) -> str:
+    """Words that somebody else wrote, on one line with their blanks and cut where it is long."""
+    text = " ".join(text.split())
+    return readable(text if len(text) <= longest else f"{text[: longest - 4]} ...")
+
+
 def _escape(char: str) -> str:
     code = ord(char)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

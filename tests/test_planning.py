@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxllm.budget import Cost
+from mlxllm.cli.plan_view import lines
 from mlxllm.config import RunConfig
 from mlxllm.errors import ConfigError
 from mlxllm.estimate import (
@@ -115,6 +116,11 @@ def test_what_is_proposed_for_memory_fits_it_and_little_larger_does_not(text: st
     assert read.train == proposal.config.train
 
 
+def test_a_model_for_memory_alone_is_told_to_be_too_large_for_the_data() -> None:
+    proposal = propose(parse_budget("2GB"), preset_config("small-10m"), pace, 8 * GIB, tokens=900, place=PLACE)
+    assert "the data are far too few for it" in proposal.why
+
+
 def test_too_little_memory_is_said() -> None:
     with pytest.raises(ConfigError, match="too little memory for even the smallest"):
         propose(parse_budget("1MB"), preset_config("small-10m"), pace, 8 * GIB, vocab_size=1000, place=PLACE)
@@ -160,6 +166,20 @@ def test_energy_is_told_only_with_watts_and_as_an_estimate() -> None:
     assert told["energy"]["is_estimate"]
 
 
+def test_what_is_tight_and_what_no_change_makes_fit_is_said() -> None:
+    config = preset_config("char-tiny").with_values(model={"vocab_size": 100})
+    peak, basis = memory(config, PLACE).peak, Basis(Cost(1.0, 0.0, 0.0), "a guess")
+    told = {}
+    for name, there in (("fits", 2 * peak), ("tight", peak + 1), ("too much", peak // 50)):
+        shown = overview(config, basis, there, place=PLACE)
+        shown |= {"proposal": None, "vocabulary": {"known": True}, "fine_tuning": {}}
+        told[name] = "\n".join(lines(shown))
+    assert "GiB: fits" in told["fits"] or "MiB: fits" in told["fits"]
+    assert ": tight, close other programs" in told["tight"]
+    assert "too much for this machine" in told["too much"]
+    assert "no smaller batch is enough" in told["too much"]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.dataset(tmp_path_factory.mktemp("data") / "squares")
@@ -189,12 +209,16 @@ def test_measured_steps_and_the_command_that_is_proposed(data: Path, mlxllm_home
         assert word in text
 
 
-def test_wrong_words_end_in_a_sentence(mlxllm_home: Path) -> None:
+def test_wrong_words_end_in_a_sentence(data: Path, mlxllm_home: Path) -> None:
     for words, said in (
         (("--budget", "soon"), "neither a time nor a size"),
         (("--watts", "-3"), "--watts is -3"),
         (("--preset", "smal-10m"), "small-10m"),
         (("--budget", "5m", "--model", "x"), "leave one of them out"),
+        (("--budget", "5m", "--set", "train.max_steps=7"), "so does --set train.max_steps=7"),
+        (("--budget", "5m", "--preset", "sft"), "preset sft fine-tunes a model"),
+        (("--device", "tpu"), "device 'tpu' is not known"),
+        (("--data", data, "--set", "model.vocab_size=50"), "has 50 ids"),
     ):
         done = call("plan", *words)
         assert done.returncode == 2

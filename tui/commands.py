@@ -162,9 +162,14 @@ def remove_run(run: str) -> Args:
     return ("runs", "rm", run, "--yes")
 
 
-def evaluate(model: str, data: str) -> Args:
-    """The score of a model on the validation split of a dataset."""
-    return ("eval", "--model", model, "--data", data, "--json")
+def evaluate(model: str, data: str = "", tasks: str = "", limit: str = "") -> Args:
+    """The scores of a model on the validation split of a dataset, on questions, or on both."""
+    return ("eval", "--model", model, *options(data=data or None, tasks=tasks or None, limit=limit or None), "--json")
+
+
+def report(run: str) -> Args:
+    """A page about a run."""
+    return ("report", run)
 
 
 def export(model: str, folder: str, form: str, *, quantize: str | None = None, modelfile: bool = False) -> Args:

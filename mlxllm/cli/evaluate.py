@@ -27,7 +27,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Dataset whose validation split is scored, or a file or folder of text; several times.",
+            help="Dataset whose validation split is scored, or a file or folder of text; can be given several times.",
             rich_help_panel=_TEXT,
         ),
     ] = None,

@@ -1,5 +1,6 @@
 """`mlxllm eval --preferences` and `--records`: which of two held-out answers a model prefers, and how it predicts answers."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mlxllm.cli import sampling
 from mlxllm.cli.table import print_table
+from mlxllm.cli.terminal import fold
 from mlxllm.errors import ConfigError, DataError
+from mlxllm.visible import counted
 
 if TYPE_CHECKING:  # MLX is imported by the commands that use it
     from mlxllm.config import DpoConfig, TrainConfig
@@ -218,7 +221,8 @@ def _print(label: str, metrics: Mapping[str, float | None], count: int, referenc
     against = f"reference {reference[:12] if ' ' not in reference else reference}, loss {dpo.loss}, beta {dpo.beta:g}"
     if dpo.sft_weight:
         against += f", sft_weight {dpo.sft_weight:g}"
-    print(f"{label}: {count:,} pairs; {against if reference else 'no reference: likelihoods only'}")
+    told = against if reference else "no reference: likelihoods only"
+    print(fold(f"{label}: {counted(count, 'pair')}; {told}", sys.stdout))
     rows = []
     for name, value in metrics.items():
         if name.endswith(STDERR) or value is None:

@@ -30,9 +30,11 @@ def parity(
 
     if name is not None and (list_ or markdown):
         raise ConfigError(f"--{'list' if list_ else 'markdown'} tells of all comparisons; leave out {name!r}")
+    if json_ and markdown:
+        raise ConfigError("--json and --markdown are two ways to print the same; give one of them")
     chosen = (comparison_called(name),) if name is not None else COMPARISONS
     found: dict[str, list[Receipt]] = {comparison.name: [] for comparison in chosen}
-    for receipt in all_receipts():
+    for receipt in all_receipts(name=name or "*"):
         if receipt.name in found:
             found[receipt.name].append(receipt)
     if json_:

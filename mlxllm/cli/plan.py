@@ -54,10 +54,21 @@ def plan(
     asked = parse_budget(budget) if budget is not None else None
     if asked is not None and model is not None:
         raise ConfigError("--budget proposes a model, and --model brings one; leave one of them out")
+    if asked is not None and (decided := _sets(set_, "train.max_steps", "train.epochs")):
+        raise ConfigError(f"--budget decides how long to train, and so does --set {decided}; leave one of them out")
     flags = {"data.dataset": data}
     resolved = build_config(preset=preset, config_file=config, settings=set_ or (), flags=flags)
     if asked is not None and not resolved.preset:
         resolved = build_config(preset=DEFAULT_PRESET, config_file=config, settings=set_ or (), flags=flags)
+    if asked is not None and resolved.method != "pretrain":
+        raise ConfigError(
+            f"--budget proposes what to train from scratch, and preset {resolved.preset} fine-tunes a model; leave --budget "
+            f"out to see what that takes, or choose a preset of pre-training"
+        )
+    if device is not None:
+        from mlxllm.runtime import select_device  # MLX begins to load here
+
+        select_device(device)  # refuses what is not there
     if model is not None:
         check_model_settings(set_ or (), model)
         from mlxllm.cli.dry_run import with_model
@@ -65,6 +76,11 @@ def plan(
         resolved = with_model(resolved, model)
     found = _dataset(resolved.data.dataset)
     vocab = resolved.model.vocab_size or (found[2] if found else _VOCABULARY)
+    if found and vocab < found[2]:
+        raise ConfigError(
+            f"the model's vocabulary has {vocab:,} ids, and the tokenizer of dataset {resolved.data.dataset!r} {found[2]:,}; "
+            f"leave model.vocab_size out, or choose a dataset that was made with the model's tokenizer"
+        )
     tokens, val_tokens = (found[0], found[1]) if found else (None, 0)
     resolved = resolved.with_values(model={"vocab_size": vocab})
     there = _memory()
@@ -81,7 +97,10 @@ def plan(
         )
         resolved = proposal.config
     shown: dict[str, Any] = overview(resolved, basis.of(resolved), there, tokens=tokens, watts=watts)
-    shown["vocabulary"] = {"size": vocab, "known": bool(found) or model is not None or _sets_vocabulary(set_)}
+    shown["vocabulary"] = {
+        "size": vocab,
+        "known": bool(found) or model is not None or bool(_sets(set_, "model.vocab_size")),
+    }
     shown["fine_tuning"] = tunings(resolved, basis.pace)
     shown["budget"] = asked.text if asked is not None else None
     shown["proposal"] = None
@@ -96,8 +115,9 @@ def plan(
     print("\n".join(lines(shown)))
 
 
-def _sets_vocabulary(settings: list[str] | None) -> bool:
-    return any(setting.startswith("model.vocab_size") for setting in settings or ())
+def _sets(settings: list[str] | None, *keys: str) -> str:
+    """The first of the settings that is one of these; "" if none is."""
+    return next((setting for setting in settings or () if setting.partition("=")[0].strip() in keys), "")
 
 
 def _dataset(name: str) -> tuple[int, int, int] | None:

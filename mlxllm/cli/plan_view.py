@@ -1,10 +1,14 @@
 """A plan as text for people; the numbers are those of `planning.overview`."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+from mlxllm.cli.table import field_lines
 from mlxllm.planning.remedies import as_options
 
+_NAMES = 11
+"""Columns of the names in front, without the gap."""
 _PARTS = ("embedding", "attention", "feed_forward", "norms", "head")
 
 
@@ -47,8 +51,11 @@ def _proposal(shown: dict[str, Any]) -> Iterator[str]:
 
 def _memory(needs: dict[str, Any]) -> Iterator[str]:
     verdict = "fits" if needs["fits"] else "too much for this machine"
+    if not needs["fits"] and needs["peak"] <= needs["machine"]:
+        verdict = "tight, close other programs"
     measured = f"; {_size(needs['measured_peak'])} measured in a few steps" if needs["measured_peak"] else ""
-    yield _row("memory", f"{_size(needs['peak'])} at its peak of {_size(needs['machine'])}: {verdict}{measured}")
+    there = f"of the machine's {_size(needs['machine'])}"
+    yield _row("memory", f"{_size(needs['peak'])} at its peak, {there}: {verdict}{measured}")
     lasting = [("weights", "weights"), ("held", "their copy"), ("base", "frozen base"), ("optimizer", "optimizer")]
     passing = [("gradients", "gradients"), ("activations", "activations"), ("logits", "logits")]
     passing += [("update", "update"), ("validation", "validation")]
@@ -63,6 +70,8 @@ def _memory(needs: dict[str, Any]) -> Iterator[str]:
         )
     if needs["would_fit"] is not None:
         yield _row("", f"would fit: {as_options(needs['would_fit'])}")
+    elif not needs["fits"]:
+        yield _row("", "no smaller batch is enough: make the model or data.max_seq_len smaller")
     full = f"{_size(needs['kv_cache'])} for one text of {needs['kv_cache_tokens']:,} tokens"
     yield _row(
         "generation",
@@ -97,14 +106,15 @@ def _time(shown: dict[str, Any]) -> Iterator[str]:
 
 def _tuning(found: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield ""
-    yield f"{'fine-tuning it':<16}{'trained':>10}{'memory':>12}{'a 1,000 tokens':>17}"
+    yield f"{'fine-tuning it':<16}{'trained':>10}{'memory':>12}{'1,000 tokens in':>17}"
     for name, one in found.items():
         time = _duration(1000 * one["seconds_per_token"])
         yield f"{name:<16}{_count(one['trained_parameters']):>10}{_size(one['peak_bytes']):>12}{time:>17}"
 
 
 def _row(name: str, text: str) -> str:
-    return f"{name:<13}{text}"
+    """A line; on a terminal what does not fit goes on below the text."""
+    return "\n".join(field_lines([(name.ljust(_NAMES), text)], sys.stdout))
 
 
 def _count(number: float) -> str:
@@ -119,8 +129,8 @@ def _size(size: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= length * (2 if unit == "days" else 1):
+    for unit, length in (("years", 31_557_600), ("days", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= length * (2 if unit in ("years", "days") else 1):
             return f"{seconds / length:.3g} {unit}"
     return f"{1e3 * seconds:.3g} ms"
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import signal
 import sys
 import time
@@ -72,10 +73,9 @@ def report(
     from mlxllm.report.run_page import run_page
     from mlxllm.report.stages import stages_of
     from mlxllm.report.writing import write_page
-    from mlxllm.runs import find_run
 
     check_watts(watts)
-    found = find_run(run)
+    found = _run(run)
     stages = stages_of(found)
     page, drawn = run_page(stages, watts=watts, now=time.time())
     files = write_page(page, drawn, out.expanduser() if out is not None else found.path / "report", with_plots=plots)
@@ -89,10 +89,9 @@ def report(
 def send(run: str, services: str, follow: bool, json_: bool) -> None:
     """Send a run's events to services, one after the other."""
     from mlxllm.report.forwarding import forward
-    from mlxllm.report.services import parse_services
-    from mlxllm.runs import find_run
+    from mlxllm.report.services import SHOWN_BY, parse_services
 
-    names, found = parse_services(services), find_run(run)
+    names, found = parse_services(services), _run(run)
     if follow:  # of a trainer in a terminal: what ends that is not meant for it
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
@@ -101,7 +100,22 @@ def send(run: str, services: str, follow: bool, json_: bool) -> None:
     if json_:
         print(json.dumps({"run": found.name, "sent": sent}))
     for name, count in sent.items():
-        say(f"{counted(count, 'event')} of run {found.name!r} sent to {name}")
+        new = f"{counted(count, 'event')} of run {found.name!r} sent to {name}"
+        nothing = f"nothing of run {found.name!r} is new to {name}: all was sent before"
+        where = SHOWN_BY.get(name, "").format(run=shlex.quote(str(found.path)))
+        say((new if count else nothing) + (f"; `{where}` shows it" if where else ""))
+
+
+def _run(name: str) -> "RunDirectory":
+    """A run; what names a checkpoint is told that a report is about the whole."""
+    from mlxllm.runs import find_run, run_of
+
+    try:
+        return find_run(name)
+    except ConfigError:
+        if (found := run_of(name)) is None:
+            raise
+    raise ConfigError(f"{name!r} is a checkpoint, and a report is about a run with all of them; give {found.address}")
 
 
 class Reporting:
@@ -150,7 +164,7 @@ def check_watts(watts: float | None) -> None:
 def tell_files(files: list[Path]) -> None:
     """Name the pages that were written, and how many plots."""
     for file in files:
-        if file.suffix in (".md", ".html"):
+        if file.suffix.lower() in (".md", ".html"):
             print(file)
     if pictures := [file for file in files if file.suffix in (".png", ".svg")]:
         say(f"{len(pictures)} plots in {pictures[0].parent}")

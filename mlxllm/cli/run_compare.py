@@ -3,11 +3,15 @@
 import json
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mlxllm.cli.report import Out, Plots, Watts, check_watts, tell_files
+from mlxllm.cli.report import Plots, Watts, check_watts, tell_files
 from mlxllm.cli.sampling import say, shown
 from mlxllm.cli.table import print_table
 from mlxllm.errors import ConfigError
@@ -23,7 +27,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two runs or more.", show_default=False)],
-    out: Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR|FILE",
+            help="Write a page as well: a folder, or a file that ends in .md or .html.",
+            show_default="the terminal only",
+        ),
+    ] = None,
     plots: Plots = False,
     watts: Watts = None,
     json_: Json = False,
@@ -50,8 +61,18 @@ def compare(
     print_table(OVERVIEW, [overview(each) for each in reports], expendable=_EXPENDABLE)
     if (table := scores_table([(each.name, each.scores) for each in reports])) is not None:
         print()
-        print_table(table.header, table.rows)
+        _, _, items, *names = table.header
+        print_table(["task, metric", items, *names], _below_tasks(table.rows), expendable=(items,))
     tell_files(files)
+
+
+def _below_tasks(rows: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+    """A line for each task with its metrics below it: beside each other they leave a terminal no room for the runs."""
+    for task, metrics in groupby(rows, key=itemgetter(0)):
+        for number, (_, metric, *cells) in enumerate(metrics):
+            if not number:
+                yield [task, *("" for _ in cells)]
+            yield [f"  {metric}", *cells]
 
 
 def diff(

@@ -13,6 +13,7 @@ from mlxllm.cli.prefs import beginning
 from mlxllm.cli.table import print_table
 from mlxllm.cli.terminal import fold
 from mlxllm.errors import EXIT_FAILED, ConfigError
+from mlxllm.visible import counted
 
 if TYPE_CHECKING:  # the chat formats and MLX are imported by the command
     from mlxllm.conversation.trials import Prompt, Trial
@@ -77,7 +78,7 @@ def taste(
     seed = secrets.randbelow(1 << 32) if seed is None else config.seed
     asked = prompts_for(prompts, tuned, PROMPTS_A_ROUND * rounds, seed)
     if len(asked) < rounds:
-        sampling.say(f"there are only {len(asked)} new prompts, so that many rounds")
+        sampling.say(f"only {counted(len(asked), 'round')}: there are no more new prompts")
     select_device(device)
     trial = Trial((tuned, untuned), [with_system(prompt, system) for prompt in asked], seed, rounds)
     judging = Judging(trial, Models(), config, json_, reveals=False)
@@ -101,7 +102,7 @@ def taste(
 def prompts_for(where: str | None, model: str, count: int, seed: int) -> "list[Prompt]":
     """Up to `count` new prompts for a model, from where they are wanted."""
     from mlxllm.conversation.saved import SavedChats
-    from mlxllm.conversation.trial_prompts import KINDS, kinds_for, new_prompts
+    from mlxllm.conversation.trial_prompts import KINDS, kinds_for, new_prompts, prompts_in
     from mlxllm.runs import run_of
 
     run, chats = run_of(model), SavedChats()
@@ -116,7 +117,12 @@ def prompts_for(where: str | None, model: str, count: int, seed: int) -> "list[P
             raise ConfigError(f"there are no {where} prompts for {model}; {known} a file with one a line")
         kind = next(kind for kind in there if kind == where)
     else:
-        return new_prompts("file", count, seed, run, chats, Path(where).expanduser())
+        path = Path(where).expanduser()
+        found, there_are = new_prompts("file", count, seed, run, chats, path), len(prompts_in(path))
+        if left_out := min(count, there_are) - len(found):
+            out_of = counted(there_are, "prompt")
+            sampling.say(f"{left_out} of {out_of} left out: {model} was trained on them, or they stand there twice")
+        return found
     sampling.say(f"prompts: {KINDS[kind]}")
     return new_prompts(kind, count, seed, run, chats)
 

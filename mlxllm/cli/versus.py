@@ -11,7 +11,8 @@ import typer
 from mlxllm.cli import sampling
 from mlxllm.cli.taste import prompts_for
 from mlxllm.cli.terminal import fold
-from mlxllm.errors import EXIT_FAILED, ConfigError
+from mlxllm.errors import EXIT_FAILED, ConfigError, DataError
+from mlxllm.visible import counted, in_a_line
 
 if TYPE_CHECKING:  # MLX is imported by the command
     from mlxllm.config import SampleConfig
@@ -23,6 +24,8 @@ _EVERY = 5.0
 """Seconds between two lines about how far it is."""
 _JUDGED_ROUNDS = 100
 """Prompts, where no person has to read the answers."""
+_SAME = 1e-9
+"""What rounding may make of a win rate."""
 
 
 def versus(
@@ -112,9 +115,15 @@ def versus(
         find_model(name)
     asked = [with_system(prompt, system) for prompt in prompts_for(prompts, first, rounds, config.seed)]
     if len(asked) < rounds and (by_hand or prompts is None):
-        sampling.say(f"there are only {len(asked)} new prompts, so that many rounds")
+        sampling.say(f"only {counted(len(asked), 'round')}: there are no more new prompts")
+    if program is not None:
+        program.check()
     begun = time.monotonic()
     contest, about = _contest(first, second, asked, config, device)
+    if same := sum(contest.is_same(number) for number in range(len(asked))):
+        sampling.say(
+            f"{same:,} of {len(asked):,} pairs of answers are the same, word for word: ties, and nobody is asked"
+        )
     if by_hand:
         judged, who = _by_hand(contest, (first, second), config, json_), "you"
     else:
@@ -127,8 +136,11 @@ def versus(
         judged = judge_pairs(
             contest, asks, Judgements(asks.identity), progress, both_orders=swap, seed=config.seed, fresh=fresh
         )
-        who = str(judge or judge_model)
+        who = " ".join(str(judge or judge_model).split())
     found = compare(contest, judged.preferences)
+    if found.win_rate is None:
+        why = f": {in_a_line(judged.reason)}" if judged.reason else ""
+        raise DataError(f"the judge could not tell of any of {counted(len(asked), 'pair')}{why}; no result is kept")
     _keep(about, found, contest, who, config, swap and not by_hand, time.monotonic() - begun)
     if json_:
         print(json.dumps(_as_json((first, second), who, found, judged, contest)))
@@ -179,8 +191,6 @@ def _by_hand(contest: "Contest", players: tuple[str, str], config: "SampleConfig
     trial = Trial(players, [contest.prompts[number] for number in numbers], config.seed)
     for each, number in zip(trial.rounds, numbers, strict=True):
         each.answers.update({0: contest.first[number], 1: contest.second[number]})
-    if same := len(contest.prompts) - len(numbers):
-        sampling.say(f"{same} of {len(contest.prompts)} pairs of answers are the same, word for word: ties")
     judging = Judging(trial, None, config, json_, reveals=False)
     ended = judging.judge_all()
     sampling.say(f"{pairs(len(judging.kept))} kept; `mlxllm prefs ls` lists them")
@@ -242,15 +252,17 @@ def _as_json(
 def _tell(names: tuple[str, str], judge: str, found: "Comparison", judged: "Judged", swap: bool) -> None:
     """What was found, a line each."""
     count = found.wins + found.losses + found.ties
-    if found.win_rate is None or found.win_rate_interval is None or found.mean_lengths is None:
-        print("nothing was judged, so there is nothing to count")
-        return
-    title = f"{names[0]} against {names[1]}: {count:,} prompts, judged by {judge}{' in both orders' if swap else ''}"
+    assert found.win_rate is not None
+    assert found.win_rate_interval is not None
+    assert found.mean_lengths is not None
+    title = f"{names[0]} against {names[1]}: {counted(count, 'prompt')}, judged by {judge}{' in both orders' if swap else ''}"
     print(sampling.bold(fold(title, sys.stdout), sys.stdout))
-    chance = f"; a coin does that {_percent(found.chance)} of the time" if found.wins != found.losses else ""
+    chance = f"; a coin does that, or more, {_percent(found.chance)} of the time" if found.wins != found.losses else ""
     print(f"won {found.wins:,}, lost {found.losses:,}, ties {found.ties:,}{chance}")
     low, high = found.win_rate_interval
-    print(f"win rate                   {_percent(found.win_rate)} (95 %: {_percent(low)} to {_percent(high)})")
+    graded = abs(found.win_rate * count - found.wins - found.ties / 2) > _SAME * count
+    label = "win rate, by sureness" if graded else "win rate"
+    print(f"{label:<27}{_percent(found.win_rate)} (95 %: {_percent(low)} to {_percent(high)})")
     if found.length_controlled_win_rate is not None and found.length_controlled_interval is not None:
         low, high = found.length_controlled_interval
         told = f"{_percent(found.length_controlled_win_rate)} (95 %: {_percent(low)} to {_percent(high)})"
@@ -261,7 +273,8 @@ def _tell(names: tuple[str, str], judge: str, found: "Comparison", judged: "Judg
     if judged.shown_first is not None:
         print(f"shown first is preferred   {_percent(judged.shown_first)}")
     if found.unjudged:
-        print(f"not judged                 {found.unjudged:,}")
+        why = f" ({in_a_line(judged.reason)})" if judged.reason else ""
+        print(f"not judged                 {found.unjudged:,}{why}")
 
 
 def _percent(share: float) -> str:

@@ -31,6 +31,8 @@ _SHOWN_TOKENS = 230
 _FEWEST_RECORDS = 200
 _SCORED_BATCHES = 4
 _LEAVING_SECONDS = 4.0
+_FEW_STEPS = 20
+"""A stage with fewer updates than this has taught next to nothing."""
 _EXAMINATIONS_LEFT = 1.5
 """After training: one examination, and the search for suggestions, which takes about half as long."""
 
@@ -207,6 +209,7 @@ def _keep_scores(life: Life, stage: str, loaded: "LoadedModel", seconds: float) 
         model=loaded.address,
         fingerprint=loaded.fingerprint,
         step=loaded.step,
+        meanings=dict(life.world.metrics),
         settings={"items": dict(counted), "bits_of_batches": _SCORED_BATCHES},
         seconds=round(seconds, 3),
     )
@@ -271,3 +274,9 @@ def _show_scores(life: Life) -> None:
     for line in table_lines((*life.scores, "on what none of them has seen"), rows, sys.stderr):
         life.view.say(f"  {line}")
     life.view.say()
+    taught = {stage: int(read_json(life.run(stage).config)["train"]["max_steps"]) for stage in life.scores}
+    if short := [f"{stage} ({steps})" for stage, steps in taught.items() if steps < _FEW_STEPS]:
+        life.view.say(
+            f"warning: the time was enough for a few updates only of {' and '.join(short)}, so these scores mean little; "
+            f"give more --minutes, and let nothing else run beside"
+        )

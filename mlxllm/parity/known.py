@@ -128,5 +128,6 @@ def comparison_called(name: str) -> Comparison:
     """
     if name in BY_NAME:
         return BY_NAME[name]
-    near = difflib.get_close_matches(name, BY_NAME, n=3) or list(BY_NAME)
-    raise ConfigError(f"there is no comparison {name!r}; there are {', '.join(near)} (`mlxllm parity` lists all)")
+    near = difflib.get_close_matches(name, BY_NAME, n=3)
+    meant = f" (near names: {', '.join(near)})" if near else ""
+    raise ConfigError(f"there is no comparison {name!r}{meant}; `mlxllm parity` lists all")

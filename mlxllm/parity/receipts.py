@@ -20,6 +20,7 @@ FOLDER = Path(__file__).resolve().parent / "receipts"
 """Where they lie: in the package, so that an installed one has them, too."""
 
 Rule = Literal["equal", "at most", "at least"]
+_REMEDY = "take the committed one back (git checkout), or have its script write it anew"
 State = Literal["current", "script changed since", "not checked"]
 
 
@@ -186,21 +187,22 @@ def read_receipt(path: Path) -> Receipt:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path} is no receipt: {f'{where}: ' if where else ''}{first['msg']}") from None
+        why = f"{f'{where}: ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+        raise DataError(f"{path} is no receipt: {why}; {_REMEDY}") from None
     except UserError as error:
-        raise DataError(str(error)) from None
+        raise DataError(f"{error}; {_REMEDY}") from None
     if receipt.name not in BY_NAME:
         raise DataError(f"{path} is the receipt of an unknown comparison, {receipt.name!r}")
     return receipt
 
 
-def all_receipts(folder: Path = FOLDER) -> list[Receipt]:
-    """All of them, in the order of the comparisons, the oldest first.
+def all_receipts(folder: Path = FOLDER, name: str = "*") -> list[Receipt]:
+    """All of them, or those of one comparison, in the order of the comparisons, the oldest first.
 
     Raises:
         DataError: one of them cannot be trusted.
     """
-    found = [read_receipt(path) for path in sorted(folder.glob("*.json"))]
+    found = [read_receipt(path) for path in sorted(folder.glob(f"{name}.*.json" if name != "*" else "*.json"))]
     order = list(BY_NAME)
     return sorted(found, key=lambda receipt: (order.index(receipt.name), receipt.date))
 

@@ -106,7 +106,10 @@ def propose(
         steps = max(1, math.ceil(OPTIMAL_TOKENS * count_parameters(config.model) / estimate(config).tokens_per_step))
         if tokens:
             steps = min(steps, max(1, MOST_EPOCHS * tokens // estimate(config).tokens_per_step))
-        return _finished(name, config, steps, pace, tokens, place, "the largest model whose training fits this memory")
+        why = "the largest model whose training fits this memory"
+        if tokens and MOST_EPOCHS * tokens < LEAST_TOKENS * count_parameters(config.model):
+            why += "; the data are far too few for it, and a budget of time would propose one that suits them"
+        return _finished(name, config, steps, pace, tokens, place, why)
     proposals = [_within(name, config, budget.seconds, pace, tokens, place) for config in found]
     for enough in (OPTIMAL_TOKENS, LEAST_TOKENS):
         if seen := [p for p in proposals if p.tokens_per_parameter >= enough]:
@@ -120,12 +123,12 @@ def _within(
     cost, a_step = pace(config), estimate(config).tokens_per_step
     steps = steps_within(config.train, cost, max(1.0, seconds - START_SECONDS), milestones=_MILESTONES)
     most = max(1, MOST_EPOCHS * tokens // a_step) if tokens else steps
-    limit, ratio = ("time", min(steps, most) * a_step / count_parameters(config.model))
+    limit, where, ratio = "time", "in this time", min(steps, most) * a_step / count_parameters(config.model)
     if most < steps:
-        limit, steps = "data, four times through", most
-    why = f"the largest model for which this {limit} gives {OPTIMAL_TOKENS} tokens a parameter"
+        limit, where, steps = "data", f"in {MOST_EPOCHS} times through the data", most
+    why = f"the largest model that sees {OPTIMAL_TOKENS} tokens a parameter {where}"
     if ratio < OPTIMAL_TOKENS:
-        why = f"too little {limit} for {OPTIMAL_TOKENS} tokens a parameter; the largest model with {LEAST_TOKENS:g}"
+        why = f"too little {limit} for {OPTIMAL_TOKENS} tokens a parameter; the largest model with {LEAST_TOKENS:g} {where}"
     if ratio < LEAST_TOKENS:
         why = "the smallest size of this preset, and still too large for the time or the data"
     return _finished(name, config, steps, pace, tokens, place, why)

@@ -23,7 +23,9 @@ from mlxllm.presets import PRESETS, preset_config
 from mlxllm.runs import ACTIVE, RunDirectory, RunSummary, flat
 from mlxllm.settings import OF_LOSSES, plain_value
 from mlxllm.tokenizer.storage import making_of
+from mlxllm.visible import called
 
+METHODS = ("pretrain", "sft", "dpo")
 _PROGRAM = "mlxllm"
 _WIDTH = 100
 _ELSEWHERE = (
@@ -167,6 +169,9 @@ def training_command(run: RunDirectory, config: Mapping[str, Any], summary: RunS
     method = str(config.get("method") or "pretrain")
     data, train = _section(config, "data"), _section(config, "train")
     model, lora = str(config.get("base_model") or ""), config.get("lora")
+    if method not in METHODS:
+        into.notes.append(f"Run {run.name!r} was trained by {called(method)!r}, for which there is no command.")
+        return
     argv = [_PROGRAM, "train" if method == "pretrain" else method]
     preset = str(config.get("preset") or "")
     if method == "pretrain":

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ class Series:
         return len(self.steps)
 
     def add(self, step: int, value: float | None) -> None:
+        number = float("nan") if value is None else float(value)
         self.steps.append(step)
-        self.values.append(float("nan") if value is None else value)
+        self.values.append(number)
 
     @property
     def last(self) -> float | None:
@@ -115,7 +117,8 @@ def _add_numbers(found: dict[str, Series], step: int, event: Mapping[str, Any]) 
     for key, value in event.items():
         number = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
         if number and key not in _NO_CURVE:
-            found.setdefault(key, Series()).add(step, value)
+            with suppress(OverflowError):  # a whole number of hundreds of digits
+                found.setdefault(key, Series()).add(step, value)
 
 
 @dataclass(frozen=True)

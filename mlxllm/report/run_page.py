@@ -61,9 +61,8 @@ def _lead(stages: Sequence[StageReport]) -> str:
     began = f", begun with {stages[0].base}" if stages[0].base else ", trained from nothing"
     road = f" in {len(stages)} stages: {', '.join(stage.name for stage in stages)}" if len(stages) > 1 else ""
     status = last.summary.status
-    state = (
-        f" Its last stage is {status.replace('_', ' ')}, at step {last.summary.step:,}" if status != "finished" else ""
-    )
+    which = "Its last stage" if len(stages) > 1 else "Its training"
+    state = f" {which} is {status.replace('_', ' ')}, at step {last.summary.step:,}" if status != "finished" else ""
     if state:
         state += f" of {last.summary.max_steps:,}." if last.summary.max_steps is not None else "."
     ended = f" {_sentence(last.ending)}" if last.ending and status not in (*ACTIVE, "finished") else ""
@@ -102,6 +101,9 @@ def _scores(stages: Sequence[StageReport], plots: list[Plot]) -> list[Block]:
     caption = "Scores after every stage; each bar holds 95 %"
     blocks += picture(scores_plot(scored([(s.name, s.scores) for s in stages]), "scores", caption), plots)
     blocks += [table, Text("Behind ± stands the standard error. Results belong to the weights they were measured on.")]
+    meanings = {metric: words for s in stages for f in s.scores for metric, words in f.result.meanings.items()}
+    if meanings:
+        blocks.append(Points([f"{metric}: {words}" for metric, words in meanings.items()]))
     others = scores_table([(f"{s.name}, step {f.step:,}", (f,)) for s in stages for f in s.other_scores])
     return [Section("Scores", [*blocks, *([Fold("Scores of other checkpoints", [others])] if others else [])])]
 
@@ -127,6 +129,9 @@ def way_there(stages: Sequence[StageReport]) -> list[Block]:
             argv = evaluation_command(model, found.result.task, found.result.settings)
             if argv is not None:
                 way.add(argv)
+            elif found.result.task.startswith("versus:"):
+                other = found.result.task.removeprefix("versus:")
+                way.notes.append(f"How it does against {other} is asked again by mlxllm versus, with the same judge.")
             elif not found.result.task.startswith("data:"):
                 way.notes.append(
                     f"{found.result.task} was scored on questions that this page does not know the place of."

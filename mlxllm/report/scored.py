@@ -13,7 +13,10 @@ from mlxllm.scores import STDERR, Result, results_of
 
 _DEEPEST = 16
 """Adapters on adapters: so many runs at most."""
-SHARES = ("acc", "acc_norm", "exact_match", "pass@1", "answers", "words", "kind", "brief", "likeness", "accuracy")
+SHARES = (
+    *"acc acc_norm exact_match pass@1 answers words kind brief likeness accuracy rewards/accuracies".split(),
+    *"win_rate length_controlled_win_rate".split(),
+)
 """Metrics between 0 and 1, of which more is better."""
 
 

@@ -6,6 +6,7 @@ from mlxllm.report.blocks import Table
 from mlxllm.report.plots import Scored
 from mlxllm.report.scored import Found, is_share, metrics_of, told
 from mlxllm.scores import Result
+from mlxllm.visible import in_a_line
 
 Scores = Sequence[tuple[str, Sequence[Found]]]
 """Name of a stage or a run -> its results."""
@@ -64,5 +65,7 @@ def _items(results: Sequence[Result], metric: str) -> str:
 def _how(result: Result) -> str:
     """What tells apart two results of one task."""
     shots, limit = result.settings.get("shots"), result.settings.get("limit")
-    said = [f"{shots} examples" if shots else "", f"first {limit}" if limit else ""]
+    judge = result.settings.get("judge")
+    by = f"by {in_a_line(judge, 24)}" if isinstance(judge, str) and judge else ""
+    said = [f"{shots} examples" if shots else "", f"first {limit}" if limit else "", by]
     return f" ({', '.join(filter(None, said))})" if any(said) else ""

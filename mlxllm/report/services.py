@@ -132,6 +132,10 @@ SERVICES: dict[str, type[TensorBoard] | type[Wandb] | type[Trackio]] = {
 """By name, which is that of their library and of the extra that brings it as well."""
 
 
+SHOWN_BY = {"tensorboard": "tensorboard --logdir {run}", "trackio": "trackio show"}
+"""The command that shows on this machine what was sent; `{run}` is the run's folder."""
+
+
 def parse_services(text: str) -> tuple[str, ...]:
     """The names in a list with commas.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 def number(value: Any, form: str = ",.4g") -> str:
     """A number in its form; a dash where there is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not _is_finite(value):
         return "–"
     return f"{value:{form}}"
 
@@ -19,7 +19,7 @@ def count(value: Any) -> str:
 
 def short_count(value: Any) -> str:
     """`1.23 million`: three digits of a large number."""
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not _is_finite(value):
         return "–"
     for size, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
         if abs(value) >= size:
@@ -29,7 +29,7 @@ def short_count(value: Any) -> str:
 
 def size(value: Any) -> str:
     """Bytes in binary units."""
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not _is_finite(value):
         return "–"
     for power, name in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
         if value >= 1024**power:
@@ -45,11 +45,12 @@ def duration(seconds: float | None) -> str:
     """`2 h 05 min`."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
+    seconds = round(seconds)
     if seconds < 60:
-        return f"{seconds:.0f} s"
+        return f"{seconds} s"
     minutes = round(seconds / 60)
     if minutes < 60:
-        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s" if seconds < 600 else f"{minutes} min"
+        return f"{seconds // 60} min {seconds % 60:02} s" if seconds < 600 else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
@@ -63,3 +64,10 @@ def energy(seconds: float, watts: float) -> str:
 def moment(seconds: float | None) -> str:
     """A time, to the minute."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "–"
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False

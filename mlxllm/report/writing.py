@@ -1,6 +1,8 @@
 """A page as files: Markdown, HTML, and each plot as PNG and SVG."""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mlxllm.errors import ConfigError, UserError
@@ -11,6 +13,8 @@ from mlxllm.report.markdown import markdown
 
 PLOTS = "plots"
 _SUFFIXES = (".md", ".html")
+_OF_FILES = (".htm", ".markdown", ".pdf", ".txt", ".png", ".svg", ".json", ".docx")
+"""Who writes one of these means a file, and would find a folder of that name."""
 
 
 def write_page(page: Page, plots: Sequence[Plot], out: Path, *, with_plots: bool = False) -> list[Path]:
@@ -29,9 +33,10 @@ def write_page(page: Page, plots: Sequence[Plot], out: Path, *, with_plots: bool
         ConfigError: `out` is a file of another kind.
         UserError: something cannot be written.
     """
-    single = out.suffix in _SUFFIXES and not out.is_dir()
-    if not single and out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file; --out takes a folder, or a file that ends in {' or '.join(_SUFFIXES)}")
+    single = out.suffix.lower() in _SUFFIXES and not out.is_dir()
+    if not single and not out.is_dir() and (out.exists() or out.suffix.lower() in _OF_FILES):
+        told = f"{out} is a file" if out.exists() else f"{out.suffix} is no kind of page that can be written"
+        raise ConfigError(f"{told}; --out takes a folder, or a file that ends in {' or '.join(_SUFFIXES)}")
     folder = out.parent if single else out
     pages = [out] if single else [folder / "report.md", folder / "report.html"]
     pictures: dict[str, str] = {}
@@ -43,11 +48,23 @@ def write_page(page: Page, plots: Sequence[Plot], out: Path, *, with_plots: bool
             for plot in plots:
                 for suffix, content in ((".png", plot.png()), (".svg", plot.svg())):
                     files.append(folder / PLOTS / f"{plot.name}{suffix}")
-                    files[-1].write_bytes(content)
+                    _write(files[-1], content)
                 pictures[plot.name] = f"{PLOTS}/{plot.name}.svg"
         for path in pages:
-            text = html_page(page) if path.suffix == ".html" else markdown(page, pictures)
-            path.write_text(text, encoding="utf-8")
+            text = html_page(page) if path.suffix.lower() == ".html" else markdown(page, pictures)
+            _write(path, text.encode("utf-8"))
     except OSError as error:
         raise UserError(f"cannot write {error.filename or out}: {error.strerror or error}") from error
     return [*pages, *files]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A page that is there stays as it is until the new one is whole."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -63,7 +63,7 @@ class Trainer:
     interrupts: Interrupts
 
     def __post_init__(self) -> None:
-        self._validated_at = -1
+        self._validated_at = self._sampled_at = -1
         self._improved = False
         self._ended_early = False
         self._rate = Rate()
@@ -117,6 +117,7 @@ class Trainer:
         if pending is not None:
             self._record(recorder, *pending)
         self._validate(recorder)
+        self._sample(recorder)
         self._save(recorder)
         return Outcome("early_stopped" if self._ended_early else "finished")
 
@@ -277,7 +278,8 @@ class Trainer:
         return save_checkpoint(self.run.path, self.state, self.progress, write_adapter)
 
     def _sample(self, recorder: Recorder) -> None:
-        if self.config.train.sample_every:
+        if self.config.train.sample_every and self._sampled_at != self.state.step:
+            self._sampled_at = self.state.step
             text = self.complete(self.config.train.sample_prompt, self.config.sample)
             self._tell(recorder, "sample", self.state.step, prompt=self.config.train.sample_prompt, text=text)
             self._rate.restart()

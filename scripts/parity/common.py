@@ -15,7 +15,7 @@ import mlxllm.runtime  # noqa: F401  (before MLX: it prepares BLAS)
 import mlx.core as mx  # isort: skip
 
 from mlxllm.config import ModelConfig, RunConfig
-from mlxllm.errors import EXIT_SIGINT, ConfigError, UserError
+from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, ConfigError, UserError
 from mlxllm.model.hf_config import config_to_hf
 from mlxllm.model.hf_weights import weights_to_hf
 from mlxllm.model.module import named_parameters
@@ -103,6 +103,11 @@ def run(
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(EXIT_SIGINT)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: cannot read {error.filename}: {error.strerror}; is --data right?", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]

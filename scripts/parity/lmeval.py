@@ -61,6 +61,8 @@ def arguments() -> argparse.Namespace:
         help="an interpreter that has lm-eval, torch and transformers; by default this one",
     )
     args = made.parse_args()
+    if args.limit is not None and args.limit < 1:
+        made.error(f"--limit is {args.limit}; it should be 1 or more")
     args.text = args.text or args.data.parent / "text/wiki_demo.txt"
     return args
 

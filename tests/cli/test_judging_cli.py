@@ -154,7 +154,7 @@ def test_a_verdict_in_words_with_who_was_who(run: str, base: str, tmp_path: Path
     arguments = (run, base, "--prompts", prompts_file(tmp_path, 2), "--seed", "8")
     done = judged("a\nv\n", *arguments, command="taste")
     assert done.exit_code == 0, done.stderr
-    assert "there are only 2 new prompts, so that many rounds" in done.stderr
+    assert "only 2 rounds: there are no more new prompts" in done.stderr
     [past] = TrialLog().read()
     name = ("the tuned model (tuned)", "the untuned one (base)")[past.verdict.second]
     assert f"You preferred {name} 1 of 1 time; a coin does that 50 % of the time.\n" in done.stdout

@@ -11,6 +11,8 @@ from tests.cli.tuned import TALK
 from tests.training.tiny import call, json_lines, sentence, succeeded
 
 SHORT = ("--max-steps", 4, "--set", "train.eval_every=2", "--set", "train.sample_every=2")
+LARGE = json.dumps({"kind": "train", "step": 1, "time": 10**400, "loss": 10**400, "tokens": 10**400}) + "\n"
+"""Whole numbers that no floating-point number can hold."""
 
 
 @pytest.fixture
@@ -64,11 +66,40 @@ def test_a_report_is_one_file_where_one_is_named_and_lies_with_its_run_by_defaul
     assert (find_run(trained).path / "report" / "report.html").is_file()
 
 
+def test_what_names_no_page_or_no_run_is_said(trained: str, tmp_path: Path) -> None:
+    assert "give first" in sentence(call("report", f"{trained}@4"), 2)
+    assert ".pdf is no kind of page" in sentence(call("report", trained, "--out", tmp_path / "page.pdf"), 2)
+    path = tmp_path / "PAGE.HTML"
+    assert succeeded(call("report", trained, "--out", path)).stdout.strip() == str(path)
+    assert path.read_text().startswith("<!doctype html>")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name], "no drafts stay"
+
+
+def test_judges_are_told_apart(trained: str) -> None:
+    from mlxllm.report.scored import fingerprint_at
+
+    found = find_run(trained)
+    step = checkpoint_steps(found)[-1]
+    for judge, rate in (("python a.py", 0.25), ("python b.py", 0.75)):
+        metrics = {"win_rate": rate, "win_rate_stderr": 0.05}
+        print_ = fingerprint_at(found, step)
+        keep(Result("versus:other", metrics, 80, trained, print_, step, settings={"judge": judge}))
+    succeeded(call("report", trained))
+    text = (found.path / "report" / "report.md").read_text()
+    for row in ("(by python a.py) | win\\_rate | 80 | 25.0 % ± 5.0", "b.py) | win\\_rate | 80 | 75.0 % ± 5.0"):
+        assert row in text
+    assert "How it does against other is asked again by mlxllm versus" in text
+
+
 def test_runs_that_got_nowhere_are_told_about_as_well(mlxllm_home: Path, tmp_path: Path) -> None:
     runs = mlxllm_home / "runs"
     launched = RunDirectory.create(runs / "launched")
     launched.launch.write_text(json.dumps({"pid": 1, "started": 0.0}))
-    for name, content in (("cut", '{"kind":"train","step":1,"lo'), ("garbage", "\x00\xff\nnot json\n")):
+    for name, content in (
+        ("cut", '{"kind":"train","step":1,"lo'),
+        ("garbage", "\x00\xff\nnot json\n"),
+        ("large", LARGE),
+    ):
         RunDirectory.create(runs / name).events.write_text(content, encoding="latin-1")
     (RunDirectory.create(runs / "broken").path / "config.json").write_text("{")
     (runs / "broken" / "state.json").write_text("no")
@@ -77,7 +108,9 @@ def test_runs_that_got_nowhere_are_told_about_as_well(mlxllm_home: Path, tmp_pat
     with gone.lock(), Recorder(gone, step=0, max_steps=9, about={"method": "pretrain"}) as recorder:
         recorder.write("train", step=1, loss=float("nan"), tokens=8)
         recorder.finish("diverged", "the loss was not finite")
-    for name in ("launched", "cut", "garbage", "broken", "gone"):
+    foreign = RunDirectory.create(runs / "foreign")
+    foreign.config.write_text(json.dumps({"method": 7, "data": [], "train": "x"}))
+    for name in ("launched", "cut", "garbage", "large", "broken", "gone", "foreign"):
         succeeded(call("report", name, "--out", tmp_path / name, "--plots"))
         assert name in (tmp_path / name / "report.md").read_text()
     text = (tmp_path / "gone" / "report.md").read_text()

@@ -66,6 +66,14 @@ def test_a_judge_of_length_says_who_writes_more(both: tuple[str, ...]) -> None:
     assert f"won {result['wins']}, lost {result['losses']}, ties {result['ties']}" in shown.stdout
 
 
+def test_prompts_of_a_file_that_are_left_out_are_counted(both: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "twice.txt").write_text("Who?\nWhere?\nwho?\n")
+    done = CliRunner().invoke(app, [*both, "--prompts", str(tmp_path / "twice.txt"), "--judge", LONGER])
+    assert done.exit_code == 0, done.stderr
+    assert "1 of 3 prompts left out: ./tuned was trained on them, or they stand there twice" in done.stderr
+    assert "2 prompts, judged by " in done.stdout
+
+
 def test_a_judge_that_breaks_costs_nothing_that_was_there(both: tuple[str, ...], tmp_path: Path) -> None:
     whole = found(*both, "--judge", LONGER, "--rounds", "12")
     judge, count = tmp_path / "judge.py", tmp_path / "count"
@@ -86,6 +94,24 @@ def test_a_judge_that_breaks_costs_nothing_that_was_there(both: tuple[str, ...],
     assert found(*arguments)["rounds"] == whole["rounds"]
     asked = 2 * sum(each["first"] != each["second"] for each in whole["rounds"])
     assert count.stat().st_size == asked, "none was asked twice"
+
+
+def test_a_judge_that_can_tell_of_none_leaves_no_result(both: tuple[str, ...], tmp_path: Path) -> None:
+    """What was found before stays what is told of the model."""
+    before = len(scores.results_of(load_model("./tuned").fingerprint))
+    judge = tmp_path / "judge.py"
+    judge.write_text('import sys\nfor _ in sys.stdin: print(\'{"error": "no\\\\u001b[31m key"}\', flush=True)\n')
+    told = sentence(call(*both, "--rounds", "4", "--judge", f"{sys.executable} {judge}"), 1)
+    assert "the judge could not tell of any of 4 pairs: no" in told
+    assert "key" in told
+    assert "\x1b" not in told
+    assert len(scores.results_of(load_model("./tuned").fingerprint)) == before
+
+
+def test_answers_that_are_the_same_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    done = call("versus", "./tuned", "tuned", "--prompts", "prompts.txt", "--rounds", "3", *SHORT, "--judge", LONGER)
+    assert "3 of 3 pairs of answers are the same, word for word: ties, and nobody is asked" in done.stderr
 
 
 def test_an_interrupted_writing_goes_on_with_the_same_answers(both: tuple[str, ...]) -> None:
@@ -139,7 +165,11 @@ REFUSED = [
     ("./base --rounds 500", 2, "--rounds is 500; it should be from 1 to 200"),
     ("./base --judge ''", 2, "--judge is empty"),
     ("./nobody --judge x", 2, "there is no run './nobody'"),
-    ("./base --judge no-such-program --rounds 2", 2, "the judge no-such-program cannot be started: No such file"),
+    (
+        "./base --judge no-such-program --rounds 2",
+        2,
+        "the judge no-such-program cannot be started: there is no such program",
+    ),
     ("./base --judge x --prompts nowhere.txt", 1, "there is no file nowhere.txt"),
     ("./base --judge-model ./nobody", 2, "there is no run './nobody'"),
 ]

@@ -26,7 +26,7 @@ from mlxllm.parity.receipts import (
     state_of,
     write_receipt,
 )
-from mlxllm.parity.summary import markdown_table
+from mlxllm.parity.summary import markdown_table, row_cells
 
 FILES = sorted(FOLDER.glob("*.json"))
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
@@ -91,6 +91,27 @@ def test_an_edited_receipt_is_refused(tmp_path: Path, where: tuple[Any, ...], va
         all_receipts(tmp_path)
 
 
+def test_a_damaged_receipt_does_not_hide_those_of_others(tmp_path: Path) -> None:
+    made = receipt()
+    write_receipt(made, "here", tmp_path)
+    (tmp_path / "dpo.here.json").write_text("{")
+    assert all_receipts(tmp_path, "sft") == [made]
+    with pytest.raises(DataError, match=r"is not valid JSON: .*; take the committed one back"):
+        all_receipts(tmp_path)
+
+
+def test_the_table_tells_the_row_that_is_furthest_off() -> None:
+    rows = [
+        largest("task 1", 1e-6, 1e-3),
+        largest("task 2", 5e-4, 1e-3),
+        largest("texts", 71),
+        pair("acc", 0.1, 0.1, 0),
+    ]
+    [*_, line] = markdown_table([receipt(rows=rows)])
+    assert "| task 2 |  |  | 5.0e-04 |" in line
+    assert row_cells(rows[2])[3] == "71"
+
+
 def test_a_receipt_of_an_unknown_comparison_is_refused(tmp_path: Path) -> None:
     content = receipt().model_dump(mode="json") | {"name": "other"}
     path = tmp_path / "other.here.json"
@@ -117,7 +138,7 @@ def test_a_changed_script_is_told(tmp_path: Path) -> None:
 
 
 def test_an_unknown_comparison_is_told_with_the_near_ones() -> None:
-    with pytest.raises(ConfigError, match="there are roundtrip"):
+    with pytest.raises(ConfigError, match="near names: roundtrip"):
         comparison_called("round-trip")
 
 
@@ -176,5 +197,5 @@ def test_the_command_lists_all_and_shows_one() -> None:
 def test_the_command_refuses_what_it_does_not_know() -> None:
     told = parity("dop")
     assert told.returncode == 2
-    assert told.stderr.startswith("error: there is no comparison 'dop'; there are dpo")
+    assert told.stderr.startswith("error: there is no comparison 'dop' (near names: dpo")
     assert told.stdout == ""

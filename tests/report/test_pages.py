@@ -12,6 +12,7 @@ from mlxllm.report.curves import Curves, Series
 from mlxllm.report.html_page import html_page
 from mlxllm.report.markdown import markdown
 from mlxllm.report.plots import loss_plot
+from mlxllm.report.words import duration
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -130,3 +131,11 @@ def test_a_page_needs_nothing_from_elsewhere_and_has_no_script() -> None:
     assert "prefers-color-scheme: dark" in page
     assert "@import" not in page
     assert "url(" not in page
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(59.4, "59 s"), (59.7, "1 min 00 s"), (119.6, "2 min 00 s"), (599.7, "10 min"), (3599.0, "1 h 00 min")],
+)
+def test_no_minute_has_sixty_seconds(seconds: float, told: str) -> None:
+    assert duration(seconds) == told

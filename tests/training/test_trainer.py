@@ -25,11 +25,11 @@ from tests.training import tiny
 
 def test_events_of_a_run(data: Path, tmp_path: Path) -> None:
     listener = tiny.Listener()
-    settings = tiny.config(data, eval_every=5, sample_every=4, sample_prompt="7 sq", checkpoint_every=6, max_steps=12)
+    settings = tiny.config(data, eval_every=5, sample_every=5, sample_prompt="7 sq", checkpoint_every=6, max_steps=12)
     tiny.train(tmp_path / "run", settings, listener)
     assert [e["step"] for e in listener.of("train")] == list(range(1, 13))
     assert [e["step"] for e in listener.of("val")] == [0, 5, 10, 12]
-    assert [e["step"] for e in listener.of("sample")] == [0, 4, 8, 12]
+    assert [e["step"] for e in listener.of("sample")] == [0, 5, 10, 12]
     # Better validations, the step before the decay (8), every sixth, the last.
     assert [e["step"] for e in listener.of("checkpoint_saved")] == [5, 6, 8, 10, 12]
     assert {e["prompt"] for e in listener.of("sample")} == {"7 sq"}

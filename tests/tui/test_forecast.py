@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from mlxllm.config import ModelConfig
 from mlxllm.estimate import estimate
-from mlxllm.speed import PacedRun, guess, shape_of
+from mlxllm.planning.overview import Basis, overview
+from mlxllm.planning.proposals import START_SECONDS
+from mlxllm.speed import PacedRun, guess, pace, shape_of
 from tui.planning.draft import Draft
 from tui.planning.forecast import Forecast, forecast, suit
 from tui.planning.records import RecordsLook
@@ -40,6 +42,17 @@ def test_the_numbers_are_those_of_the_estimate() -> None:
     assert found.source == "measured on this machine"
 
 
+@pytest.mark.parametrize("preset", ["char-tiny", "small-10m", "moe-small"])
+def test_the_numbers_are_those_of_plan(preset: str) -> None:
+    found = known(PRETRAIN.with_(preset=preset))
+    cost = pace(found.config, STOCK.speed, val_tokens=LETTERS.val_tokens).cost
+    told = overview(found.config, Basis(cost, found.source), STOCK.memory_bytes, tokens=LETTERS.tokens)
+    assert told["memory"]["peak"] == found.costs.training_bytes
+    assert told["tokens"]["run"] == found.tokens
+    assert told["tokens"]["epochs"] == found.passes
+    assert told["time"]["seconds"] == pytest.approx(found.seconds)
+
+
 @given(minutes=st.sampled_from([1, 5, 60, 480]), factor=st.sampled_from([0.5, 1.0, 4.0]))
 def test_more_time_is_more_steps_and_a_larger_model_makes_fewer(minutes: int, factor: float) -> None:
     steps = known(PRETRAIN.with_(minutes=minutes, factor=factor)).steps or 0
@@ -53,7 +66,7 @@ def test_the_time_is_that_of_a_run_of_the_same_shape_where_there_was_one() -> No
     run = PacedRun("before", shape_of(known(PRETRAIN).config), 0.5)
     found = known(PRETRAIN, replace(STOCK, paced=(run,)))
     assert found.source == "as run before took"
-    assert found.seconds == pytest.approx(30, abs=6)
+    assert found.seconds == pytest.approx(START_SECONDS + 30, abs=1)
 
 
 def test_a_machine_that_was_not_measured_is_a_guess() -> None:

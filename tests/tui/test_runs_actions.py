@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.tui.table_of_runs import (
     wait_for_toast,
 )
 from tui import commands
+from tui.screens.runs.evaluating import EvaluateDialog, in_words, scores_of
 from tui.screens.runs.exporting import PACKED, ExportDialog, outcome
 from tui.screens.runs.screen import RunsScreen
 from tui.widgets.rows import Rows
@@ -148,7 +150,8 @@ async def test_what_needs_a_model_says_where_there_is_none() -> None:
         plain_run("whole", 3000)
         await wait_for(pilot, lambda: len(order(pilot)) == 3)
         await pilot.press("home", "e")
-        await wait_for_toast(pilot, "there is no dataset to evaluate on; 2 makes one")
+        await wait_for_question(pilot, "No dataset is here yet; 2 makes one.")
+        assert app.screen.focused is app.screen.query_one("#tasks"), "questions can be asked all the same"
 
 
 async def test_the_export_dialog(mlxllm_home: Path) -> None:
@@ -264,12 +267,14 @@ async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path)
         await wait_for_text(pilot, "exporting")
         assert screen.twin == ("export", "--model", "adapter", "--out", str(folder), "--format", "hf")
         await pilot.press("e")
-        await wait_for_question(pilot, "Evaluate adapter on the held-out text of which dataset? There is squares.")
+        await wait_for_question(pilot, "A dataset, whose held-out text is scored: squares.")
         assert app.screen.query_one(Input).value == "squares", "that of the run that it came from"
         app.screen.query_one(Input).value = "nothing"
+        await pilot.pause(0.1)  # a change of the field takes the last complaint away
         await pilot.press("enter")
         await wait_for_question(pilot, "there is no dataset 'nothing'")
         app.screen.query_one(Input).value = "squares"
+        await pilot.pause(0.1)  # a change of the field takes the last complaint away
         await pilot.press("enter")
         await wait_for_text(pilot, "evaluating")
         await wait_for(pilot, lambda: "adapter" in screen.scores)
@@ -290,6 +295,69 @@ async def test_evaluate_and_export_a_real_run(mlxllm_home: Path, tmp_path: Path)
         await wait_for_text(pilot, "evaluated on squares")
 
 
+async def test_the_evaluate_dialog(mlxllm_home: Path, tmp_path: Path) -> None:
+    plain_run("whole", 1000)
+    (mlxllm_home / "datasets").mkdir()
+    dataset(mlxllm_home / "datasets" / "squares")
+    app = new_app()
+    started: list[tuple[str, ...]] = []
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        screen = await open_runs(pilot, 1)
+        app.run_job = lambda args, *_: started.append(tuple(args))  # type: ignore[method-assign, assignment, return-value]
+        await pilot.press("e")
+        await wait_for(pilot, lambda: isinstance(app.screen, EvaluateDialog))
+        data, tasks, limit = (app.screen.query_one(f"#{name}", Input) for name in ("data", "tasks", "limit"))
+        data.value = ""
+        for typed, most, told in (
+            ("", "", "name a dataset, or questions, or both"),
+            ("arc_easy,,piqa", "", "between two commas is empty"),
+            (f"{tmp_path}/none.jsonl", "", "there is no "),
+            ("arc_easy", "0", "'0' is no number of items"),
+        ):
+            tasks.value, limit.value = typed, most
+            await pilot.pause(0.1)  # a change of the field takes the last complaint away
+            await pilot.press("enter")
+            await wait_for_question(pilot, told)
+        limit.value = "20"
+        await wait_for_text(pilot, "$ mlxllm eval --model whole --tasks arc_easy --limit 20 --json")
+        await pilot.press("enter")
+        args = ("eval", "--model", "whole", "--tasks", "arc_easy", "--limit", "20", "--json")
+        await wait_for(pilot, lambda: started == [args])
+        assert screen.twin == args
+
+
+def test_what_is_said_of_scores() -> None:
+    """Of a dataset all of its text counts; tasks have their metrics, each with its standard error."""
+    text = {"loss": 1.0, "perplexity": 2.718, "bits_per_byte": None, "windows": 3}
+    task = {"acc": 0.45, "acc_stderr": 0.1141, "alias": None, "samples": 1200, "step": 60}
+    found = scores_of({"all": text, "web": {**text, "loss": 9.0}, "piqa": task}, "mine")
+    assert {name: in_words(score) for name, score in found.items()} == {
+        "mine": "loss 1, perplexity 2.718",
+        "piqa": "acc 0.45 ± 0.11 (1,200 items)",
+    }
+
+
+async def test_the_report_of_a_run_is_written_and_found(mlxllm_home: Path) -> None:
+    run = plain_run("whole", 1000)
+    app = new_app()
+    async with app.run_test(size=(120, 24), notifications=True) as pilot:
+        screen = await open_runs(pilot, 1)
+        await pilot.press("w")
+        assert screen.twin == ("report", "whole")
+        async with asyncio.timeout(60):
+            while not screen.pages:
+                await pilot.pause(0.1)
+        page = run.path / "report" / "report.html"
+        assert "whole" in page.read_text()
+        await wait_for_toast(pilot, f"the report of whole is written: open {page} in a browser")
+        await wait_for_text(pilot, "report ")
+        shutil.rmtree(page.parent)
+        page.parent.write_text("a file where the folder should be")
+        await pilot.press("w")
+        await wait_for_toast(pilot, "✗ no report of whole could be written: ")
+        assert screen.reports == {}
+
+
 async def test_an_evaluation_that_fails_or_is_stopped(
     mlxllm_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,7 +368,7 @@ async def test_an_evaluation_that_fails_or_is_stopped(
     async with app.run_test(size=SIZE, notifications=True) as pilot:
         screen = await open_runs(pilot, 1)
         await pilot.press("e")
-        await wait_for_question(pilot, "of which dataset?")
+        await wait_for_question(pilot, "held-out text is scored: squares.")
         await pilot.press("enter")
         await wait_for_toast(pilot, "✗ hollow could not be evaluated")
         assert screen.evaluations == {}
@@ -308,7 +376,7 @@ async def test_an_evaluation_that_fails_or_is_stopped(
         (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(600)")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
         await pilot.press("e")
-        await wait_for_question(pilot, "of which dataset?")
+        await wait_for_question(pilot, "held-out text is scored: squares.")
         await pilot.press("enter")
         await wait_for(pilot, lambda: "hollow" in screen.evaluations)
         await pilot.press("e")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from textual.pilot import Pilot
 from mlxllm.conversation import Message
 from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.stored_preference import StoredPreference
+from mlxllm.estimate import Place
 from tests.tui import runs
 from tests.tui.chatting import chatting, life, write
 from tests.tui.harness import new_app, still, wait_for_text
@@ -29,6 +31,7 @@ def the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One machine, one time zone."""
     monkeypatch.setattr(machine, "this_machine", lambda: Machine("Apple M4", 10, 16 << 30))
     monkeypatch.setattr(machine, "free_disk_bytes", lambda: 100_000_000_000)
+    monkeypatch.setattr(import_module("mlxllm.estimate.memory"), "here", lambda config: Place("cpu", True, 2))
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield

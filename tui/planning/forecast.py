@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from mlxllm.budget import Cost, seconds_of, steps_within
 from mlxllm.config import RunConfig
 from mlxllm.estimate import Costs, count_parameters, estimate
+from mlxllm.planning.proposals import START_SECONDS
 from mlxllm.presets import few_steps_hint
 from mlxllm.speed import Pace, pace
 from tui.machine import TRAINABLE_SHARE
@@ -13,9 +14,6 @@ from tui.planning.draft import Draft
 from tui.planning.records import RecordsLook
 from tui.planning.stock import Dataset, Stock
 from tui.planning.suiting import Suited, better_epochs, better_rate
-
-START_SECONDS = 5.0
-"""Until the first step; compiling for the first time takes half a minute more."""
 
 _PADDED = 1.4
 """A step of pairs takes so many times as long as one of as many tokens in full rows (measured)."""

@@ -194,7 +194,8 @@ def _missing(path: Path) -> str:
         return f"there is no file {path}, and no folder {path.parent}"
     near = get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=3, cutoff=0.4)
     where = "this folder" if path.parent == Path() else str(path.parent)
-    return f"there is no file {path}" + (f"; {where} has {', '.join(near)}" if near else "")
+    known = f" ({where} has {', '.join(near)})" if near else ""
+    return f"there is no file {path}{known}; give the path of a file of questions, or a name of lm-eval"
 
 
 def _sha256(files: Iterable[Path]) -> str:

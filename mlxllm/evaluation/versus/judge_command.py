@@ -12,6 +12,7 @@ import json
 import os
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -62,6 +63,15 @@ class CommandJudge:
         if not self.arguments:
             raise ConfigError("--judge is empty; give a program with its arguments, such as --judge 'python judge.py'")
         self._seconds, self._say = seconds, say
+
+    def check(self) -> None:
+        """See whether there is such a program: before it is asked, models may write for a long time.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if shutil.which(self.arguments[0]) is None:
+            raise _not_started(self.arguments[0], "there is no such program, or it may not be run")
 
     @property
     def identity(self) -> str:
@@ -130,6 +140,13 @@ class CommandJudge:
         return DataError(f"the judge {_told(shlex.join(self.arguments))} {what}{kept if done else ''}")
 
 
+def _not_started(program: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"the judge {_told(program)} cannot be started: {why}; give a program that is there, such as "
+        f"--judge 'python judge.py'"
+    )
+
+
 def _replies(number: int) -> str:
     return "1 reply" if number == 1 else f"{number:,} replies"
 
@@ -162,10 +179,7 @@ class _Process:
         except (OSError, ValueError) as error:
             self._errors.close()
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise ConfigError(
-                f"the judge {_told(arguments[0])} cannot be started: {why}; give a program that is there, such as "
-                f"--judge 'python judge.py'"
-            ) from None
+            raise _not_started(arguments[0], str(why)) from None
         self._buffer = b""
         self._writer: threading.Thread | None = None
 

@@ -40,6 +40,8 @@ class Judged:
     """The share of pairs asked in both orders in which the same answer was preferred, or neither, both times."""
     shown_first: float | None = None
     """How much the answer that was shown first was preferred, whosesoever it was; 0.5 is fair."""
+    reason: str = ""
+    """Why one was not judged, in the judge's own words; of several the first."""
 
 
 def judge_pairs(
@@ -89,7 +91,10 @@ def judge_pairs(
     twice = [np.sign(each[0] - 0.5) == np.sign(each[1] - 0.5) for each in said if len(each) == 2]
     shown = [1 - opinion.score for opinion in opinions if opinion.score is not None]
     return Judged(
-        preferences, float(np.mean(twice)) if twice else None, float(np.mean(shown)) if len(shown) > 1 else None
+        preferences,
+        float(np.mean(twice)) if twice else None,
+        float(np.mean(shown)) if len(shown) > 1 else None,
+        next((opinion.reason for opinion in opinions if opinion.score is None and opinion.reason), ""),
     )
 
 

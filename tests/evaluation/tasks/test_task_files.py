@@ -187,7 +187,7 @@ def test_files_that_are_damaged(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DataError, match=said):
             read(path)
-    with pytest.raises(DataError, match=r"there is no file .*/q\.json; .* has q\.jsonl"):
+    with pytest.raises(DataError, match=r"there is no file .*/q\.json \(.* has q\.jsonl\); give"):
         read(tmp_path / "q.json")
     with pytest.raises(DataError, match="and no folder"):
         read(tmp_path / "nowhere" / "q.json")

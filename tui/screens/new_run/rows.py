@@ -9,10 +9,11 @@ from mlxllm import dials
 from mlxllm.budget import seconds_of, steps_within
 from mlxllm.errors import UserError
 from mlxllm.estimate import count_parameters
+from mlxllm.planning.proposals import START_SECONDS
 from mlxllm.presets import PRESETS, SMALL_MODEL_RATES, preset_config
 from mlxllm.speed import Speed
 from tui.planning.draft import Draft, Method, sizes_of
-from tui.planning.forecast import START_SECONDS, Forecast
+from tui.planning.forecast import Forecast
 from tui.planning.stock import KINDS, Stock
 from tui.words import count
 

@@ -1,4 +1,4 @@
-"""What can be done to runs: evaluate, export, rename, delete, go on. Each is one of our commands."""
+"""What can be done to runs: evaluate, report, export, rename, delete, go on. Each is one of our commands."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from mlxllm.runs import ACTIVE, RunSummary, dependents, read_config
 from tui import commands
 from tui.jobs import Job, Line
 from tui.planning.extend import QUESTION, how_far
+from tui.screens.runs.evaluating import EvaluateDialog, Evaluating, scores_of
 from tui.screens.runs.exporting import ExportDialog, Leaving, outcome
 from tui.screens.runs.looking import RunLooking, directory, has_checkpoint, names_of
 from tui.screens.runs.rows import address
@@ -24,7 +25,7 @@ from tui.words import file_size
 class RunActions(RunLooking):
     """The actions of the table of runs that start something, or change the runs."""
 
-    # Evaluating, exporting.
+    # Evaluating, reporting, exporting.
 
     @work(exclusive=True, group="runs")
     async def action_evaluate(self) -> None:
@@ -39,36 +40,58 @@ class RunActions(RunLooking):
             self.mlx.warn(f"{run.name} has no checkpoint yet, so there is nothing to evaluate")
             return
         known = await asyncio.to_thread(_datasets)
-        if not known:
-            self.mlx.warn("there is no dataset to evaluate on; 2 makes one")
-            return
-        question = (
-            f"Evaluate {run.name} on the held-out text of which dataset? There {'is' if len(known) == 1 else 'are'} "
+        wanted = await self.mlx.push_screen_wait(
+            EvaluateDialog(run.name, address(run), known, _its_dataset(run, self.runs, known))
         )
-        data = await self.mlx.ask(
-            question + ", ".join(known[:8]) + ("." if len(known) <= 8 else " and more."),
-            value=_its_dataset(run, self.runs, known),
-            check=lambda text: paths.existing("datasets", text.strip()),
-        )
-        if data is None:
+        if wanted is None:
             return
-        self.twin = commands.evaluate(address(run), data.strip())
+        self.twin = wanted.args
         self.evaluations[run.name] = self.mlx.run_job(
-            self.twin, lambda line: self._scored(run, data.strip(), line), lambda job: self._evaluated(run, data, job)
+            self.twin, lambda line: self._scored(run, wanted, line), lambda job: self._evaluated(run, wanted, job)
         )
         self.query_one(Rows).refresh()
 
-    def _scored(self, run: RunSummary, data: str, line: Line) -> None:
+    def _scored(self, run: RunSummary, on: Evaluating, line: Line) -> None:
         if isinstance(line, dict) and isinstance(found := line.get("results"), dict):
-            score: dict[str, Any] = found.get("all") or next(iter(found.values()), {})
-            self.scores.setdefault(run.name, {})[data] = {**score, "step": line.get("step")}
+            scores = {n: {**score, "step": line.get("step")} for n, score in scores_of(found, on.data).items()}
+            self.scores[run.name] = {
+                **scores,
+                **{n: s for n, s in self.scores.get(run.name, {}).items() if n not in scores},
+            }
 
-    def _evaluated(self, run: RunSummary, data: str, job: Job) -> None:
+    def _evaluated(self, run: RunSummary, on: Evaluating, job: Job) -> None:
         self.evaluations.pop(run.name, None)
         if job.returncode and not job.cancelled:
             self.mlx.fail(f"{run.name} could not be evaluated: {job.error}")
         elif not job.cancelled:
-            self.mlx.tell(f"{run.name} is evaluated on {data}")
+            self.mlx.tell(f"{run.name} is evaluated on {on.about}")
+        self.changed()
+
+    @work(exclusive=True, group="runs")
+    async def action_report(self) -> None:
+        """Write a page about the run under the cursor, and tell where it lies."""
+        if (run := self.usable()) is None:
+            return
+        if (going_on := self.reports.get(run.name)) is not None:
+            if await self.mlx.confirm(f"The report of {run.name} is being written. Stop that?", "Stop"):
+                going_on.cancel()
+            return
+        self.twin = commands.report(address(run))
+        said: list[Line] = []
+        self.reports[run.name] = self.mlx.run_job(
+            (*self.twin, "--json"), said.append, lambda job: self._reported(run, said, job)
+        )
+        self.query_one(Rows).refresh()
+
+    def _reported(self, run: RunSummary, said: Sequence[Line], job: Job) -> None:
+        self.reports.pop(run.name, None)
+        files = [file for line in said if isinstance(line, dict) for file in line.get("files") or ()]
+        pages = [str(file) for file in files if str(file).endswith(".html")] or [str(file) for file in files]
+        if job.returncode and not job.cancelled:
+            self.mlx.fail(f"no report of {run.name} could be written: {job.error}")
+        elif not job.cancelled and pages:
+            self.pages[run.name] = pages[0]
+            self.mlx.tell(f"the report of {run.name} is written: open {pages[0]} in a browser")
         self.changed()
 
     @work(exclusive=True, group="runs")
@@ -139,6 +162,7 @@ class RunActions(RunLooking):
         self.marked = [new if name == run.name else name for name in self.marked]
         if run.name in self.scores:
             self.scores[new] = self.scores.pop(run.name)
+        self.pages.pop(run.name, None)  # it lies in the run's folder, which is called otherwise now
         if run.name in self.left_as:
             self.left_as[new] = self.left_as.pop(run.name)
         self.changed(select=new)
@@ -176,6 +200,7 @@ class RunActions(RunLooking):
                 self.marked = [name for name in self.marked if name != run.name]
                 self.scores.pop(run.name, None)
                 self.left_as.pop(run.name, None)
+                self.pages.pop(run.name, None)
         self.changed()
 
     @work(exclusive=True, group="runs")

@@ -43,11 +43,14 @@ class RunLooking(ModeScreen):
         """Name of the run that others are compared with; it may have gone meanwhile."""
         self.evaluations: dict[str, Job] = {}
         self.exports: dict[str, Job] = {}
+        self.reports: dict[str, Job] = {}
         """Those that go on now, by the run's name."""
         self.left_as: dict[str, str] = {}
         """Name of a run -> the folder of its last export, and who read it back."""
+        self.pages: dict[str, str] = {}
+        """Name of a run -> the page that its last report is."""
         self.scores: dict[str, dict[str, dict[str, Any]]] = {}
-        """Name of a run -> dataset -> its score there."""
+        """Name of a run -> dataset or task -> its score there, the newest first."""
 
     def changed(self, select: str = "") -> None:
         """Something was done to the runs; the cursor is to go to `select`."""

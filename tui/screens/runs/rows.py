@@ -58,7 +58,7 @@ def cells(
         run: the run.
         baseline: the run to which losses are compared.
         marked: whether it is selected.
-        doing: what is being done with it, `evaluating` or `exporting`; empty for nothing.
+        doing: what is being done with it, `evaluating`, `exporting` or `reporting`; empty for nothing.
         ascii_only: whether marks must be ASCII.
     """
     mark, colour = status_mark(run.status, ascii_only)

@@ -1,4 +1,4 @@
-"""Runs: all that was ever trained here, to find, compare, evaluate, rename, export and delete."""
+"""Runs: all that was ever trained here, to find, compare, evaluate, report, rename, export and delete."""
 
 import time
 from pathlib import Path
@@ -16,16 +16,18 @@ from mlxllm.runs import ACTIVE, RunCatalogue, RunDirectory, RunSummary, explain
 from tui import commands
 from tui.screens.runs import rows
 from tui.screens.runs.actions import RunActions
+from tui.screens.runs.evaluating import in_words
 from tui.widgets.find import Find
 from tui.widgets.rows import Cells, Rows
-from tui.words import number, printable
+from tui.words import printable
 
 _ACTIVE_SECONDS = 1.0
 _ALL_SECONDS = 3.0
 _NEEDS_A_RUN = frozenset(
-    "open chat mark overlay baseline differences samples evaluate export rename delete resume".split()
+    "open chat mark overlay baseline differences samples evaluate report export rename delete resume".split()
 )
 _COMPARE = Binding.Group("Beside")
+_MOST_SCORES = 3
 _EMPTY = (
     "No runs yet.\n\nA run is one training with all that it leaves: press 1 and then t to make a first model in minutes, "
     "or 3 to choose everything yourself."
@@ -75,9 +77,10 @@ class RunsScreen(RunActions):
         Binding("d", "differences", "Differing settings", id="runs.differences", group=_COMPARE),
         Binding("s", "samples", "Samples side by side", id="runs.samples", group=_COMPARE),
         Binding("b", "baseline", "Pin as baseline", id="runs.baseline", group=_COMPARE),
-        Binding("e", "evaluate", "Eval", id="runs.evaluate", tooltip="Evaluate it on text that it has not seen"),
+        Binding("e", "evaluate", "Eval", id="runs.evaluate", tooltip="Evaluate it on unseen text or on questions"),
         Binding("r", "resume", "Go on", id="runs.resume", tooltip="Resume or extend"),
         Binding("E", "export", "Export", id="runs.export"),
+        Binding("w", "report", "Report", id="runs.report", tooltip="Write a page about it"),
         Binding("R", "rename", "Rename", id="runs.rename"),
         Binding("D", "delete", "Delete", id="runs.delete"),
     ]
@@ -87,7 +90,7 @@ class RunsScreen(RunActions):
     RunsScreen #empty { padding: 1 2; height: 1fr; display: none; }
     RunsScreen .empty #empty { display: block; }
     RunsScreen .empty Rows { display: none; }
-    RunsScreen #details { height: auto; min-height: 2; max-height: 5; padding: 0 1; background: $surface; }
+    RunsScreen #details { height: auto; min-height: 2; max-height: 8; padding: 0 1; background: $surface; }
     """
 
     def __init__(self) -> None:
@@ -222,9 +225,13 @@ class RunsScreen(RunActions):
             self.runs[name],
             baseline=self.runs.get(self.baseline),
             marked=name in self.marked,
-            doing="evaluating" if name in self.evaluations else "exporting" if name in self.exports else "",
+            doing=self._doing(name),
             ascii_only=self.mlx.marks == "ascii",
         )
+
+    def _doing(self, name: str) -> str:
+        jobs = {"evaluating": self.evaluations, "exporting": self.exports, "reporting": self.reports}
+        return next((word for word, going_on in jobs.items() if name in going_on), "")
 
     @on(Rows.Moved)
     def _show_details(self) -> None:
@@ -246,16 +253,15 @@ class RunsScreen(RunActions):
             found.append(Content(printable(why or run.exit_reason or "")))
         if (left := self.left_as.get(run.name)) is not None:
             found.append(Content.assemble(("exported ", "bold"), printable(left)))
-        for data, score in self.scores.get(run.name, {}).items():
-            bits = score.get("bits_per_byte")
-            found.append(
-                Content.assemble(
-                    ("evaluated ", "bold"),
-                    f"on {printable(data)} at step {score.get('step') or 0:,.0f}: loss {number(score.get('loss'))}, "
-                    f"perplexity {number(score.get('perplexity'))}"
-                    + (f", bits per byte {number(bits)}" if bits is not None else ""),
-                )
-            )
+        if (page := self.pages.get(run.name)) is not None:
+            found.append(Content.assemble(("report ", "bold"), printable(page)))
+        scores = self.scores.get(run.name, {})
+        for name, score in [*scores.items()][:_MOST_SCORES]:
+            step = f" at step {score['step']:,.0f}" if score.get("step") is not None else ""
+            told = f"on {printable(name)}{step}: {printable(in_words(score))}"
+            found.append(Content.assemble(("evaluated ", "bold"), told))
+        if len(scores) > _MOST_SCORES:
+            found.append(Content(f"and on {len(scores) - _MOST_SCORES:,} more; the report (w) tells of all"))
         return found
 
     @work(thread=True, exclusive=True, group="explain")
