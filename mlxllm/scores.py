@@ -43,6 +43,8 @@ class Result:
     """SHA-256 of its weights (`LoadedModel.fingerprint`)."""
     step: int | None = None
     """Of the checkpoint; None for a folder."""
+    meanings: dict[str, str] = field(default_factory=dict)
+    """Metric -> what it is in words, where its name does not say it."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What decides the numbers: few-shot examples, limit, window, hashes of the files, ..."""
     seconds: float | None = None

@@ -44,8 +44,8 @@ from mlxllm.data.transfers import told
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    *"quickstart doctor monitor serve-tui tokenizer data plan train sft dpo fuse resume runs report cache".split(),
-    *"sample chat compare taste versus prefs eval quantize export verify serve parity".split(),
+    *"quickstart doctor monitor serve-tui tokenizer data plan train sft dpo fuse resume runs cache".split(),
+    *"sample chat compare prefs eval versus taste report parity quantize export verify serve".split(),
 )
 
 
@@ -68,7 +68,9 @@ app = typer.Typer(
 
 _FIRST = "First steps"
 _MAKE = "Make a model"
-_USE = "Use a model"
+_TALK = "Talk to it"
+_JUDGE = "How good is it"
+_TAKE = "Take it along"
 
 app.command("quickstart", rich_help_panel=_FIRST)(quickstart.quickstart)
 app.command("doctor", rich_help_panel=_FIRST)(doctor.doctor)
@@ -81,22 +83,22 @@ app.command("train", rich_help_panel=_MAKE, cls=train.TrainCommand)(train.train)
 app.command("sft", rich_help_panel=_MAKE)(finetune.sft)
 app.command("dpo", rich_help_panel=_MAKE)(finetune.dpo)
 app.command("fuse", rich_help_panel=_MAKE)(fuse.fuse)
-app.command("quantize", rich_help_panel=_MAKE)(quantize.quantize)
 app.command("resume", rich_help_panel=_MAKE)(train.resume)
 app.add_typer(runs.app, name="runs", rich_help_panel=_MAKE)
-app.command("report", rich_help_panel=_MAKE)(report.report)
 app.add_typer(cache.app, name="cache", rich_help_panel=_MAKE)
-app.command("sample", rich_help_panel=_USE)(sample.sample)
-app.command("chat", rich_help_panel=_USE)(chat.chat)
-app.command("serve", rich_help_panel=_USE, context_settings={"allow_extra_args": True})(serve.serve)
-app.command("compare", rich_help_panel=_USE)(compare.compare)
-app.command("taste", rich_help_panel=_USE)(taste.taste)
-app.command("versus", rich_help_panel=_USE)(versus.versus)
-app.add_typer(prefs.app, name="prefs", rich_help_panel=_USE)
-app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
-app.command("export", rich_help_panel=_USE)(export.export)
-app.command("verify", rich_help_panel=_USE)(verify.verify)
-app.command("parity", rich_help_panel=_USE)(parity.parity)
+app.command("sample", rich_help_panel=_TALK)(sample.sample)
+app.command("chat", rich_help_panel=_TALK)(chat.chat)
+app.command("compare", rich_help_panel=_TALK)(compare.compare)
+app.add_typer(prefs.app, name="prefs", rich_help_panel=_TALK)
+app.command("eval", rich_help_panel=_JUDGE)(evaluate.evaluate)
+app.command("versus", rich_help_panel=_JUDGE)(versus.versus)
+app.command("taste", rich_help_panel=_JUDGE)(taste.taste)
+app.command("report", rich_help_panel=_JUDGE)(report.report)
+app.command("parity", rich_help_panel=_JUDGE)(parity.parity)
+app.command("quantize", rich_help_panel=_TAKE)(quantize.quantize)
+app.command("export", rich_help_panel=_TAKE)(export.export)
+app.command("verify", rich_help_panel=_TAKE)(verify.verify)
+app.command("serve", rich_help_panel=_TAKE, context_settings={"allow_extra_args": True})(serve.serve)
 dress(app)
 
 

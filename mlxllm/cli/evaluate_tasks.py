@@ -289,7 +289,7 @@ def _print(results: "Sequence[Result]") -> None:
             )
             name = ""
     header = ("task", "metric", "value", "error", "chance", "items", "shots")
-    print_table(header, rows, expendable=("shots", "items"))
+    print_table(header, rows, expendable=("shots", "items", "chance"))
     sys.stdout.flush()
 
 

@@ -3,7 +3,8 @@
 import sys
 import time
 
-from mlxllm.cli.terminal import columns, tell
+from mlxllm.cli.live_line import LiveLine
+from mlxllm.cli.terminal import tell
 
 _LIVE_SECONDS = 0.2
 _PLAIN_SECONDS = 30.0
@@ -20,7 +21,7 @@ class ItemLine:
         self._name = name
         self._begun = self._shown_at = time.monotonic()
         self._first: int | None = None
-        self._width = 0
+        self._line = LiveLine()
 
     def __call__(self, done: int, total: int) -> None:
         """Show how far it is, a few times a second on a terminal and every half minute elsewhere."""
@@ -38,13 +39,8 @@ class ItemLine:
         if not live:
             tell(text, sys.stderr)
             return
-        line = text[: columns(sys.stderr) - 1]
-        before, self._width = self._width, max(self._width, len(line))  # first: Ctrl-C may come before the line is out
-        tell("\r" + line.ljust(before), sys.stderr, end="")
-        self._width = len(line)
+        self._line.show(text)
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._width:
-            tell("\r" + " " * self._width + "\r", sys.stderr, end="")
-            self._width = 0
+        self._line.clear()

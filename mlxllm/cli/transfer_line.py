@@ -3,8 +3,9 @@
 import sys
 import time
 
+from mlxllm.cli.live_line import LiveLine
 from mlxllm.cli.run_view import file_size
-from mlxllm.cli.terminal import columns, fold, tell
+from mlxllm.cli.terminal import fold, tell
 
 _LINE_SECONDS = 0.2
 _SPEED_SECONDS = 10.0
@@ -18,7 +19,7 @@ class TransferLine:
         """What is downloaded."""
         self._name = name
         self._shown_at = 0.0
-        self._width = 0
+        self._line = LiveLine()
         self._past: list[tuple[float, int]] = []
 
     def __call__(self, done: int, total: int | None) -> None:
@@ -32,16 +33,11 @@ class TransferLine:
         self._past.append((now, done))
         while len(self._past) > 2 and now - self._past[1][0] > _SPEED_SECONDS:
             self._past.pop(0)
-        line = self._text(done, total)[: columns(sys.stderr) - 1]
-        before, self._width = self._width, max(self._width, len(line))  # first: Ctrl-C may come before the line is out
-        tell("\r" + line.ljust(before), sys.stderr, end="")
-        self._width = len(line)
+        self._line.show(self._text(done, total))
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._width:
-            tell("\r" + " " * self._width + "\r", sys.stderr, end="")
-            self._width = 0
+        self._line.clear()
 
     def _text(self, done: int, total: int | None) -> str:
         parts = [f"{file_size(done)} of {file_size(total)}" if total else file_size(done)]

@@ -209,6 +209,7 @@ def _keep_scores(life: Life, stage: str, loaded: "LoadedModel", seconds: float) 
         model=loaded.address,
         fingerprint=loaded.fingerprint,
         step=loaded.step,
+        meanings=dict(life.world.metrics),
         settings={"items": dict(counted), "bits_of_batches": _SCORED_BATCHES},
         seconds=round(seconds, 3),
     )

@@ -101,6 +101,9 @@ def _scores(stages: Sequence[StageReport], plots: list[Plot]) -> list[Block]:
     caption = "Scores after every stage; each bar holds 95 %"
     blocks += picture(scores_plot(scored([(s.name, s.scores) for s in stages]), "scores", caption), plots)
     blocks += [table, Text("Behind ± stands the standard error. Results belong to the weights they were measured on.")]
+    meanings = {metric: words for s in stages for f in s.scores for metric, words in f.result.meanings.items()}
+    if meanings:
+        blocks.append(Points([f"{metric}: {words}" for metric, words in meanings.items()]))
     others = scores_table([(f"{s.name}, step {f.step:,}", (f,)) for s in stages for f in s.other_scores])
     return [Section("Scores", [*blocks, *([Fold("Scores of other checkpoints", [others])] if others else [])])]
 

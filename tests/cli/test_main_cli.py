@@ -115,7 +115,9 @@ def test_help_of_quickstart() -> None:
 
 def test_commands_stand_in_the_order_of_use() -> None:
     page = call("--help").stdout
-    assert re.findall(r"^(\S.*):$", page, re.MULTILINE) == ["First steps", "Make a model", "Use a model", "Options"]
+    assert re.findall(r"^(\S.*):$", page, re.MULTILINE) == [
+        *("First steps", "Make a model", "Talk to it", "How good is it", "Take it along", "Options")
+    ]
     named = [word for word in re.findall(r"^  (\w+) ", page, re.MULTILINE) if word in COMMANDS]
     assert named == "quickstart doctor tokenizer data train resume runs sample chat eval".split()
 

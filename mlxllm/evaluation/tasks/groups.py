@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from mlxllm.evaluation.tasks import metrics
 from mlxllm.evaluation.tasks.running import Outcome
@@ -18,8 +19,8 @@ def together(name: str, outcomes: Sequence[Outcome]) -> Outcome:
     """
     samples = [sample for outcome in outcomes for sample in outcome.samples]
     figures = metrics.means([sample["metrics"] for sample in samples])
-    of_tasks = [metrics.mean([sample["metrics"]["acc"] for sample in outcome.samples]) for outcome in outcomes]
-    figures["acc_subjects"] = metrics.mean(of_tasks)
+    of_tasks = [fmean([sample["metrics"]["acc"] for sample in outcome.samples]) for outcome in outcomes]
+    figures["acc_subjects"] = fmean(of_tasks)
     # Each subject's error is known, so that of their mean needs no guess about how subjects differ.
     errors = [outcome.metrics["acc" + STDERR] for outcome in outcomes]
     known = [error for error in errors if error is not None]

@@ -3,28 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from mlxllm.evaluation.intervals import mean_and_error
 from mlxllm.scores import STDERR
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean."""
-    return math.fsum(values) / len(values)
-
-
-def stderr(values: Sequence[float]) -> float | None:
-    """The standard error of the mean, from the sample's deviation (n - 1); None of a single value."""
-    if len(values) < 2:
-        return None
-    middle = mean(values)
-    return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1) / len(values))
 
 
 def means(items: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
     """Metric -> mean and, under its name with `_stderr`, the standard error."""
     figures: dict[str, float | None] = {}
     for name in items[0]:
-        values = [item[name] for item in items]
-        figures[name], figures[name + STDERR] = mean(values), stderr(values)
+        figures[name], figures[name + STDERR] = mean_and_error([item[name] for item in items])
     return figures
 
 
@@ -34,8 +21,8 @@ def perplexity(logprobs: Sequence[float]) -> dict[str, float | None]:
     Args:
         logprobs: of each target as a whole, nats.
     """
-    value = math.exp(min(-mean(logprobs), 700.0))
-    error = stderr(logprobs)
+    middle, error = mean_and_error(logprobs)
+    value = math.exp(min(-middle, 700.0))
     return {"perplexity": value, "perplexity" + STDERR: None if error is None else value * error}
 
 

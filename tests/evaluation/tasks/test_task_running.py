@@ -237,8 +237,10 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_one(counts: tuple[int, int
 
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=30))
 def test_standard_errors(values: list[float]) -> None:
-    assert metrics.stderr(values) == pytest.approx(statistics.stdev(values) / math.sqrt(len(values)), abs=1e-9)
-    assert metrics.stderr(values[:1]) is None
+    figures = metrics.means([{"acc": value} for value in values])
+    assert figures["acc"] == pytest.approx(statistics.mean(values), abs=1e-9)
+    assert figures["acc_stderr"] == pytest.approx(statistics.stdev(values) / math.sqrt(len(values)), abs=1e-9)
+    assert metrics.means([{"acc": values[0]}])["acc_stderr"] is None
 
 
 CHARS = CharTokenizer(sorted(set("abcdefghij ?:\n")))
