@@ -3,9 +3,8 @@
 A step is a gradient, whose operations (`estimate.flops_per_token`) are made at a rate that grows with the model's width,
 and an update, whose operations are Muon's products of matrices or AdamW's few for each weight. All three rates are measured
 at some widths and taken in between from a straight line in logarithms; each block costs a moment more in every pass, however
-little it has to do. Within 25 % of what a run then takes, where nothing else keeps the machine busy (on two cores: 0.92 times
-for `char-tiny`, 1.14 for `shakespeare-char-cpu`, 1.07 for a quickstart, 0.97 for `small-10m`); starting up (and, once,
-compiling) comes on top.
+little it has to do. That is a sketch: on two idle cores 0.8 to 1.3 times what eight runs took (`scripts/bench/plan.py`), where
+a few steps of the very configuration (`training.trial`) are within 25 %. Starting up (and, once, compiling) comes on top.
 """
 
 import bisect
@@ -24,7 +23,7 @@ from mlxllm import paths
 from mlxllm.budget import Cost
 from mlxllm.config import RunConfig
 from mlxllm.errors import UserError
-from mlxllm.estimate import block_parameters, count_trained, estimate, muon_flops
+from mlxllm.estimate import block_parameters, count_trained, estimate, here, lanes_of, muon_flops
 from mlxllm.runs import RunDirectory, all_runs, effective_status, read_json, read_state, write_json_atomic
 from mlxllm.settings import parse_config
 
@@ -82,7 +81,9 @@ class Speed:
         a_token = costs.flops_per_token / self._rate(lambda p: p.flops, model.hidden_size)
         a_token *= _EXPERTS_COST if model.num_experts else 1.0
         passes = train.grad_accum_steps * model.num_hidden_layers * self.block_seconds
-        gradient = (costs.tokens_per_step * a_token + passes) * (4 / 3 if train.gradient_checkpointing else 1.0)
+        gradient = costs.tokens_per_step * a_token + passes
+        if train.gradient_checkpointing:  # the forward pass once more, and lanes one after the other
+            gradient *= 4 / 3 * lanes_of(config, here(config))
         weights, update = count_trained(config), 0.0
         if train.optimizer == "muon" and config.lora is None:
             update = muon_flops(model) / self._rate(lambda p: p.muon_flops, model.hidden_size)

@@ -39,8 +39,10 @@ def test_at_a_measured_width_a_step_costs_its_operations_at_that_rate() -> None:
     assert gradient < step < 2 * gradient
     adamw = MEASURED.cost(config.with_values(train={"optimizer": "adamw"})).step
     assert adamw == pytest.approx(gradient + costs.parameters / 5e7)
-    again = config.with_values(train={"optimizer": "adamw", "gradient_checkpointing": True})
-    assert MEASURED.cost(again).step == pytest.approx(4 / 3 * gradient + costs.parameters / 5e7)
+    for lanes in (1, 2):
+        again = config.with_values(train={"optimizer": "adamw", "gradient_checkpointing": True, "lanes": lanes})
+        expected = 4 / 3 * lanes * gradient + costs.parameters / 5e7
+        assert MEASURED.cost(again).step == pytest.approx(expected)
 
 
 def test_a_validation_costs_less_than_training_on_as_many_tokens() -> None:

@@ -2,7 +2,7 @@
 
 from mlxllm.estimate.costs import Costs, estimate
 from mlxllm.estimate.counts import block_parameters, count_parameters, count_trained, parameters_by_part
-from mlxllm.estimate.memory import Memory, Place, here, kv_cache_bytes, memory
+from mlxllm.estimate.memory import Memory, Place, here, kv_cache_bytes, lanes_of, memory
 from mlxllm.estimate.work import Flops, flops_by_part, flops_per_token, muon_flops
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "flops_per_token",
     "here",
     "kv_cache_bytes",
+    "lanes_of",
     "memory",
     "muon_flops",
     "parameters_by_part",

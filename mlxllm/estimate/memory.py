@@ -288,7 +288,7 @@ def _validation(config: RunConfig, place: Place, lanes: int, val_tokens: int | N
     tokens = rows * length * lanes
     # A part for each lane and one for all. Uncompiled it was measured to be less; why is not known.
     ahead = (0.7 + 0.6 / lanes) * (1.0 if place.compiles else 0.88)
-    copies = 10 if place.device == "gpu" else 7 + 10 / lanes
+    copies = 10 if place.device == "gpu" else 6 + place.compiles + 10 / lanes
     logits = copies * min(_VALIDATION_CHUNK, rows * length) * lanes * model.vocab_size * _FLOAT32
     if place.device == "gpu":
         return round(max(logits, tokens * _block(config, place, lanes).kept * 2))
