@@ -3,7 +3,7 @@
 A step is a gradient, whose operations (`estimate.flops_per_token`) are made at a rate that grows with the model's width,
 and an update, whose operations are Muon's products of matrices or AdamW's few for each weight. All three rates are measured
 at some widths and taken in between from a straight line in logarithms; each block costs a moment more in every pass, however
-little it has to do. That is a sketch: on two idle cores 0.8 to 1.3 times what eight runs took (`scripts/bench/plan.py`), where
+little it has to do. That is a sketch: on two idle cores 0.8 to 1.3 times what eight runs took (`scripts/bench/plan.py`);
 a few steps of the very configuration (`training.trial`) are within 25 %. Starting up (and, once, compiling) comes on top.
 """
 
