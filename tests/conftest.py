@@ -33,8 +33,8 @@ import mlxllm.runtime  # noqa: F401  (OpenBLAS has to be there before anything i
 
 import mlx.core as mx  # isort: skip
 
+from mlxllm.cpu_kernels import FOLDER_VARIABLE  # isort: skip
 from tests.data.hub_server import Hub, serve_hub  # isort: skip
-from tests.quick_compiler import quick_compiler
 
 hypothesis.settings.register_profile("default", deadline=None)
 # The same examples on each run: a change that is red in CI is red for the reason that it names.
@@ -129,8 +129,9 @@ def mlxllm_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def compiler(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    return quick_compiler(tmp_path_factory.mktemp("compiler"))
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all tests of a process keep compiler and kernels: a home of its own would make them anew for each."""
+    return tmp_path_factory.mktemp("kernels")
 
 
 @pytest.fixture(autouse=True)
@@ -140,8 +141,7 @@ def compile_mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         yield
         return
     monkeypatch.delenv("MLX_DISABLE_COMPILE")
-    if (compiler := request.getfixturevalue("compiler")) is not None:
-        monkeypatch.setenv("PATH", str(compiler), prepend=os.pathsep)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(request.getfixturevalue("kernels")))
     mx.enable_compile()
     yield
     mx.disable_compile()

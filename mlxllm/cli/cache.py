@@ -27,6 +27,7 @@ _WHAT = {
     "lm-eval": "the names of lm-eval's tasks, and where they are defined",
     "hub": "files of the Hugging Face Hub that a build has not read to their end",
     "judgements": "what judges said in `versus`, who would be asked again",
+    "kernels": "operations of models, compiled for this processor; training compiles them again",
     "references": "scores of reference models, which dpo works out anew",
     "served-names": "the names that clients of `mlxllm serve` use, as links",
     "tinyshakespeare.txt": "the text of the source shakespeare",

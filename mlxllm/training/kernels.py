@@ -2,7 +2,7 @@
 
 On the Linux CPU `mx.compile` calls g++ for each fused kernel, one after another: half a minute the first time. Two
 processes do it on two cores while the trainer's own process still prepares the data. What they compile lands where MLX
-looks for it, whole: each works in a temporary folder of its own and moves finished libraries over.
+looks for it (`cpu_kernels`): each works in a temporary folder of its own and moves finished libraries over.
 """
 
 import json
@@ -21,12 +21,12 @@ import numpy as np
 
 from mlxllm.config import RunConfig, TrainConfig
 from mlxllm.conversation.preferences import Pair
+from mlxllm.cpu_kernels import keep_kernels_in, use_native_compiler
 from mlxllm.evaluation.pair_rows import PairShapes, stacked
 from mlxllm.evaluation.pair_scoring import reference_logprobs
 from mlxllm.evaluation.perplexity import Evaluator, SourceSpan
 from mlxllm.model.kv_cache import make_cache
 from mlxllm.model.transformer import Transformer, build_model
-from mlxllm.runtime import compiler_available
 from mlxllm.training.dpo import dpo_objective
 from mlxllm.training.objectives import next_token_loss, next_token_objective
 from mlxllm.training.optimizers import update_constants
@@ -38,7 +38,6 @@ _LONGEST = 512
 """Tokens of a row: attention goes block by block, and how many blocks there are to be summed decides kernels, too."""
 _BACKGROUND = 19
 """Niceness of what is compiled while something else is trained: it takes the time that training leaves."""
-_DESTINATION = "MLXLLM_KERNELS"
 
 
 class KernelsAhead:
@@ -52,8 +51,7 @@ class KernelsAhead:
 
     def __init__(self, config: RunConfig, parts: Sequence[str] = PARTS, background: bool = False) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
-        worth_it = sys.platform.startswith("linux") and mx.default_device().type == mx.cpu
-        if not worth_it or not compiler_available() or "MLX_DISABLE_COMPILE" in os.environ:
+        if use_native_compiler() is None:
             return
         for part in parts:
             process = subprocess.Popen(
@@ -61,7 +59,7 @@ class KernelsAhead:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, _DESTINATION: tempfile.gettempdir()},
+                env={**os.environ},
             )
             assert process.stdin is not None
             with suppress(BrokenPipeError):
@@ -138,15 +136,16 @@ class _Zeros:
 
 def _main(part: str) -> None:
     config = RunConfig.model_validate_json(sys.stdin.read())
-    destination = Path(os.environ[_DESTINATION])
+    mx.set_default_device(mx.Device(mx.cpu, 0))
+    destination = use_native_compiler()
+    if destination is None:
+        return
     with tempfile.TemporaryDirectory(prefix="mlxllm-kernels-", dir=destination) as private:
         for library in destination.glob("mlx/*/cpu/*.so"):
             linked = Path(private) / library.relative_to(destination)
             linked.parent.mkdir(parents=True, exist_ok=True)
             linked.symlink_to(library)
-        # MLX asks for the temporary folder when it first compiles.
-        os.environ["TMPDIR"] = private
-        mx.set_default_device(mx.Device(mx.cpu, 0))
+        keep_kernels_in(Path(private))
         compile_part(config, part)
         for library in Path(private).glob("mlx/*/cpu/*.so"):
             target = destination / library.relative_to(private)

@@ -13,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlxllm.config import TrainConfig
+from mlxllm.cpu_kernels import use_native_compiler
 from mlxllm.model.module import set_parameters, trainable_parameters
 from mlxllm.model.transformer import Transformer
 from mlxllm.training.optimizers import (
@@ -119,6 +120,7 @@ class TrainStep:
     ) -> None:
         if train.batch_size % lanes:
             raise ValueError(f"a batch of {train.batch_size} rows does not divide into {lanes} lanes")
+        use_native_compiler()
         self._model, self._train, self._objective = model, train, objective
         self._dtype = compute_dtype
         device = mx.default_device()
