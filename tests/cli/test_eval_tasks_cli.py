@@ -193,6 +193,9 @@ def test_options_that_change_nothing_are_told(model: Path, questions: Path) -> N
     told = succeeded(call(*command, "--temp", 0.5, "--max-tokens", 3)).stderr
     assert "warning: --max-tokens, --temp changes nothing here: no local file asks for written answers" in told
     assert "--stride is about held-out text" in sentence(call(*command, "--stride", 5), 2)
+    told = sentence(call(*command, "--batch-size", 5), 2)
+    assert "--batch-size is about held-out text, pairs and conversations" in told
+    assert told.endswith("so leave it out")
 
 
 def test_a_comma_in_a_files_name_is_no_separator(model: Path, questions: Path) -> None:
