@@ -59,6 +59,20 @@ def check_there(paths: Iterable[Path]) -> None:
         raise DataError(f"{'; '.join(map(_missing, missing))}; {advice}")
 
 
+def holds_questions(path: Path) -> bool:
+    """Whether a path is that of questions rather than of text: a file's first record tells, or a folder's tables."""
+    if path.is_dir():
+        return any(file.is_file() for part in _ASKED_PARTS for file in (path / part).glob("*.csv*"))
+    if not name_without_packing(path).endswith((".json", ".jsonl", ".ndjson")):
+        return False
+    try:
+        where, record = next(raw_records(path, Problems()), ("", None))
+        reader_of(record, where)
+    except DataError:
+        return False
+    return record is not None and not {"text", "content"} & record.keys()
+
+
 def task_name(path: Path) -> str:
     """What the task of a file is called: the file's name without suffixes."""
     return Path(name_without_packing(path)).stem
