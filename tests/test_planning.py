@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from mlxllm.budget import Cost
 from mlxllm.cli.plan_view import lines
 from mlxllm.config import RunConfig
+from mlxllm.data.build import build_dataset
+from mlxllm.data.sources import open_source
 from mlxllm.errors import ConfigError
 from mlxllm.estimate import (
     Place,
@@ -27,9 +29,12 @@ from mlxllm.planning.proposals import MOST_EPOCHS, propose
 from mlxllm.planning.remedies import as_options, changed, first_that_fits
 from mlxllm.presets import PRESETS, preset_config
 from mlxllm.settings import build_config
+from mlxllm.tokenizer.char import CharTokenizer
 from mlxllm.training.compare import check_memory
+from tests.inference.tiny import tiny as tiny_inference
+from tests.inference.tiny import write_folder
 from tests.training import tiny
-from tests.training.tiny import call, json_lines, succeeded
+from tests.training.tiny import call, json_lines, sentence, succeeded
 
 PLACE = Place("cpu", True, 2)
 GIB = 2**30
@@ -214,6 +219,19 @@ def test_measured_steps_and_the_command_that_is_proposed(data: Path, mlxllm_home
     assert proposed["proposal"]["command"] in text
     for word in ("parameters", "memory", "time", "compute-optimal", "qlora"):
         assert word in text
+
+
+def test_what_training_would_refuse_is_refused(data: Path, tmp_path: Path, mlxllm_home: Path) -> None:
+    model = write_folder(tmp_path / "model", tiny_inference())
+    words = CharTokenizer(sorted({*tiny.text()}))  # fewer ids than the model's
+    build_dataset(tmp_path / "chars", [(open_source(f"text:{data.with_suffix('.txt')}"), None)], words, val_split=0.1)
+    told = sentence(call("plan", "--model", model, "--data", tmp_path / "chars"), 1)
+    assert "was made with another tokenizer" in told
+    assert sentence(call("train", "--model", model, "--data", tmp_path / "chars", "--dry-run"), 1) == told
+    for command in ("plan", "train"):
+        lanes = (command, "--preset", "char-tiny", "--data", data, "--set", "train.lanes=3", "--device", "cpu")
+        told = sentence(call(*lanes), 2)
+        assert "train.batch_size 8 does not divide into train.lanes 3; leave lanes out" in told
 
 
 def test_wrong_words_end_in_a_sentence(data: Path, mlxllm_home: Path) -> None:
