@@ -192,6 +192,24 @@ def test_what_is_tight_and_what_no_change_makes_fit_is_said() -> None:
     assert "no smaller batch is enough" in told["too much"]
 
 
+@pytest.mark.parametrize(
+    ("step", "takes", "more"), [(1e-3, " s here", ""), (100.0, "days here", "; --budget overnight ")]
+)
+def test_how_long_a_model_for_so_much_memory_trains_is_told(step: float, takes: str, more: str) -> None:
+    config = preset_config("char-tiny").with_values(model={"vocab_size": 100})
+    proposal = {"command": "mlxllm train", "epochs": None, "tokens_per_parameter": 20.0, "why": "the largest"}
+    shown = overview(config, Basis(Cost(step, 0.0, 0.0), "a guess"), GIB, place=PLACE)
+    shown |= {"proposal": proposal, "vocabulary": {"known": True}, "fine_tuning": {}}
+    [told] = [line for line in lines({**shown, "budget": "16GB"}) if line.startswith("compute-optimal training of it")]
+    assert takes in told
+    assert bool(more) == ("; " in told)
+    assert more in told
+    assert "compute-optimal training of it" not in "".join(lines({**shown, "budget": "1h"}))
+    memory_told = "\n".join(lines({**shown, "budget": "1h"}))
+    assert ", copy of the weights for validation " in memory_told
+    assert ", validation pass " in memory_told
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.dataset(tmp_path_factory.mktemp("data") / "squares")
