@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from mlxllm.budget import Cost
 from mlxllm.cli.plan_view import lines
 from mlxllm.config import RunConfig
+from mlxllm.data.build import build_dataset
+from mlxllm.data.sources import open_source
 from mlxllm.errors import ConfigError
 from mlxllm.estimate import (
     Place,
@@ -27,9 +29,12 @@ from mlxllm.planning.proposals import MOST_EPOCHS, propose
 from mlxllm.planning.remedies import as_options, changed, first_that_fits
 from mlxllm.presets import PRESETS, preset_config
 from mlxllm.settings import build_config
+from mlxllm.tokenizer.char import CharTokenizer
 from mlxllm.training.compare import check_memory
+from tests.inference.tiny import tiny as tiny_inference
+from tests.inference.tiny import write_folder
 from tests.training import tiny
-from tests.training.tiny import call, json_lines, succeeded
+from tests.training.tiny import call, json_lines, sentence, succeeded
 
 PLACE = Place("cpu", True, 2)
 GIB = 2**30
@@ -187,6 +192,24 @@ def test_what_is_tight_and_what_no_change_makes_fit_is_said() -> None:
     assert "no smaller batch is enough" in told["too much"]
 
 
+@pytest.mark.parametrize(
+    ("step", "takes", "more"), [(1e-3, " s here", ""), (100.0, "days here", "; --budget overnight ")]
+)
+def test_how_long_a_model_for_so_much_memory_trains_is_told(step: float, takes: str, more: str) -> None:
+    config = preset_config("char-tiny").with_values(model={"vocab_size": 100})
+    proposal = {"command": "mlxllm train", "epochs": None, "tokens_per_parameter": 20.0, "why": "the largest"}
+    shown = overview(config, Basis(Cost(step, 0.0, 0.0), "a guess"), GIB, place=PLACE)
+    shown |= {"proposal": proposal, "vocabulary": {"known": True}, "fine_tuning": {}}
+    [told] = [line for line in lines({**shown, "budget": "16GB"}) if line.startswith("compute-optimal training of it")]
+    assert takes in told
+    assert bool(more) == ("; " in told)
+    assert more in told
+    assert "compute-optimal training of it" not in "".join(lines({**shown, "budget": "1h"}))
+    memory_told = "\n".join(lines({**shown, "budget": "1h"}))
+    assert ", copy of the weights for validation " in memory_told
+    assert ", validation pass " in memory_told
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.dataset(tmp_path_factory.mktemp("data") / "squares")
@@ -214,6 +237,19 @@ def test_measured_steps_and_the_command_that_is_proposed(data: Path, mlxllm_home
     assert proposed["proposal"]["command"] in text
     for word in ("parameters", "memory", "time", "compute-optimal", "qlora"):
         assert word in text
+
+
+def test_what_training_would_refuse_is_refused(data: Path, tmp_path: Path, mlxllm_home: Path) -> None:
+    model = write_folder(tmp_path / "model", tiny_inference())
+    words = CharTokenizer(sorted({*tiny.text()}))  # fewer ids than the model's
+    build_dataset(tmp_path / "chars", [(open_source(f"text:{data.with_suffix('.txt')}"), None)], words, val_split=0.1)
+    told = sentence(call("plan", "--model", model, "--data", tmp_path / "chars"), 1)
+    assert "was made with another tokenizer" in told
+    assert sentence(call("train", "--model", model, "--data", tmp_path / "chars", "--dry-run"), 1) == told
+    for command in ("plan", "train"):
+        lanes = (command, "--preset", "char-tiny", "--data", data, "--set", "train.lanes=3", "--device", "cpu")
+        told = sentence(call(*lanes), 2)
+        assert "train.batch_size 8 does not divide into train.lanes 3; leave lanes out" in told
 
 
 def test_wrong_words_end_in_a_sentence(data: Path, mlxllm_home: Path) -> None:

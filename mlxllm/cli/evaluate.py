@@ -144,7 +144,11 @@ def evaluate(
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Windows of one forward pass; by default about 4,096 tokens.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Windows or pairs of one forward pass, by default about 4,096 tokens of text; not of questions.",
+        ),
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Ask again what is known from before about the same weights.")
@@ -183,6 +187,11 @@ def evaluate(
     }
     if stride is not None and not data:
         raise ConfigError("--stride is about held-out text; give it, too, with --data NAME")
+    if batch_size is not None and tasks and not (data or preferences or records):
+        raise ConfigError(
+            "--batch-size is about held-out text, pairs and conversations (--data, --preferences, --records); questions "
+            "are put together by their tokens, so leave it out"
+        )
     if not tasks and (named := [flag for flag, value in about_questions.items() if value is not None]):
         raise ConfigError(f"{named[0]} is about questions; give them, too, with --tasks FILES")
     if not (data or tasks or preferences or records):

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,14 +46,39 @@ def _look_up(name: str) -> "TokenDataset | Source":
     from mlxllm.data.shards import TokenDataset
     from mlxllm.data.sources import kinds, open_source
     from mlxllm.data.sources.telling import kind_of_path
+    from mlxllm.evaluation.tasks.files import holds_questions
 
     if name.partition(":")[0] in kinds() and ":" in name and not Path(name).exists():
         return open_source(name)
-    path = paths.existing("datasets", name)
+    path = _existing(name)
     is_dataset = path.parent == paths.folder("datasets") or (path / FILE_NAME).exists()
     if is_dataset or (path.is_dir() and (path / "tokenizer").is_dir()):  # the latter: one that lacks its manifest
         return TokenDataset.open(path)
+    if holds_questions(path):
+        raise ConfigError(
+            f"--data {name} has questions with known answers, and no text to score; ask them with --tasks {name}"
+        )
     return open_source(f"{kind_of_path(str(path))}:{path}")
+
+
+def _existing(name: str) -> Path:
+    """The dataset, file or folder of this name."""
+    from mlxllm.data.sources.files import PACKED_SUFFIXES, RECORD_SUFFIXES, TEXT_SUFFIXES
+
+    path = Path(name).expanduser()
+    is_path = paths.is_path(name) or name.endswith((*TEXT_SUFFIXES, *RECORD_SUFFIXES, *PACKED_SUFFIXES))
+    if not is_path or path.exists() or (paths.folder("datasets") / name).exists():
+        return paths.existing("datasets", name)
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(
+            f"--data {name}: there is no folder {folder}; give a file or folder of text, or a dataset's name"
+        )
+    near = get_close_matches(path.name, [each.name for each in folder.iterdir()], n=3)
+    known = f" (near names there: {', '.join(near)})" if near else ""
+    raise ConfigError(
+        f"--data {name}: there is no such file or folder{known}; give a file or folder of text, or the name of a dataset"
+    )
 
 
 def score(

@@ -66,20 +66,17 @@ def look_up(names: Sequence[str], options: Options) -> Named:
         ConfigError: a name is empty, programs would be run and that is not allowed, or lm-eval is needed and not there.
         DataError: a file is not there, or holds no questions.
     """
-    from mlxllm.evaluation.tasks.files import read_tasks
+    from mlxllm.evaluation.tasks.files import check_there, read_tasks
     from mlxllm.evaluation.tasks.items import Code, asked
 
     sample_config(temperature=options.temperature, seed=options.seed)  # refuses what cannot be
     split = [name.strip() for each in names for name in ([each] if _is_file(each) else each.split(","))]
     if not all(split):
         raise ConfigError("--tasks has an empty name; give files of questions or names of lm-eval, with commas between")
-    local: list[Task] = []
-    public: list[str] = []
-    for name in dict.fromkeys(split):
-        if _is_lm_evals(name):
-            public.append(name)
-        else:
-            local += read_tasks(Path(name))
+    public = [name for name in dict.fromkeys(split) if _is_lm_evals(name)]
+    files = [Path(name) for name in dict.fromkeys(split) if name not in public]
+    check_there(files)
+    local = [task for path in files for task in read_tasks(path)]
     for task in local:
         if isinstance(task.items[0], Code) and not options.allow_code:
             raise ConfigError(

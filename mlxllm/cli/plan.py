@@ -12,6 +12,7 @@ from mlxllm.errors import ConfigError
 if TYPE_CHECKING:  # pydantic and MLX are imported by the functions
     from mlxllm.budget import Cost
     from mlxllm.config import RunConfig
+    from mlxllm.data.manifest import Manifest
     from mlxllm.planning.overview import Basis
 
 _VOCABULARY = 8192
@@ -69,19 +70,25 @@ def plan(
         from mlxllm.runtime import select_device  # MLX begins to load here
 
         select_device(device)  # refuses what is not there
+    found = _dataset(resolved.data.dataset)
     if model is not None:
         check_model_settings(set_ or (), model)
-        from mlxllm.cli.dry_run import with_model
+        from mlxllm.model.loading import load_model
+        from mlxllm.training.compare import check_same_tokenizer
 
-        resolved = with_model(resolved, model)
-    found = _dataset(resolved.data.dataset)
-    vocab = resolved.model.vocab_size or (found[2] if found else _VOCABULARY)
-    if found and vocab < found[2]:
+        loaded = load_model(model)
+        if found is not None:
+            ids = loaded.tokenizer.fingerprint
+            check_same_tokenizer(ids, Path(resolved.data.dataset).name, found.tokenizer.fingerprint, model)
+        resolved = resolved.with_values(model=loaded.config.model_dump())
+    its_ids = found.tokenizer.vocab_size if found is not None else 0
+    vocab = resolved.model.vocab_size or its_ids or _VOCABULARY
+    if vocab < its_ids:
         raise ConfigError(
-            f"the model's vocabulary has {vocab:,} ids, and the tokenizer of dataset {resolved.data.dataset!r} {found[2]:,}; "
+            f"the model's vocabulary has {vocab:,} ids, and the tokenizer of dataset {resolved.data.dataset!r} {its_ids:,}; "
             f"leave model.vocab_size out, or choose a dataset that was made with the model's tokenizer"
         )
-    tokens, val_tokens = (found[0], found[1]) if found else (None, 0)
+    tokens, val_tokens = (found.train.tokens, found.val.tokens) if found is not None else (None, 0)
     resolved = resolved.with_values(model={"vocab_size": vocab})
     there = _memory()
     basis = _Bases(measure, device, val_tokens)
@@ -96,12 +103,15 @@ def plan(
             tokens=tokens,
         )
         resolved = proposal.config
+    from mlxllm.training.plan import settle  # here: it loads MLX
+
+    settle(resolved)  # refuses lanes that training would
     shown: dict[str, Any] = overview(
         resolved, basis.of(resolved), there, tokens=tokens, val_tokens=val_tokens or None, watts=watts
     )
     shown["vocabulary"] = {
         "size": vocab,
-        "known": bool(found) or model is not None or bool(_sets(set_, "model.vocab_size")),
+        "known": found is not None or model is not None or bool(_sets(set_, "model.vocab_size")),
     }
     shown["fine_tuning"] = tunings(resolved, basis.pace)
     shown["budget"] = asked.text if asked is not None else None
@@ -122,15 +132,14 @@ def _sets(settings: list[str] | None, *keys: str) -> str:
     return next((setting for setting in settings or () if setting.partition("=")[0].strip() in keys), "")
 
 
-def _dataset(name: str) -> tuple[int, int, int] | None:
-    """Tokens to train on and held out, and how many ids there are."""
+def _dataset(name: str) -> "Manifest | None":
+    """What a dataset says of itself."""
     if not name:
         return None
     from mlxllm import paths
     from mlxllm.data.manifest import read_manifest
 
-    manifest = read_manifest(paths.existing("datasets", name))
-    return manifest.train.tokens, manifest.val.tokens, manifest.tokenizer.vocab_size
+    return read_manifest(paths.existing("datasets", name))
 
 
 def _memory() -> int:

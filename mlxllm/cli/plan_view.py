@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlxllm.cli.table import field_lines
+from mlxllm.cli.terminal import fold
+from mlxllm.planning.budgets import parse_budget
 from mlxllm.planning.remedies import as_options
 
 _NAMES = 11
 """Columns of the names in front, without the gap."""
+_LONG = 24 * 3600
+"""Seconds of training beyond which a budget of time is worth asking for."""
 _PARTS = ("embedding", "attention", "feed_forward", "norms", "head")
 
 
@@ -44,6 +48,10 @@ def _proposal(shown: dict[str, Any]) -> Iterator[str]:
     yield f"for {shown['budget']}: {proposal['why']}"
     per = f"{proposal['tokens_per_parameter']:.3g} tokens a parameter"
     yield per + (f", {proposal['epochs']:.2g} times through the dataset" if proposal["epochs"] is not None else "")
+    if parse_budget(shown["budget"]).seconds is None:  # the largest model for a memory may be far too large for a life
+        seconds = shown["time"]["seconds_compute_optimal"]
+        night = "; --budget overnight proposes what this machine trains in a night" if seconds > _LONG else ""
+        yield fold(f"compute-optimal training of it takes {_duration(seconds)} here{night}", sys.stdout)
     yield ""
     yield f"  {proposal['command']}"
     yield ""
@@ -56,9 +64,10 @@ def _memory(needs: dict[str, Any]) -> Iterator[str]:
     measured = f"; {_size(needs['measured_peak'])} measured in a few steps" if needs["measured_peak"] else ""
     there = f"of the machine's {_size(needs['machine'])}"
     yield _row("memory", f"{_size(needs['peak'])} at its peak, {there}: {verdict}{measured}")
-    lasting = [("weights", "weights"), ("held", "their copy"), ("base", "frozen base"), ("optimizer", "optimizer")]
+    copy = f"{'half-precision ' if needs['device'] == 'gpu' else ''}copy of the weights for validation"
+    lasting = [("weights", "weights"), ("held", copy), ("base", "frozen base"), ("optimizer", "optimizer state")]
     passing = [("gradients", "gradients"), ("activations", "activations"), ("logits", "logits")]
-    passing += [("update", "update"), ("validation", "validation")]
+    passing += [("update", "optimizer step"), ("validation", "validation pass")]
     yield _row("", "lasting: " + ", ".join(f"{w} {_size(needs[k])}" for k, w in lasting if needs[k]))
     yield _row("", "passing, not all at once: " + ", ".join(f"{w} {_size(needs[k])}" for k, w in passing if needs[k]))
     if needs["activations_recomputed"] is not None:

@@ -13,7 +13,7 @@ import typer
 
 from mlxllm.cli.report import Plots, Watts, check_watts, tell_files
 from mlxllm.cli.sampling import say, shown
-from mlxllm.cli.table import print_table
+from mlxllm.cli.table import fits, print_table
 from mlxllm.errors import ConfigError
 from mlxllm.runs import RunDirectory, differences, find_run, read_samples, read_settings, same_prompts
 
@@ -62,7 +62,7 @@ def compare(
     if (table := scores_table([(each.name, each.scores) for each in reports])) is not None:
         print()
         _, _, items, *names = table.header
-        print_table(["task, metric", items, *names], _below_tasks(table.rows), expendable=(items,))
+        print_by_run(["task, metric", items, *names], list(_below_tasks(table.rows)), expendable=(items,))
     tell_files(files)
 
 
@@ -73,6 +73,19 @@ def _below_tasks(rows: Iterable[Sequence[str]]) -> Iterator[list[str]]:
             if not number:
                 yield [task, *("" for _ in cells)]
             yield [f"  {metric}", *cells]
+
+
+def print_by_run(header: list[str], rows: list[list[str]], *, expendable: tuple[str, ...] = ()) -> None:
+    """A table with a column for each run; on a terminal that is too narrow for them, with a line for each."""
+    if fits(header, rows, sys.stdout, expendable):
+        print_table(header, rows, expendable=expendable)
+        return
+    begin = 1 + len(expendable)
+    lines = []
+    for label, *cells in rows:
+        by_run = list(zip(header[begin:], cells[begin - 1 :], strict=True)) if any(cells) else [("", "")]
+        lines += [["" if number else label, name, cell] for number, (name, cell) in enumerate(by_run)]
+    print_table([header[0], "run", "value"], lines)
 
 
 def diff(
@@ -91,7 +104,7 @@ def diff(
             [key, *(spelled(key, values[n]) if n in values else "-" for n in range(len(found)))]
             for key, values in differing.items()
         ]
-        print_table(["setting", *names], cells)
+        print_by_run(["setting", *names], cells)
     else:
         say(f"{' and '.join(names)} have the same settings")
 

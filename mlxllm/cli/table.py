@@ -64,6 +64,13 @@ def table_lines(
         yield from below
 
 
+def fits(header: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO, expendable: Sequence[str] = ()) -> bool:
+    """Whether `stream` has room for a table without its expendable columns, each row in a line."""
+    table = [header, *rows]
+    widths = {name: max(display_width(cells[i]) for cells in table) for i, name in enumerate(header)}
+    return not stream.isatty() or _total({n: w for n, w in widths.items() if n not in expendable}) < columns(stream)
+
+
 def _total(widths: dict[str, int]) -> int:
     return sum(widths.values()) + _GAP * (len(widths) - 1)
 

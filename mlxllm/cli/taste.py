@@ -76,7 +76,7 @@ def taste(
     for name in (tuned, untuned):
         find_model(name)
     seed = secrets.randbelow(1 << 32) if seed is None else config.seed
-    asked = prompts_for(prompts, tuned, PROMPTS_A_ROUND * rounds, seed)
+    asked = prompts_for(prompts, (tuned, untuned), PROMPTS_A_ROUND * rounds, seed)
     if len(asked) < rounds:
         sampling.say(f"only {counted(len(asked), 'round')}: there are no more new prompts")
     select_device(device)
@@ -99,13 +99,14 @@ def taste(
     sampling.say(f"{kept}; `mlxllm prefs ls` lists them")
 
 
-def prompts_for(where: str | None, model: str, count: int, seed: int) -> "list[Prompt]":
-    """Up to `count` new prompts for a model, from where they are wanted."""
+def prompts_for(where: str | None, models: tuple[str, str], count: int, seed: int) -> "list[Prompt]":
+    """Up to `count` prompts that are new to both models, from where they are wanted; by default from the first one's."""
     from mlxllm.conversation.saved import SavedChats
     from mlxllm.conversation.trial_prompts import KINDS, kinds_for, new_prompts, prompts_in
     from mlxllm.runs import run_of
 
-    run, chats = run_of(model), SavedChats()
+    model = models[0]
+    run, other, chats = run_of(model), run_of(models[1]), SavedChats()
     there = [kind for kind in kinds_for(run, chats) if kind != "file"]
     if where is None and not there:
         raise ConfigError(f"it is not known what {model} could be asked; give --prompts FILE, with one a line")
@@ -118,13 +119,14 @@ def prompts_for(where: str | None, model: str, count: int, seed: int) -> "list[P
         kind = next(kind for kind in there if kind == where)
     else:
         path = Path(where).expanduser()
-        found, there_are = new_prompts("file", count, seed, run, chats, path), len(prompts_in(path))
+        found, there_are = new_prompts("file", count, seed, run, chats, path, other=other), len(prompts_in(path))
         if left_out := min(count, there_are) - len(found):
             out_of = counted(there_are, "prompt")
-            sampling.say(f"{left_out} of {out_of} left out: {model} was trained on them, or they stand there twice")
+            who = f"{model} or {models[1]}"
+            sampling.say(f"{left_out} of {out_of} left out: {who} was trained on them, or they stand there twice")
         return found
     sampling.say(f"prompts: {KINDS[kind]}")
-    return new_prompts(kind, count, seed, run, chats)
+    return new_prompts(kind, count, seed, run, chats, other=other)
 
 
 def _tell(trial: "Trial", json_: bool) -> None:

@@ -24,6 +24,8 @@ _EVERY = 5.0
 """Seconds between two lines about how far it is."""
 _JUDGED_ROUNDS = 100
 """Prompts, where no person has to read the answers."""
+_COIN = 0.5
+"""Share of the pairs of which a coin says the same in both orders."""
 _SAME = 1e-9
 """What rounding may make of a win rate."""
 
@@ -113,7 +115,7 @@ def versus(
     program = CommandJudge(judge, judge_timeout or USUAL_SECONDS, sampling.say) if judge is not None else None
     for name in (first, second, *([judge_model] if judge_model is not None else [])):
         find_model(name)
-    asked = [with_system(prompt, system) for prompt in prompts_for(prompts, first, rounds, config.seed)]
+    asked = [with_system(prompt, system) for prompt in prompts_for(prompts, (first, second), rounds, config.seed)]
     if len(asked) < rounds and (by_hand or prompts is None):
         sampling.say(f"only {counted(len(asked), 'round')}: there are no more new prompts")
     if program is not None:
@@ -137,6 +139,11 @@ def versus(
             contest, asks, Judgements(asks.identity), progress, both_orders=swap, seed=config.seed, fresh=fresh
         )
         who = " ".join(str(judge or judge_model).split())
+        if judged.agreed is not None and judged.agreed < _COIN:
+            sampling.say(
+                f"warning: the judge says the same in both orders of {_percent(judged.agreed)} of the pairs, more rarely "
+                f"than a coin: it goes by the place of an answer (position bias), and the win rate says little; ask another"
+            )
     found = compare(contest, judged.preferences)
     if found.win_rate is None:
         why = f": {in_a_line(judged.reason)}" if judged.reason else ""

@@ -65,9 +65,25 @@ def kinds_for(run: RunDirectory | None, chats: SavedChats) -> list[Kind]:
 
 
 def new_prompts(
-    kind: Kind, count: int, seed: int, run: RunDirectory | None, chats: SavedChats, path: Path | None = None
+    kind: Kind,
+    count: int,
+    seed: int,
+    run: RunDirectory | None,
+    chats: SavedChats,
+    path: Path | None = None,
+    *,
+    other: RunDirectory | None = None,
 ) -> list[Prompt]:
-    """Up to `count` prompts, decided by the seed, none of which the model was trained on as far as that is known.
+    """Up to `count` prompts, decided by the seed, none of which a model was trained on as far as that is known.
+
+    Args:
+        kind: where they come from.
+        count: how many.
+        seed: decides which.
+        run: of the model that they are for, if it has one.
+        chats: the user's own conversations.
+        path: of the file, where that is the kind.
+        other: the run of the model that it is compared with; what that one was trained on is left out as well.
 
     Raises:
         DataError: there are none; the message says why.
@@ -83,10 +99,13 @@ def new_prompts(
         found = suggested_prompts(run)
     else:
         found = prompts_in(path if path is not None else Path())
-    left = unused(found, run) if run is not None else found
+    left = found
+    for each in (run, other):
+        left = unused(left, each) if each is not None else left
     if not left:
+        who = "the model was" if other is None else "the two models together were"
         raise DataError(
-            f"the model was trained on all of these {len(found)} prompts; take others"
+            f"{who} trained on all of these {len(found)} prompts; take others"
             if found
             else ("there are no prompts there; take others")
         )

@@ -3,7 +3,6 @@
 from typing import Any
 
 from mlxllm.config import RunConfig
-from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, DataError, RunError
 from mlxllm.estimate import memory
 from mlxllm.model.checkpoint_files import list_checkpoints
@@ -116,11 +115,11 @@ def check_shapes(run: RunDirectory, model: Transformer, state: TrainState) -> No
         )
 
 
-def check_same_tokenizer(fingerprint: str, dataset: TokenDataset, model_name: str) -> None:
+def check_same_tokenizer(fingerprint: str, dataset_name: str, its_fingerprint: str, model_name: str) -> None:
     """Refuse a dataset whose tokens mean something else to the model."""
-    if fingerprint != dataset.tokenizer.fingerprint:
+    if fingerprint != its_fingerprint:
         raise DataError(
-            f"dataset {dataset.name!r} was made with another tokenizer ({dataset.tokenizer.fingerprint[:12]}) than model "
+            f"dataset {dataset_name!r} was made with another tokenizer ({its_fingerprint[:12]}) than model "
             f"{model_name!r} ({fingerprint[:12]}); build it again with the model's: `mlxllm data build ... --tokenizer "
             f"<the model's folder>/tokenizer`"
         )

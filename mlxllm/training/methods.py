@@ -87,7 +87,9 @@ def open_material(
     if config.method == "pretrain":
         dataset = open_dataset(config, resuming=resuming)
         if words is not None:
-            check_same_tokenizer(words.tokenizer.fingerprint, dataset, config.base_model)
+            check_same_tokenizer(
+                words.tokenizer.fingerprint, dataset.name, dataset.tokenizer.fingerprint, config.base_model
+            )
         config = with_vocabulary(config, dataset)
         return config, Material(dataset, TokenizerFiles(dataset.tokenizer, dataset.tokenizer_directory))
     assert words is not None, "fine-tuning begins with a model"

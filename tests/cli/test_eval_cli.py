@@ -180,6 +180,21 @@ def test_an_empty_validation_split_is_refused(trained: tuple[Path, Path], tmp_pa
     assert "--val-split" in sentence(call("eval", "--model", trained[1], "--data", tmp_path / "d"), 1)
 
 
+def test_questions_are_no_text(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    path, folder = tmp_path / "wet.jsonl", tmp_path / "tables"
+    path.write_text(json.dumps({"query": "Wet?", "choices": ["no", "yes"], "gold": 1}) + "\n")
+    (folder / "test").mkdir(parents=True)
+    (folder / "test" / "rain_test.csv").write_text("Wet?,no,yes,maybe,so,B\n")
+    for data in (path, folder):
+        told = sentence(call("eval", "--model", trained[1], "--data", data), 2)
+        assert (
+            f"--data {data} has questions with known answers, and no text to score; ask them with --tasks {data}"
+            in told
+        )
+    path.write_text(json.dumps({"question": "Wet?", "answer": "#### 1", "text": "It is a wet day. " * 9}) + "\n")
+    succeeded(call("eval", "--model", trained[1], "--data", path))
+
+
 @pytest.mark.parametrize("model", ["nope", "{run}@7", "{run}@nope"])
 def test_a_model_that_is_not_there(trained: tuple[Path, Path], model: str) -> None:
     process = call("eval", "--model", model.format(run=trained[1]), "--data", trained[0])
@@ -197,8 +212,13 @@ def test_a_model_that_is_not_there(trained: tuple[Path, Path], model: str) -> No
         ("--stride", "17", "--stride is 17, but a window has 16 tokens"),
         ("--limit", "0", "--limit is 0; it should be 1 or more"),
         ("--data", "tale", "there is no dataset 'tale'"),
+        ("--data", "nosuch.txt", "--data nosuch.txt: there is no such file or folder; give a file or folder of text"),
+        ("--data", "{folder}/counting.text", "such file or folder (near names there: counting.txt); give"),
+        ("--data", "{folder}/no/where.txt", "there is no folder {folder}/no; give a file"),
     ],
 )
 def test_values_that_cannot_be(trained: tuple[Path, Path], option: str, value: str, said: str) -> None:
-    options = {"--model": trained[1], "--data": trained[0], option: value}
+    folder = trained[0].parent
+    options = {"--model": trained[1], "--data": trained[0], option: value.format(folder=folder)}
+    said = said.format(folder=folder)
     assert said in sentence(call("eval", *(word for pair in options.items() for word in pair)), 2)

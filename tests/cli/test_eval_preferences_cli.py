@@ -168,6 +168,7 @@ REFUSED = [
     ("--preferences held-out.jsonl --reference nobody", 2, "nobody"),
     ("--preferences held-out.jsonl --max-seq-len 4", 1, "larger --max-seq-len"),
     ("--records talk.jsonl --max-seq-len 2", 1, "larger --max-seq-len"),
+    ("--preferences held-out.jsonl --stride 5", 2, "--stride is about held-out text"),
     ("", 2, "there is nothing to evaluate"),
 ]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxllm.evaluation.harness import files
 from mlxllm.scores import results_of
 from tests.inference.tiny import tiny, write_folder
 from tests.training.tiny import call, json_lines, sentence, succeeded
@@ -113,6 +114,8 @@ def test_programs_are_run_only_where_that_is_allowed(model: Path, tmp_path: Path
         ("{folder}/wte.jsonl", (), 1, "has wet.jsonl"),
         ("{folder}/nowhere/x.jsonl", (), 1, "no folder"),
         ("wte.jsonl", (), 1, "there is no file wte.jsonl"),
+        ("{folder}/wte.jsonl,{folder}/dry.jsonl", (), 1, "; there is no file {folder}/dry.jsonl"),
+        ("/", (), 2, "/ has more than 3 files in it and below, too many for a folder of tasks"),
         ("./nope.yaml", (), 1, "there is no file nope.yaml"),
         ("{folder}", (), 1, "is a folder without questions"),
         ("{file},", (), 2, "--tasks has an empty name"),
@@ -126,9 +129,17 @@ def test_programs_are_run_only_where_that_is_allowed(model: Path, tmp_path: Path
     ],
 )
 def test_what_cannot_be_asked_is_told_in_one_sentence(
-    model: Path, questions: Path, tasks: str, more: tuple[str, ...], code: int, said: str
+    model: Path,
+    questions: Path,
+    tasks: str,
+    more: tuple[str, ...],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(files, "_MOST_FILES", 3)
     words = [word.format(file=questions, folder=questions.parent) for word in (tasks, *more)]
+    said = said.format(folder=questions.parent)
     assert said in sentence(call("eval", "--model", model, "--tasks", *words), code)
 
 
@@ -193,6 +204,9 @@ def test_options_that_change_nothing_are_told(model: Path, questions: Path) -> N
     told = succeeded(call(*command, "--temp", 0.5, "--max-tokens", 3)).stderr
     assert "warning: --max-tokens, --temp changes nothing here: no local file asks for written answers" in told
     assert "--stride is about held-out text" in sentence(call(*command, "--stride", 5), 2)
+    told = sentence(call(*command, "--batch-size", 5), 2)
+    assert "--batch-size is about held-out text, pairs and conversations" in told
+    assert told.endswith("so leave it out")
 
 
 def test_a_comma_in_a_files_name_is_no_separator(model: Path, questions: Path) -> None:

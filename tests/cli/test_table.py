@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from mlxllm.cli.run_compare import print_by_run
 from mlxllm.cli.streaming import Stream
 from mlxllm.cli.table import field_lines, table_lines
 
@@ -61,6 +62,27 @@ def test_the_last_column_is_folded_between_words(width) -> None:
     lines = table(Terminal())
     assert [line.split("  ")[-1].strip() for line in lines[:3]] == ["notes", "four short", "words here"]
     assert lines[1].index("four") == lines[2].index("words")
+
+
+@pytest.mark.parametrize(("columns", "long"), [(80, False), (50, True)])
+def test_runs_side_by_side_go_below_each_other_where_there_is_no_room(
+    width, columns: int, long: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    width(columns)
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    runs = ["tales-first", "tales-second", "tales-third"]
+    rows = [["quiz", *4 * [""]], ["  acc", "20", "35.0 % ± 10.9", "36.0 % ± 10.9", "37.0 % ± 10.9"]]
+    print_by_run(["task, metric", "items", *runs], rows, expendable=("items",))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert max(map(len, lines)) < columns
+    if long:
+        assert [line.split("  ")[-1].strip() for line in lines] == ["value", "quiz", *rows[1][2:]]
+        assert [line.split()[:2] for line in lines[2:3]] == [["acc", runs[0]]]
+        assert [line.split()[0] for line in lines[3:]] == runs[1:]
+    else:
+        assert lines[0].split() == ["task,", "metric", "items", *runs]
+        assert len(lines) == 3
 
 
 def test_wide_characters_are_counted_as_a_terminal_shows_them() -> None:

@@ -70,8 +70,26 @@ def test_prompts_of_a_file_that_are_left_out_are_counted(both: tuple[str, ...], 
     (tmp_path / "twice.txt").write_text("Who?\nWhere?\nwho?\n")
     done = CliRunner().invoke(app, [*both, "--prompts", str(tmp_path / "twice.txt"), "--judge", LONGER])
     assert done.exit_code == 0, done.stderr
-    assert "1 of 3 prompts left out: ./tuned was trained on them, or they stand there twice" in done.stderr
+    told = "1 of 3 prompts left out: ./tuned or ./base was trained on them, or they stand there twice"
+    assert told in done.stderr
     assert "2 prompts, judged by " in done.stdout
+
+
+def test_prompts_that_the_second_model_was_trained_on_are_left_out(both: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "taught.txt").write_text("Who?\nhi\nWhere?\n")
+    command = ("versus", "./base", "./tuned", "--prompts", str(tmp_path / "taught.txt"), *SHORT, "--judge", LONGER)
+    assert sorted(each["prompt"] for each in found(*command)["rounds"]) == ["Where?", "Who?"]
+
+
+def test_a_judge_that_goes_by_places_is_told(both: tuple[str, ...], tmp_path: Path) -> None:
+    judge = tmp_path / "judge.py"
+    judge.write_text('import sys\nfor _ in sys.stdin: print(\'{"winner": "a"}\', flush=True)\n')
+    done = CliRunner().invoke(app, [*both, "--rounds", "6", "--judge", f"{sys.executable} {judge}"])
+    assert (
+        "warning: the judge says the same in both orders of 0.0 % of the pairs, more rarely than a coin" in done.stderr
+    )
+    assert "position bias" in done.stderr
+    assert "position bias" not in CliRunner().invoke(app, [*both, "--rounds", "6", "--judge", LONGER]).stderr
 
 
 def test_a_judge_that_breaks_costs_nothing_that_was_there(both: tuple[str, ...], tmp_path: Path) -> None:

@@ -165,3 +165,5 @@ def test_where_prompts_come_from_and_that_none_was_trained_on(
     (tmp_path / "mine.txt").write_text("One?\nTwo?\nWho is Tom?\n")
     found = texts(new_prompts("file", 6, 1, tuned, chats, tmp_path / "mine.txt"))
     assert sorted(found) == ["One?", "Two?"]
+    for one, other in ((base, tuned), (None, tuned)):  # the one that it is compared with counts as well
+        assert sorted(texts(new_prompts("file", 6, 1, one, chats, tmp_path / "mine.txt", other=other))) == sorted(found)

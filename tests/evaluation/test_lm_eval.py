@@ -190,6 +190,10 @@ def test_an_interrupted_evaluation_goes_on(loaded: LoadedModel, tmp_path: Path, 
     [
         ({"class": "helper.Task"}, "`class:`"),
         ({"metric_list": [{"metric": "somebody/metric"}]}, "the metric 'somebody/metric'"),
+        (
+            {"metric_list": [{"metric": "accc"}]},
+            "'accc', which lm-eval does not have (near names: acc); one of the Hub runs",
+        ),
         ({"metric_list": [{"metric": "acc", "hf_evaluate": True}]}, "hf_evaluate: true"),
         ({"unsafe_code": True}, "unsafe_code: true"),
         ({"dataset_kwargs": {"trust_remote_code": True}}, "trust_remote_code: true"),
@@ -255,9 +259,28 @@ def test_what_is_wrong_with_a_task_is_told_in_a_sentence(loaded: LoadedModel, tm
         ({"doc_to_text": "{{missing}}"}, "'missing' is undefined"),
         ({"dataset_kwargs": {"data_files": {"test": str(tmp_path / "gone.jsonl")}}}, "gone.jsonl"),
         ({"dataset_path": "nobody/nothing", "dataset_kwargs": {}}, "cannot be fetched"),
+        ({"test_split": "validation"}, "has `test_split: validation`, and its data has 'test'; correct that line"),
+        ({"fewshot_split": "train", "num_fewshot": 1}, "has `fewshot_split: train`, and its data has 'test'"),
+        ({"test_split": None}, "has neither `test_split:` nor `validation_split:`"),
+        (data_of(tmp_path / "empty.jsonl", ""), r"has no questions: its data \(.*empty.jsonl\) is empty"),
+        (data_of(tmp_path / "damaged.jsonl", "{x"), r"cannot read its data \(.*damaged.jsonl\): JSON parse error"),
+        (metric("acc", aggregation="meen"), r"aggregation 'meen', which lm-eval does not have \(near names: mean, "),
     ):
         with pytest.raises(DataError, match=said):
             run_lm_eval([str(task_file(tmp_path, **changes))], loaded)
+    with pytest.raises(DataError, match=r"metric 'accc', which .*\(near names: acc\) and which could not be fetched"):
+        run_lm_eval([str(task_file(tmp_path, **metric("accc")))], loaded, Settings(allow_code=True))
+
+
+def data_of(path: Path, text: str) -> dict[str, Any]:
+    """Settings of a task over a file with this text."""
+    path.write_text(text)
+    return {"dataset_kwargs": {"data_files": {"test": str(path)}}}
+
+
+def metric(name: str, **more: str) -> dict[str, Any]:
+    """Settings of a task with this metric."""
+    return {"metric_list": [{"metric": name, **more}]}
 
 
 def test_a_model_without_numbers_is_refused(tmp_path: Path) -> None:
@@ -280,6 +303,16 @@ def test_near_names_are_those_that_were_meant() -> None:
     assert near_names("HellaSwag", known) == ["hellaswag"]
     assert near_names("astronomy", known) == ["mmlu_astronomy"]
     assert near_names("zzz", known) == []
+
+
+def test_all_names_that_nothing_has_are_told() -> None:
+    with pytest.raises(ConfigError, match=r"no task 'arc_esy' \(near names: arc_easy\) and no task 'zzz', neither"):
+        names.check_known(["arc_esy", "mmlu", "zzz"], ["arc_easy", "mmlu"])
+
+
+def test_puzzles_are_better_asked_from_their_file() -> None:
+    with pytest.raises(ConfigError, match=r"--tasks HumanEval.jsonl.gz --allow-code-execution$"):
+        check_tasks(["humaneval_64"])
 
 
 def test_without_lm_eval_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,17 @@ A definition is more than data: `!function` names Python that is imported, and s
 """
 
 import difflib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlxllm.errors import ConfigError, DataError
+from mlxllm.evaluation.harness.faults import near_words
 
 _SUFFIX = ".yaml"  # lm-eval passes over others in a folder, `.yml` as well
+_MOST_FILES = 20_000
+"""In a folder of tasks; lm-eval's own has 14,000."""
 _PASSED_OVER = {"__pycache__", ".ipynb_checkpoints"}
 
 
@@ -59,13 +63,24 @@ def refuse_code(definition: Definition) -> None:
     """
     for file, what in _code_in(definition.path, set()):
         raise ConfigError(
-            f"{file} {what}, which runs Python of whoever wrote it with all your rights; read it, and give "
+            f"{file} {what} runs Python of whoever wrote it with all your rights; read it, and give "
             f"--allow-code-execution if you trust it"
         )
 
 
 def _files(folder: Path) -> list[Path]:
-    """All that lm-eval would look at: a file that it sees and we do not would be one that nobody has checked."""
+    """All that lm-eval would look at: a file that it sees and we do not would be one that nobody has checked.
+
+    Raises:
+        ConfigError: the folder is far too large for one of tasks, such as a home or a whole disk.
+    """
+    count = 0
+    for _, _, names in os.walk(folder):
+        if (count := count + len(names)) > _MOST_FILES:
+            raise ConfigError(
+                f"{folder} has more than {_MOST_FILES:,} files in it and below, too many for a folder of tasks; name the "
+                f"folder of the tasks itself, or their files"
+            )
     found = folder.rglob(f"*{_SUFFIX}") if folder.is_dir() else ()
     return sorted(file for file in found if file.is_file() and not _PASSED_OVER & set(file.parts))
 
@@ -107,7 +122,7 @@ def _code_in(file: Path, seen: set[Path]) -> Iterator[tuple[Path, str]]:
     while nodes:
         node = nodes.pop()
         if not node.tag.startswith("tag:yaml.org,2002:"):
-            yield file, f"calls a function ({node.tag} {getattr(node, 'value', '')!s:.60})"
+            yield file, f"calls a function ({node.tag} {getattr(node, 'value', '')!s:.60}), which"
         if isinstance(node, yaml.SequenceNode):
             nodes += node.value
         elif isinstance(node, yaml.MappingNode):
@@ -117,11 +132,12 @@ def _code_in(file: Path, seen: set[Path]) -> Iterator[tuple[Path, str]]:
                 scalars += [one for one in value.value if isinstance(one, yaml.ScalarNode)] if not scalars else []
                 texts = [one.value for one in scalars]
                 if key.value in ("class", "use_prompt"):
-                    yield file, f"has `{key.value}:`"
+                    yield file, f"has `{key.value}:`, which"
                 elif key.value in ("unsafe_code", "hf_evaluate", "trust_remote_code") and texts != ["false"]:
-                    yield file, f"has `{key.value}: {' '.join(texts)}`"
+                    yield file, f"has `{key.value}: {' '.join(texts)}`, which"
                 elif key.value == "metric" and any(text not in metric_registry for text in texts):
-                    yield file, f"asks for the metric {texts[0]!r}, which is not one of lm-eval's own"
+                    near = near_words(texts[0], metric_registry)
+                    yield file, f"asks for the metric {texts[0]!r}, which lm-eval does not have{near}; one of the Hub"
                 elif key.value == "include":
                     for text in texts:
                         yield from _code_in(file.parent / text, seen)

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mlxllm import paths
-from mlxllm.errors import ConfigError
+from mlxllm.errors import ConfigError, DataError
 from mlxllm.evaluation.harness.apart import apart, blamed_on
+from mlxllm.evaluation.harness.faults import fault, wrong_metrics
 from mlxllm.evaluation.harness.files import Definition, read_definitions, refuse_code
 from mlxllm.evaluation.harness.names import check_known, need_lm_eval, public_index
+
+_HUMANEVAL = "openai/openai_humaneval"
+"""Data whose file `mlxllm eval --tasks` reads itself."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,19 @@ def load_tasks(chosen: Chosen) -> Mapping[str, Any]:
     built: list[Any] = []
     for name in chosen.asked:
         with blamed_on(f"task {name!r}"):
-            found = chosen.manager.load([name])
+            try:
+                found = chosen.manager.load([name])
+            except Exception as error:
+                if said := fault(error):
+                    raise DataError(f"task {name!r} {said}") from error
+                raise
             built += [found["groups"][name]] if name in found["groups"] else found["tasks"].values()
     within = {name for one in built for name in _members(one)}
     with blamed_on("these tasks together"):
         tasks: Mapping[str, Any] = chosen.manager.load([one for one in built if _name(one) not in within])
+    for name, task in tasks["tasks"].items():
+        if said := wrong_metrics(task):
+            raise DataError(f"task {name!r} {said}")
     return tasks
 
 
@@ -115,10 +127,13 @@ def _refuse_programs(names: Iterable[str], known: Mapping[str, Any]) -> None:
         entry = known[name]
         content = load_yaml(entry.yaml_path, resolve_func=False) if entry.yaml_path else {"task": sorted(entry.tags)}
         if content.get("unsafe_code"):
-            raise ConfigError(
-                f"task {name!r} runs programs that the model writes, with all your rights and no sandbox; give "
-                f"--allow-code-execution if you accept that"
-            )
+            told = f"task {name!r} runs programs that the model writes, with all your rights and no sandbox"
+            if content.get("dataset_path") == _HUMANEVAL:
+                raise ConfigError(
+                    f"{told}; ask the file of the same puzzles, whose programs are locked in: --tasks HumanEval.jsonl.gz "
+                    f"--allow-code-execution"
+                )
+            raise ConfigError(f"{told}; give --allow-code-execution if you accept that")
         members = content["task"] if isinstance(content.get("task"), list) else []
         waiting += [one if isinstance(one, str) else one.get("task", one.get("group")) for one in members]
 

@@ -36,16 +36,20 @@ def check_known(names: Sequence[str], known: Collection[str]) -> None:
     """Refuse names that no task, group or tag has.
 
     Raises:
-        ConfigError: there is no such task; the message has near names.
+        ConfigError: there is no such task; the message has all such names, with near ones.
     """
-    for name in names:
-        if name not in known:
-            here = [path.name for path in Path().iterdir()] if name.count(".") else []
-            near = difflib.get_close_matches(name, here, n=2, cutoff=0.7) + near_names(name, known)
-            raise ConfigError(
-                f"there is no task {name!r}, neither here as a file nor in lm-eval {lm_eval_version()} "
-                + (f"(near names: {', '.join(near)})" if near else "(its names: `lm_eval ls tasks`)")
-            )
+    unknown = [name for name in names if name not in known]
+    if not unknown:
+        return
+    told = []
+    for name in unknown:
+        here = [path.name for path in Path().iterdir()] if name.count(".") else []
+        near = difflib.get_close_matches(name, here, n=2, cutoff=0.7) + near_names(name, known)
+        told.append(repr(name) + (f" (near names: {', '.join(near)})" if near else ""))
+    all_names = "" if all("near names" in each for each in told) else " (its names: `lm_eval ls tasks`)"
+    raise ConfigError(
+        f"there is no task {' and no task '.join(told)}, neither here as a file nor in lm-eval {lm_eval_version()}{all_names}"
+    )
 
 
 def near_names(name: str, known: Collection[str], count: int = 4) -> list[str]:

@@ -31,8 +31,7 @@ def read_tasks(path: Path) -> list[Task]:
     path = path.expanduser()
     if path.is_dir():
         return _mmlu_folder(path)
-    if not path.is_file():
-        raise DataError(_missing(path))
+    check_there([path])
     data = _unpacked(path)
     if _is_table(data):
         return [_mmlu_file(path, data, group=None)]
@@ -46,6 +45,32 @@ def read_tasks(path: Path) -> list[Task]:
                 examples = found
                 break
     return [Task(task_name(path), items, _sha256(files), examples)]
+
+
+def check_there(paths: Iterable[Path]) -> None:
+    """Refuse paths where nothing is, all of them at once.
+
+    Raises:
+        DataError: the message names each, with near names.
+    """
+    missing = [path for path in (each.expanduser() for each in paths) if not path.is_file() and not path.is_dir()]
+    if missing:
+        advice = "give the path of a file of questions, or a name of lm-eval"
+        raise DataError(f"{'; '.join(map(_missing, missing))}; {advice}")
+
+
+def holds_questions(path: Path) -> bool:
+    """Whether a path is that of questions rather than of text: a file's first record tells, or a folder's tables."""
+    if path.is_dir():
+        return any(file.is_file() for part in _ASKED_PARTS for file in (path / part).glob("*.csv*"))
+    if not name_without_packing(path).endswith((".json", ".jsonl", ".ndjson")):
+        return False
+    try:
+        where, record = next(raw_records(path, Problems()), ("", None))
+        reader_of(record, where)
+    except DataError:
+        return False
+    return record is not None and not {"text", "content"} & record.keys()
 
 
 def task_name(path: Path) -> str:
@@ -189,13 +214,13 @@ def _missing(path: Path) -> str:
     if path.is_symlink():
         return f"{path} is a link to {os.readlink(path)}, and there is no file"
     if path.exists():
-        return f"{path} is no plain file; a file of questions was expected"
+        return f"{path} is no plain file"
     if not path.parent.is_dir():
         return f"there is no file {path}, and no folder {path.parent}"
     near = get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=3, cutoff=0.4)
     where = "this folder" if path.parent == Path() else str(path.parent)
     known = f" ({where} has {', '.join(near)})" if near else ""
-    return f"there is no file {path}{known}; give the path of a file of questions, or a name of lm-eval"
+    return f"there is no file {path}{known}"
 
 
 def _sha256(files: Iterable[Path]) -> str:

@@ -214,7 +214,9 @@ class BlindSetup(ModalScreen[BlindTest | None]):
             seed = secrets.randbelow(1 << 32)
             self._say("gathering prompts ...")
             kind, count = self._kinds[at], PROMPTS_A_ROUND * rounds
-            prompts = await asyncio.to_thread(new_prompts, kind, count, seed, run_of(tuned), self._chats, path)
+            prompts = await asyncio.to_thread(
+                new_prompts, kind, count, seed, run_of(tuned), self._chats, path, other=run_of(untuned)
+            )
         except UserError as error:
             self._say(str(error))
             if self.query_one("#enough").has_class("wrong"):
