@@ -110,13 +110,11 @@ def score(
             if (task, settings) in kept:  # with the time that it really took
                 continue
             scores.keep(
-                scores.Result(
+                scores.Result.of(
+                    loaded,
                     task=task,
                     metrics={key: results[label][key] for key in _METRICS},
                     samples=found.windows,
-                    model=loaded.address,
-                    fingerprint=loaded.fingerprint,
-                    step=loaded.step,
                     settings=settings,
                     seconds=time.monotonic() - begun,
                 )

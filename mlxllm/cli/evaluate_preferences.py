@@ -69,13 +69,11 @@ def score_preferences(
         results[label] = {**metrics, "pairs": len(found)}
         settings = {"pairs": fingerprint_of(found), "reference": told, "limit": limit, "window": length}
         scores.keep(
-            scores.Result(
+            scores.Result.of(
+                loaded,
                 task=label,
                 metrics=metrics,
                 samples=len(found),
-                model=loaded.address,
-                fingerprint=loaded.fingerprint,
-                step=loaded.step,
                 settings=settings | ({"dpo": dpo.model_dump()} if told else {}),
                 seconds=time.monotonic() - begun,
             )
@@ -127,13 +125,11 @@ def score_records(
         results[label] = {"loss": score.loss, "perplexity": score.perplexity, "tokens": score.tokens}
         digest = sha256(rows.inputs.tobytes() + rows.targets.tobytes() + rows.loss_mask.tobytes()).hexdigest()
         scores.keep(
-            scores.Result(
+            scores.Result.of(
+                loaded,
                 task=label,
                 metrics={"loss": score.loss, "perplexity": score.perplexity},
                 samples=rows.texts,
-                model=loaded.address,
-                fingerprint=loaded.fingerprint,
-                step=loaded.step,
                 settings={"rows": digest, "window": length, "train_on": data.train_on, "limit": limit},
                 seconds=time.monotonic() - begun,
             )
