@@ -14,13 +14,13 @@ from textual.widgets import Input, Static
 
 from mlxllm import paths
 from mlxllm.errors import ConfigError, UserError
+from mlxllm.scores import STDERR
 from tui import commands
 from tui.widgets.keys_bar import KeysBar
 from tui.widgets.path_entry import PathSuggester
 from tui.words import number, printable, visible
 
 _MOST_NAMED = 8
-_STDERR = "_stderr"
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ def in_words(score: Mapping[str, Any]) -> str:
         return told + (f", bits per byte {number(bits)}" if bits is not None else "")
     parts = []
     for name, value in score.items():
-        if name in ("samples", "step") or name.endswith(_STDERR) or not isinstance(value, (int, float)):
+        if name in ("samples", "step") or name.endswith(STDERR) or not isinstance(value, (int, float)):
             continue
-        error = score.get(name + _STDERR)
+        error = score.get(name + STDERR)
         parts.append(f"{name} {number(value)}" + (f" ± {number(error, 2)}" if error is not None else ""))
     return ", ".join(parts) + (f" ({score['samples']:,} items)" if score.get("samples") else "")
