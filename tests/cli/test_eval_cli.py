@@ -180,10 +180,16 @@ def test_an_empty_validation_split_is_refused(trained: tuple[Path, Path], tmp_pa
     assert "--val-split" in sentence(call("eval", "--model", trained[1], "--data", tmp_path / "d"), 1)
 
 
-@pytest.mark.parametrize("model", ["nope", "{run}@7", "{run}@nope"])
-def test_a_model_that_is_not_there(trained: tuple[Path, Path], model: str) -> None:
-    process = call("eval", "--model", model.format(run=trained[1]), "--data", trained[0])
-    sentence(process, process.returncode)
+@pytest.mark.parametrize(
+    ("model", "code", "said"),
+    [
+        ("nope", 2, "there is no run 'nope'"),
+        ("{run}@7", 1, "run 'run' has no checkpoint of step 7; there are the steps"),
+        ("{run}@nope", 2, "asks for the checkpoint 'nope'; write "),
+    ],
+)
+def test_a_model_that_is_not_there(trained: tuple[Path, Path], model: str, code: int, said: str) -> None:
+    assert said in sentence(call("eval", "--model", model.format(run=trained[1]), "--data", trained[0]), code)
 
 
 @pytest.mark.parametrize(
