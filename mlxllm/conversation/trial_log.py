@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mlxllm import paths
 from mlxllm.conversation.lines import append_objects, parse_object
-from mlxllm.conversation.trials import Trial, Verdict
+from mlxllm.conversation.trials import Trial
+from mlxllm.conversation.verdict import Verdict
 from mlxllm.errors import DataError
 
 FILE = "trials.jsonl"
