@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,6 +25,25 @@ STDERR = "_stderr"
 """`acc_stderr` is the standard error of `acc`."""
 
 _SLUG = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class Measured(Protocol):
+    """What is needed of a model that was evaluated."""
+
+    @property
+    def address(self) -> str:
+        """Its lasting name."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of its weights."""
+        ...
+
+    @property
+    def step(self) -> int | None:
+        """Of the checkpoint; None for a folder."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,31 @@ class Result:
     """When it ended, unix seconds."""
     machine: str = field(default_factory=lambda: f"{platform.system()} {platform.machine()}")
     versions: dict[str, str] = field(default_factory=lambda: {"mlxllm": version("mlxllm"), "mlx": version("mlx")})
+
+    @classmethod
+    def of(
+        cls,
+        measured: Measured,
+        task: str,
+        metrics: Mapping[str, float | None],
+        samples: int,
+        *,
+        settings: Mapping[str, Any],
+        seconds: float | None,
+        meanings: Mapping[str, str] | None = None,
+    ) -> "Result":
+        """What an evaluation of this model has just found; the values are those of the fields."""
+        return cls(
+            task=task,
+            metrics=dict(metrics),
+            samples=samples,
+            model=measured.address,
+            fingerprint=measured.fingerprint,
+            step=measured.step,
+            meanings=dict(meanings or {}),
+            settings=dict(settings),
+            seconds=seconds,
+        )
 
     def error_of(self, metric: str) -> float | None:
         """The standard error of a metric; None where there is none."""

@@ -1,6 +1,7 @@
 """Results of evaluations are kept by the weights that they belong to."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,13 @@ from mlxllm.scores import Result, keep, results_of
 def result(task: str = "arc", weights: str = "a" * 64, **given: object) -> Result:
     fields = {"metrics": {"acc": 0.25, "acc_stderr": 0.1}, "samples": 20, "model": "runs/one@40", "step": 40}
     return Result(task=task, fingerprint=weights, **(fields | given))
+
+
+@dataclass(frozen=True)
+class Model:
+    address: str = "runs/one@40"
+    fingerprint: str = "a" * 64
+    step: int | None = 40
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +48,9 @@ def test_what_is_not_a_number_is_none_and_a_damaged_file_is_passed_over() -> Non
     assert results_of("a" * 64)[0].metrics == {"ppl": None}
     path.write_text("{")
     assert results_of("a" * 64) == []
+
+
+def test_a_result_of_a_model_bears_its_name_weights_and_step() -> None:
+    made = Result.of(Model(), "arc", {"acc": 0.25, "acc_stderr": 0.1}, 20, settings={"limit": 5}, seconds=1.5)
+    assert (made.model, made.fingerprint, made.step) == ("runs/one@40", "a" * 64, 40)
+    assert made == result(settings={"limit": 5}, seconds=1.5, time=made.time)

@@ -4,12 +4,15 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlxllm.cli import evaluate_data, evaluate_preferences, evaluate_tasks, sampling
 from mlxllm.errors import ConfigError
+
+if TYPE_CHECKING:  # MLX is imported by the commands that use it
+    from mlxllm.model.loading import LoadedModel
 
 Scores = Mapping[str, Mapping[str, float | int | None]]
 """Name -> metric -> value: what each sort of evaluation gives back."""
@@ -216,21 +219,34 @@ def evaluate(
     questions = evaluate_tasks.look_up(tasks or (), options)
     loaded = sampling.load(model, device, adapter)
     results: dict[str, Mapping[str, float | int | None]] = {}
-    if texts:
-        results |= evaluate_data.score(
-            loaded, texts, max_seq_len, batch_size, limit, shown=not json_, stride=stride, fresh=fresh
-        )
-    if preferences:
-        results |= evaluate_preferences.score_preferences(
-            loaded, preferences, reference, beta, max_seq_len, batch_size, limit, shown=not json_
-        )
-    if records:
-        results |= evaluate_preferences.score_records(loaded, records, max_seq_len, batch_size, limit, shown=not json_)
+    if texts or preferences or records:
+        window = _window(loaded, max_seq_len)
+        if texts:
+            results |= evaluate_data.score(
+                loaded, texts, window, batch_size, limit, shown=not json_, stride=stride, fresh=fresh
+            )
+        if preferences:
+            results |= evaluate_preferences.score_preferences(
+                loaded, preferences, reference, beta, window, batch_size, limit, shown=not json_
+            )
+        if records:
+            results |= evaluate_preferences.score_records(loaded, records, window, batch_size, limit, shown=not json_)
     if questions.local or questions.public:
         results |= evaluate_tasks.score(loaded, questions, options, shown=not json_)
     if json_:
         about = {"model": model, "step": loaded.step} | ({"data": data[0] if len(data) == 1 else data} if data else {})
         print(json.dumps(about | {"results": {name: _for_json(found) for name, found in results.items()}}))
+
+
+def _window(loaded: "LoadedModel", asked: int | None) -> int:
+    """The tokens of one window; by default what the run was trained with."""
+    run, made_for = loaded.run_config, loaded.config.max_position_embeddings
+    if asked is not None and asked > made_for and loaded.config.positions in ("learned", "sinusoidal"):
+        raise ConfigError(
+            f"--max-seq-len is {asked:,}, but the {loaded.config.positions} positions of {loaded.name} end after "
+            f"{made_for:,}; give {made_for:,} or less"
+        )
+    return asked or (run.data.max_seq_len if run else min(made_for, 1024))
 
 
 def _for_json(found: Mapping[str, float | int | None]) -> dict[str, float | int | None]:

@@ -84,7 +84,7 @@ def _existing(name: str) -> Path:
 def score(
     loaded: "LoadedModel",
     texts: Texts,
-    max_seq_len: int | None,
+    window: int,
     batch_size: int | None,
     limit: int | None,
     *,
@@ -95,13 +95,12 @@ def score(
     """The scores of each text, kept for whoever tells of the model later, and shown as a table if `shown`.
 
     Raises:
-        ConfigError: a window that the model cannot read, or a stride longer than it.
+        ConfigError: a stride longer than a window.
         DataError: a text that cannot be read or is too short.
     """
     from mlxllm import scores
     from mlxllm.evaluation.perplexity import Evaluator
 
-    window = _window(loaded, max_seq_len)
     if stride is not None and stride > window:
         raise ConfigError(
             f"--stride is {stride:,}, but a window has {window:,} tokens, and what lies between two would not be scored; "
@@ -136,13 +135,11 @@ def score(
             if (task, settings) in kept:  # with the time that it really took
                 continue
             scores.keep(
-                scores.Result(
+                scores.Result.of(
+                    loaded,
                     task=task,
                     metrics={key: results[label][key] for key in _METRICS},
                     samples=found.windows,
-                    model=loaded.address,
-                    fingerprint=loaded.fingerprint,
-                    step=loaded.step,
                     settings=settings,
                     seconds=time.monotonic() - begun,
                 )
@@ -150,16 +147,6 @@ def score(
     if shown:
         _print(results)
     return results
-
-
-def _window(loaded: "LoadedModel", asked: int | None) -> int:
-    run, made_for = loaded.run_config, loaded.config.max_position_embeddings
-    if asked is not None and asked > made_for and loaded.config.positions in ("learned", "sinusoidal"):
-        raise ConfigError(
-            f"--max-seq-len is {asked:,}, but the {loaded.config.positions} positions of {loaded.name} end after "
-            f"{made_for:,}; give {made_for:,} or less"
-        )
-    return asked or (run.data.max_seq_len if run else min(made_for, 1024))
 
 
 def _in_tokens(loaded: "LoadedModel", name: str, text: "TokenDataset | Source") -> tuple["ScoredSplit", str]:

@@ -56,13 +56,11 @@ def score(
     seconds = time.monotonic() - begun
     return [
         (
-            scores.Result(
+            scores.Result.of(
+                loaded,
                 task=name,
                 metrics=one.metrics,
                 samples=one.samples,
-                model=loaded.address,
-                fingerprint=loaded.fingerprint,
-                step=loaded.step,
                 settings=one.settings,
                 seconds=seconds if len(found) == 1 else None,
             ),

@@ -32,7 +32,7 @@ def score_preferences(
     names: Sequence[str],
     reference: str | None,
     beta: float | None,
-    max_seq_len: int | None,
+    window: int,
     batch_size: int | None,
     limit: int | None,
     *,
@@ -53,29 +53,27 @@ def score_preferences(
     from mlxllm.evaluation.preferences import preference_metrics
 
     chat_format = chat_format_of(loaded.tokenizer, loaded.tokenizer_directory)
-    length, train, dpo = _length(loaded, max_seq_len), _train(loaded, batch_size), _loss(loaded, beta)
+    train, dpo = _train(loaded, batch_size), _loss(loaded, beta)
     results: dict[str, Mapping[str, float | int | None]] = {}
     for name in dict.fromkeys(names):
         begun = time.monotonic()
         records, report = _held_out(open_preferences([name]))
-        found = list(islice(pairs(records, chat_format, report, max_seq_len=length + 1), limit))
+        found = list(islice(pairs(records, chat_format, report, max_seq_len=window + 1), limit))
         _tell(report)
-        shapes = PairShapes(found, length)
+        shapes = PairShapes(found, window)
         with _reference(loaded, reference) as (model, told):
             known = reference_logprobs(model, found, shapes, train) if model is not None else None
         _check_beta(beta, told, dpo)
         metrics = preference_metrics(loaded.model, found, shapes, known, dpo, train)
         label = f"preferences:{Path(name).name or name}"
         results[label] = {**metrics, "pairs": len(found)}
-        settings = {"pairs": fingerprint_of(found), "reference": told, "limit": limit, "window": length}
+        settings = {"pairs": fingerprint_of(found), "reference": told, "limit": limit, "window": window}
         scores.keep(
-            scores.Result(
+            scores.Result.of(
+                loaded,
                 task=label,
                 metrics=metrics,
                 samples=len(found),
-                model=loaded.address,
-                fingerprint=loaded.fingerprint,
-                step=loaded.step,
                 settings=settings | ({"dpo": dpo.model_dump()} if told else {}),
                 seconds=time.monotonic() - begun,
             )
@@ -88,7 +86,7 @@ def score_preferences(
 def score_records(
     loaded: "LoadedModel",
     names: Sequence[str],
-    max_seq_len: int | None,
+    window: int,
     batch_size: int | None,
     limit: int | None,
     *,
@@ -111,30 +109,28 @@ def score_records(
     from mlxllm.evaluation.answer_loss import SftValidation
 
     chat_format = chat_format_of(loaded.tokenizer, loaded.tokenizer_directory)
-    length, train = _length(loaded, max_seq_len), _train(loaded, batch_size)
+    train = _train(loaded, batch_size)
     data = loaded.run_config.data if loaded.run_config is not None else DataConfig()
     results: dict[str, Mapping[str, float | int | None]] = {}
     for name in dict.fromkeys(names):
         begun = time.monotonic()
         records, report = _held_out(open_records([name]))
         found = list(islice(examples(records, chat_format, report, train_on=data.train_on), limit))
-        rows = pack_examples(found, length, report)
+        rows = pack_examples(found, window, report)
         _tell(report)
         if not len(rows.inputs):
-            raise DataError(f"nothing of {name} is left within {length:,} tokens; use a larger --max-seq-len")
+            raise DataError(f"nothing of {name} is left within {window:,} tokens; use a larger --max-seq-len")
         score = SftValidation(rows, train.batch_size)(loaded.model)["all"]
         label = f"records:{Path(name).name or name}"
         results[label] = {"loss": score.loss, "perplexity": score.perplexity, "tokens": score.tokens}
         digest = sha256(rows.inputs.tobytes() + rows.targets.tobytes() + rows.loss_mask.tobytes()).hexdigest()
         scores.keep(
-            scores.Result(
+            scores.Result.of(
+                loaded,
                 task=label,
                 metrics={"loss": score.loss, "perplexity": score.perplexity},
                 samples=rows.texts,
-                model=loaded.address,
-                fingerprint=loaded.fingerprint,
-                step=loaded.step,
-                settings={"rows": digest, "window": length, "train_on": data.train_on, "limit": limit},
+                settings={"rows": digest, "window": window, "train_on": data.train_on, "limit": limit},
                 seconds=time.monotonic() - begun,
             )
         )
@@ -142,11 +138,6 @@ def score_records(
             told = f"{rows.texts:,} texts, {score.tokens:,} tokens of answers"
             print(f"{label}: loss {score.loss:.4f} a token, perplexity {score.perplexity:.2f} ({told})")
     return results
-
-
-def _length(loaded: "LoadedModel", max_seq_len: int | None) -> int:
-    run = loaded.run_config
-    return max_seq_len or (run.data.max_seq_len if run else min(loaded.config.max_position_embeddings, 1024))
 
 
 def _train(loaded: "LoadedModel", batch_size: int | None) -> "TrainConfig":

@@ -243,13 +243,11 @@ def _sandbox() -> "Sandbox":
 def _result(loaded: "LoadedModel", outcome: "Outcome", options: Options, seconds: float) -> "Result":
     from mlxllm import scores
 
-    return scores.Result(
+    return scores.Result.of(
+        loaded,
         task=outcome.task.name,
         metrics=outcome.metrics,
         samples=outcome.count,
-        model=loaded.address,
-        fingerprint=loaded.fingerprint,
-        step=loaded.step,
         settings={**outcome.decides, "limit": options.limit, "chance": outcome.task.chance},
         seconds=seconds,
     )

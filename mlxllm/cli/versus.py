@@ -226,13 +226,11 @@ def _keep(
     first, second = models
     asked = json.dumps([[message.as_dict() for message in prompt] for prompt in contest.prompts])
     scores.keep(
-        scores.Result(
+        scores.Result.of(
+            first,
             task=f"versus:{second.name}",
             metrics=found.metrics,
             samples=len(contest.prompts) - found.unjudged,
-            model=first.address,
-            fingerprint=first.fingerprint,
-            step=first.step,
             settings={
                 "against": second.fingerprint,
                 "judge": judge,

@@ -202,14 +202,12 @@ def _keep_scores(life: Life, stage: str, loaded: "LoadedModel", seconds: float) 
 
     scores, counted = life.scores[stage], life.world.counted
     errors = {key + STDERR: math.sqrt(scores[key] * (1 - scores[key]) / n) for key, n in counted.items() if n}
-    result = Result(
+    result = Result.of(
+        loaded,
         task=f"exam:{life.world.name}",
         metrics={**scores, **errors},
         samples=max(counted.values(), default=0),
-        model=loaded.address,
-        fingerprint=loaded.fingerprint,
-        step=loaded.step,
-        meanings=dict(life.world.metrics),
+        meanings=life.world.metrics,
         settings={"items": dict(counted), "bits_of_batches": _SCORED_BATCHES},
         seconds=round(seconds, 3),
     )

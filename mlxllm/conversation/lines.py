@@ -35,6 +35,15 @@ def append_lines(path: Path, lines: bytes, is_whole: Callable[[bytes], bool]) ->
         fsync_directory(path.parent)
 
 
+def append_objects(path: Path, *records: dict[str, Any]) -> None:
+    """Append objects, one a line, as `append_lines` does.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    append_lines(path, b"".join(map(json_line, records)), lambda line: parse_object(line) is not None)
+
+
 def edit_lines(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
     """Give the lines of a file to `change` and put what it returns in their place: all of it, or nothing.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mlxllm import paths
-from mlxllm.conversation.lines import append_lines, json_line, parse_object
+from mlxllm.conversation.lines import append_objects, parse_object
 from mlxllm.errors import DataError
 
 FOLDER = "chats"
@@ -167,7 +167,7 @@ class SavedChats:
         _content(path)  # it has to be there
         try:
             before = path.stat()
-            _append(path, {"kind": "title", "text": " ".join(title.split())})
+            append_objects(path, {"kind": "title", "text": " ".join(title.split())})
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # nothing was said: its place in the list stays
         except OSError as error:
             raise DataError(f"cannot write {path}: {error.strerror or error}") from None
@@ -244,16 +244,12 @@ class ChatWriter:
             about = {"kind": "chat", "version": 1, "created": chat.created, "form": chat.form, "model": chat.model}
             begin = [about, *([{"kind": "system", "text": chat.system}] if chat.system else [])]
         try:
-            _append(self.path, *begin, line)
+            append_objects(self.path, *begin, line)
         except OSError as error:
             raise DataError(
                 f"cannot write {self.path}: {error.strerror or error}; this conversation goes on, but it is not saved"
             ) from None
         self._begun = True
-
-
-def _append(path: Path, *records: dict[str, Any]) -> None:
-    append_lines(path, b"".join(map(json_line, records)), lambda line: parse_object(line) is not None)
 
 
 def _content(path: Path) -> bytes:

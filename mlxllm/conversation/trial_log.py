@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxllm import paths
-from mlxllm.conversation.lines import append_lines, json_line, parse_object
-from mlxllm.conversation.trials import Trial, Verdict
+from mlxllm.conversation.lines import append_objects, parse_object
+from mlxllm.conversation.trials import Trial
+from mlxllm.conversation.verdict import Verdict
 from mlxllm.errors import DataError
 
 FILE = "trials.jsonl"
@@ -38,7 +39,7 @@ class TrialLog:
             DataError: the file cannot be written.
         """
         try:
-            append_lines(self.path, json_line(trial.as_json()), lambda line: parse_object(line) is not None)
+            append_objects(self.path, trial.as_json())
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror or error}; the verdict was not kept") from None
 

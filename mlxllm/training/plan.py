@@ -82,6 +82,8 @@ def plan_run(
     config, material = open_material(_from_any_folder(config), words)
     if isinstance(material.data, TokenDataset):
         material.words.tokenizer.encode(config.train.sample_prompt)  # refuses what cannot be spelled
+    if base is None:
+        _check_context(config)
     config = settle(config)
     val_tokens = material.data.val.num_tokens if isinstance(material.data, TokenDataset) else None
     check_memory(_as_long_as_the_pairs(config, material), val_tokens=val_tokens)
@@ -104,6 +106,17 @@ def _check_positions(config: RunConfig, base: LoadedModel) -> None:
         raise ConfigError(
             f"data.max_seq_len is {wanted:,}, and the positions of {base.name} end at {longest:,}; give --max-seq-len "
             f"{longest} or less"
+        )
+
+
+def _check_context(config: RunConfig) -> None:
+    """Refuse rows beyond what a fresh model says it is made for: it would learn them, and be used as if it had not."""
+    longest, wanted = config.model.max_position_embeddings, config.data.max_seq_len
+    if wanted > longest:
+        raise ConfigError(
+            f"data.max_seq_len is {wanted:,}, but model.max_position_embeddings is {longest:,}, and that is what chat, eval "
+            f"and exports take the model to be made for; give --set model.max_position_embeddings={wanted} as well, or "
+            f"--max-seq-len {longest} or less"
         )
 
 

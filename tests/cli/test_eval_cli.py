@@ -195,10 +195,16 @@ def test_questions_are_no_text(trained: tuple[Path, Path], tmp_path: Path) -> No
     succeeded(call("eval", "--model", trained[1], "--data", path))
 
 
-@pytest.mark.parametrize("model", ["nope", "{run}@7", "{run}@nope"])
-def test_a_model_that_is_not_there(trained: tuple[Path, Path], model: str) -> None:
-    process = call("eval", "--model", model.format(run=trained[1]), "--data", trained[0])
-    sentence(process, process.returncode)
+@pytest.mark.parametrize(
+    ("model", "code", "said"),
+    [
+        ("nope", 2, "there is no run 'nope'"),
+        ("{run}@7", 1, "run 'run' has no checkpoint of step 7; there are the steps"),
+        ("{run}@nope", 2, "asks for the checkpoint 'nope'; write "),
+    ],
+)
+def test_a_model_that_is_not_there(trained: tuple[Path, Path], model: str, code: int, said: str) -> None:
+    assert said in sentence(call("eval", "--model", model.format(run=trained[1]), "--data", trained[0]), code)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from mlxllm.runs import RunDirectory, read_events
 from mlxllm.tokenizer.byte import ByteTokenizer
 from tests.cli.tuned import PAIRS, SETTINGS, TALK
 from tests.export.tiny import save_folder
-from tests.model.tiny import tiny_model
+from tests.model.tiny import VARIANTS, tiny_model
 from tests.training.tiny import call, json_lines, sentence, succeeded
 
 HELD_OUT = [{"prompt": f"Is {n} fine?", "chosen": "Yes!" * (n % 3 + 1), "rejected": f"No, {n}."} for n in range(7)]
@@ -177,3 +177,16 @@ REFUSED = [
 def test_what_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, code: int, words: str) -> None:
     monkeypatch.chdir(folder)
     assert words in sentence(call("eval", "--model", "./base", *arguments.split()), code)
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("--preferences", "held-out.jsonl"), ("--records", "talk.jsonl"), ("--data", "talk.jsonl")]
+)
+def test_a_window_behind_the_end_of_the_positions_is_refused(
+    folder: Path, tmp_path: Path, option: str, name: str
+) -> None:
+    """Rows behind the last one of a table would be read out of bounds, without a word."""
+    shape = {**VARIANTS["gpt2"], "vocab_size": ByteTokenizer().vocab_size, "max_position_embeddings": 16}
+    save_folder(tiny_model(**shape), ByteTokenizer(), ("base",), tmp_path / "gpt2")
+    process = call("eval", "--model", tmp_path / "gpt2", option, folder / name, "--max-seq-len", 17)
+    assert "give 16 or less" in sentence(process, 2)

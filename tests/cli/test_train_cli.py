@@ -193,7 +193,14 @@ def test_training_goes_on_from_a_model(data: Path, mlxllm_home: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "parts"),
     [
-        (["--max-seq-len", "9000"], ["fewer than one row of 9,001", "--max-seq-len"]),
+        (
+            ["--max-seq-len", "9000", "--set", "model.max_position_embeddings=9000"],
+            ["fewer than one row of 9,001", "--max-seq-len"],
+        ),
+        (
+            ["--max-seq-len", "65"],
+            ["data.max_seq_len is 65", "--set model.max_position_embeddings=65", "--max-seq-len 64"],
+        ),
         (["--model", "nope"], ["nope"]),
         (["--preset", "base-124m", "--batch-size", "1000000"], ["this run would need about", "GiB"]),
         (["--set", "model.vocab_size=100"], ["model.vocab_size is 100", "token ids up to 260", "261 or more"]),

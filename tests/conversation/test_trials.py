@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from mlxllm.conversation import Message
 from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.trial_log import TrialLog
-from mlxllm.conversation.trials import Answer, Choice, Trial, Verdict, chance_of, needed, percent
+from mlxllm.conversation.trials import Answer, Choice, Trial
+from mlxllm.conversation.verdict import Verdict, chance_of, needed, percent
 from mlxllm.errors import ConfigError
 
 PLAYERS = ("tales-dpo@142", "tales-sft@90")

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlxllm.conversation.records import Message
-from mlxllm.conversation.trials import Answer, chance_of
+from mlxllm.conversation.trials import Answer
+from mlxllm.conversation.verdict import chance_of
 from mlxllm.evaluation.versus.judges import Judgements, Opinion, Question
 from mlxllm.evaluation.versus.side_by_side import Contest, Judged, compare, judge_pairs
 

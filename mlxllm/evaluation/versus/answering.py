@@ -9,7 +9,7 @@ from mlxllm import paths
 from mlxllm.config import SampleConfig
 from mlxllm.conversation.asking import asked_of
 from mlxllm.conversation.choosing import chat_format_of
-from mlxllm.conversation.lines import append_lines, json_line, parse_object
+from mlxllm.conversation.lines import append_objects, parse_object
 from mlxllm.conversation.trials import Answer, Prompt
 from mlxllm.inference.batch import generate_batch
 from mlxllm.inference.length import Length
@@ -67,12 +67,12 @@ class Answering:
             if all(number in found for number in numbers):
                 continue
             written = self._write([asked[number] for number in numbers], start)
-            lines = b""
+            new = []
             for number, (text, cut_off) in zip(numbers, written, strict=True):
                 found[number] = self._answer(number, text, cut_off)
-                lines += json_line({"number": number, "text": text, "cut_off": cut_off})
+                new.append({"number": number, "text": text, "cut_off": cut_off})
             with suppress(OSError):  # a cache that cannot be written costs the next comparison some time
-                append_lines(path, lines, lambda line: parse_object(line) is not None)
+                append_objects(path, *new)
             told(len(found))
         return [found[number] for number in range(len(prompts))]
 

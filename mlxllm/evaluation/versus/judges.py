@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxllm import paths
-from mlxllm.conversation.lines import append_lines, json_line, parse_object
+from mlxllm.conversation.lines import append_objects, parse_object
 from mlxllm.conversation.trials import Prompt
 from mlxllm.errors import DataError
 
@@ -81,7 +81,7 @@ class Judgements:
         if opinion.reason:
             line["reason"] = opinion.reason
         try:
-            append_lines(self.path, json_line(line), lambda text: parse_object(text) is not None)
+            append_objects(self.path, line)
         except OSError as error:
             raise DataError(
                 f"cannot write {self.path}: {error.strerror or error}; the judgement was not kept"

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mlxllm.conversation.trials import Answer, Prompt, Verdict
+from mlxllm.conversation.trials import Answer, Prompt
+from mlxllm.conversation.verdict import Verdict
 from mlxllm.evaluation.intervals import mean_and_error, wilson
 from mlxllm.evaluation.versus.judges import Judge, Judgements, Question, ask
 from mlxllm.evaluation.versus.length_control import length_controlled

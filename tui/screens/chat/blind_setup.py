@@ -18,7 +18,8 @@ from textual.widgets.option_list import Option
 from mlxllm.conversation.saved import SavedChats
 from mlxllm.conversation.trial_log import TrialLog
 from mlxllm.conversation.trial_prompts import KINDS, Kind, kinds_for, new_prompts
-from mlxllm.conversation.trials import MOST_ROUNDS, PROMPTS_A_ROUND, USUAL_ROUNDS, Prompt, needed
+from mlxllm.conversation.trials import MOST_ROUNDS, PROMPTS_A_ROUND, USUAL_ROUNDS, Prompt
+from mlxllm.conversation.verdict import needed
 from mlxllm.errors import ConfigError, UserError
 from mlxllm.runs import run_of, short_name
 from tui.screens.chat.picker import ModelPicker

@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 from textual.widgets.option_list import Option
 
@@ -24,6 +23,7 @@ from mlxllm.tokenizer import choose_tokenizer
 from tui import commands
 from tui.data.entries import KnownTokenizer
 from tui.widgets.choices import Choices
+from tui.widgets.command_form import CommandForm, form_keys
 from tui.widgets.dialogs import Ask, Confirm
 from tui.widgets.keys_bar import KeysBar
 from tui.widgets.one_of import OneOf
@@ -70,35 +70,21 @@ class Order:
     args: commands.Args
 
 
-class BuildDialog(ModalScreen[Order | None]):
+class BuildDialog(CommandForm[Order]):
     """Name, tokenizer, cleaning, evaluation files and validation share; Enter builds."""
 
-    # Not DEFAULT_CSS: the application's own rules for inputs and lists would go before it.
-    CSS = """
-    BuildDialog { align: center middle; }
-    BuildDialog > Vertical { width: 86; max-width: 98%; height: auto; max-height: 98%; padding: 0 2; overflow-y: auto; }
-    BuildDialog > Vertical { background: $surface; border: round $primary; }
-    BuildDialog Static { height: auto; }
-    BuildDialog Horizontal { height: 1; margin-top: 1; }
-    BuildDialog.-short Horizontal { margin-top: 0; }
-    BuildDialog.-short #about { max-height: 2; }
-    BuildDialog.-short #command { margin-top: 0; }
-    BuildDialog .name { width: 12; color: $accent; }
-    BuildDialog Input, BuildDialog Input:focus { width: 1fr; border: none; height: 1; padding: 0 1; background: $panel; }
-    BuildDialog Input:focus { text-style: underline; }
-    BuildDialog Choices, BuildDialog Choices:focus { height: auto; max-height: 6; border: none; margin: 0 0 0 11; }
-    BuildDialog.-short Choices, BuildDialog.-short Choices:focus { max-height: 3; }
-    BuildDialog .more, BuildDialog #command { color: $text-muted; }
-    BuildDialog .more { margin-left: 13; }
-    BuildDialog #command { margin-top: 1; }
-    BuildDialog #wrong { color: $error; }
+    CSS = f"""{CommandForm.CSS}
+    BuildDialog Horizontal {{ height: 1; }}
+    BuildDialog.-short Horizontal {{ margin-top: 0; }}
+    BuildDialog.-short #about {{ max-height: 2; }}
+    BuildDialog.-short #command {{ margin-top: 0; }}
+    BuildDialog .name {{ width: 12; }}
+    BuildDialog Choices, BuildDialog Choices:focus {{ height: auto; max-height: 6; border: none; margin: 0 0 0 11; }}
+    BuildDialog.-short Choices, BuildDialog.-short Choices:focus {{ max-height: 3; }}
+    BuildDialog .more {{ margin-left: 13; }}
     """
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012  # Screen declares it without ClassVar
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "build", "Build", priority=True),  # else a field or the list hides it from the footer
-        Binding("tab", "app.focus_next", "Next field"),
-        Binding("escape", "leave", "Not now"),
-    ]
+    BINDINGS = form_keys("Build")
 
     def __init__(
         self,
@@ -167,7 +153,7 @@ class BuildDialog(ModalScreen[Order | None]):
         if self._tokenizer in names:
             self.query_one(Choices).highlighted = names.index(self._tokenizer)
         self.query_one("#name", Input).focus()
-        self._show_command()
+        self._show()
 
     def on_option_list_option_highlighted(self, event: Choices.OptionHighlighted) -> None:
         """Another tokenizer."""
@@ -179,53 +165,39 @@ class BuildDialog(ModalScreen[Order | None]):
         """A click on a tokenizer."""
         self.query_one("#tokenizer", Input).value = self._tokenizers[event.option_index].argument
 
-    def on_input_changed(self) -> None:
-        """Another command."""
-        self.query_one("#wrong", Static).update("")
-        self._show_command()
-
     def on_one_of_changed(self) -> None:
         """Other rules."""
         self.on_input_changed()
 
-    def on_input_submitted(self) -> None:
-        """Enter in a field."""
-        self.action_build()
-
-    def _field(self, name: str) -> str:
-        return self.query_one(f"#{name}", Input).value.strip()
-
     def _args(self, force: bool = False) -> commands.Args:
-        held_out = self._field("val")
+        held_out = self._typed("val")
         split = None if held_out == f"{_VAL_SPLIT:g}" else held_out
         cleaned = list(_CLEANING)[self.query_one(OneOf).chosen]
         return commands.data_build(
-            self._field("name"),
+            self._typed("name"),
             self._sources,
-            self._field("tokenizer"),
+            self._typed("tokenizer"),
             split,
             recipe=None if cleaned == _AS_USUAL else cleaned,
-            overlap=_paths(self._field("overlap")),
+            overlap=_paths(self._typed("overlap")),
             force=force,
         )
 
-    def _show_command(self) -> None:
-        self.query_one("#command", Static).update(Content(f"$ {printable(commands.as_text(self._args()))}"))
+    def _show(self) -> None:
+        super()._show()
         about = list(_CLEANING.values())[self.query_one(OneOf).chosen]
         usual = ", ".join(f"{kind}: {recipe}" for kind, recipe in self._usual)
         self.query_one("#about_recipe", Static).update(Content(printable(about or usual)))
-        self.query_one("#about_val", Static).update(_about_val(self._field("val"), self._thresholds))
+        self.query_one("#about_val", Static).update(_about_val(self._typed("val"), self._thresholds))
 
     @work(exclusive=True)
-    async def action_build(self) -> None:
+    async def action_take(self) -> None:
         """Check what was typed; build if it is right, else say what is wrong."""
-        name, tokenizer, held_out = (self._field(field) for field in ("name", "tokenizer", "val"))
+        name, tokenizer, held_out = (self._typed(field) for field in ("name", "tokenizer", "val"))
         try:
-            exists, begun = await asyncio.to_thread(_check, name, tokenizer, held_out, self._field("overlap"))
+            exists, begun = await asyncio.to_thread(_check, name, tokenizer, held_out, self._typed("overlap"))
         except UserError as error:
-            wrong = self.query_one("#wrong", Static)
-            wrong.update(Content(f"! {printable(str(error))}"))
-            self.call_after_refresh(wrong.scroll_visible, animate=False)
+            self._refuse(error)
             return
         if exists and not begun:
             question = f"There is a dataset {name!r} already. Replace it by the new one?"
@@ -233,10 +205,6 @@ class BuildDialog(ModalScreen[Order | None]):
                 self.query_one("#name", Input).focus()
                 return
         self.dismiss(Order(name, self._args(force=exists)))
-
-    def action_leave(self) -> None:
-        """Not now."""
-        self.dismiss(None)
 
 
 def _about_val(held_out: str, thresholds: Sequence[float] | None) -> Content:

@@ -3,24 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from mlxllm import paths
 from mlxllm.errors import ConfigError, UserError
+from mlxllm.scores import STDERR
 from tui import commands
+from tui.widgets.command_form import CommandForm, form_keys
 from tui.widgets.keys_bar import KeysBar
 from tui.widgets.path_entry import PathSuggester
-from tui.words import number, printable, visible
+from tui.words import number, visible
 
 _MOST_NAMED = 8
-_STDERR = "_stderr"
 
 
 @dataclass(frozen=True)
@@ -37,30 +36,15 @@ class Evaluating:
         return " and ".join(filter(None, (self.data, "questions" if "--tasks" in self.args else "")))
 
 
-class EvaluateDialog(ModalScreen[Evaluating | None]):
+class EvaluateDialog(CommandForm[Evaluating]):
     """Dataset, tasks, and how many of their items; Enter evaluates."""
 
-    # Not DEFAULT_CSS: the application's own rules for inputs would go before it.
-    CSS = """
-    EvaluateDialog { align: center middle; }
-    EvaluateDialog > Vertical { width: 86; max-width: 98%; height: auto; max-height: 98%; padding: 0 2; overflow-y: auto; }
-    EvaluateDialog > Vertical { background: $surface; border: round $primary; }
-    EvaluateDialog Static { height: auto; }
-    EvaluateDialog Horizontal { height: auto; margin-top: 1; }
-    EvaluateDialog .name { width: 11; color: $accent; }
-    EvaluateDialog Input, EvaluateDialog Input:focus { width: 1fr; border: none; height: 1; padding: 0 1; }
-    EvaluateDialog Input { background: $panel; }
-    EvaluateDialog Input:focus { text-style: underline; }
-    EvaluateDialog .more, EvaluateDialog #command { color: $text-muted; }
-    EvaluateDialog .more { margin-left: 12; }
-    EvaluateDialog #command { margin-top: 1; }
-    EvaluateDialog #wrong { color: $error; }
+    CSS = f"""{CommandForm.CSS}
+    EvaluateDialog Horizontal {{ height: auto; }}
+    EvaluateDialog .name {{ width: 11; }}
+    EvaluateDialog .more {{ margin-left: 12; }}
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "evaluate", "Evaluate", priority=True),  # else a field hides it from the footer
-        Binding("tab", "app.focus_next", "Next field"),
-        Binding("escape", "leave", "Not now"),
-    ]
+    BINDINGS = form_keys("Evaluate")
 
     def __init__(self, run: str, model: str, known: Sequence[str], data: str) -> None:
         """Ask what a run is evaluated on.
@@ -105,36 +89,17 @@ class EvaluateDialog(ModalScreen[Evaluating | None]):
         self.query_one("#data" if self._known else "#tasks", Input).focus()
         self._show()
 
-    def on_input_changed(self) -> None:
-        """Another choice."""
-        self.query_one("#wrong", Static).update("")
-        self._show()
-
-    def on_input_submitted(self) -> None:
-        """Enter in a field."""
-        self.action_evaluate()
-
-    def _typed(self, field: str) -> str:
-        return self.query_one(f"#{field}", Input).value.strip()
-
     def _args(self) -> commands.Args:
         return commands.evaluate(self._model, self._typed("data"), self._typed("tasks"), self._typed("limit"))
 
-    def _show(self) -> None:
-        self.query_one("#command", Static).update(Content(f"$ {printable(commands.as_text(self._args()))}"))
-
-    def action_evaluate(self) -> None:
+    def action_take(self) -> None:
         """Take it, or say why not."""
         try:
             check(self._typed("data"), self._typed("tasks"), self._typed("limit"))
         except UserError as error:
-            self.query_one("#wrong", Static).update(Content(f"! {visible(str(error))}"))
+            self._refuse(error)
             return
         self.dismiss(Evaluating(self._args(), self._typed("data")))
-
-    def action_leave(self) -> None:
-        """Not now."""
-        self.dismiss(None)
 
 
 def check(data: str, tasks: str, limit: str) -> None:
@@ -177,8 +142,8 @@ def in_words(score: Mapping[str, Any]) -> str:
         return told + (f", bits per byte {number(bits)}" if bits is not None else "")
     parts = []
     for name, value in score.items():
-        if name in ("samples", "step") or name.endswith(_STDERR) or not isinstance(value, (int, float)):
+        if name in ("samples", "step") or name.endswith(STDERR) or not isinstance(value, (int, float)):
             continue
-        error = score.get(name + _STDERR)
+        error = score.get(name + STDERR)
         parts.append(f"{name} {number(value)}" + (f" ± {number(error, 2)}" if error is not None else ""))
     return ", ".join(parts) + (f" ({score['samples']:,} items)" if score.get("samples") else "")

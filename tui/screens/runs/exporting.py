@@ -4,23 +4,22 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from mlxllm import paths
 from mlxllm.errors import ConfigError
 from tui import commands
+from tui.widgets.command_form import CommandForm, form_keys
 from tui.widgets.keys_bar import KeysBar
 from tui.widgets.one_of import OneOf
 from tui.widgets.path_entry import PathSuggester
-from tui.words import printable, visible
+from tui.words import visible
 
 _WEIGHTS = {
     "hf": "A folder for transformers, mlx-lm and mlxllm: safetensors, tokenizer.json, a model card.",
@@ -64,30 +63,15 @@ class Leaving:
     """Whether Ollama can take it from there."""
 
 
-class ExportDialog(ModalScreen[Leaving | None]):
+class ExportDialog(CommandForm[Leaving]):
     """Format, packing and folder; Enter exports."""
 
-    # Not DEFAULT_CSS: the application's own rules for inputs would go before it.
-    CSS = """
-    ExportDialog { align: center middle; }
-    ExportDialog > Vertical { width: 86; max-width: 98%; height: auto; max-height: 98%; padding: 0 2; overflow-y: auto; }
-    ExportDialog > Vertical { background: $surface; border: round $primary; }
-    ExportDialog Static { height: auto; }
-    ExportDialog Horizontal { height: auto; margin-top: 1; }
-    ExportDialog OneOf { height: auto; }
-    ExportDialog .name { width: 10; color: $accent; }
-    ExportDialog Input, ExportDialog Input:focus { width: 1fr; border: none; height: 1; padding: 0 1; background: $panel; }
-    ExportDialog Input:focus { text-style: underline; }
-    ExportDialog .more, ExportDialog #command { color: $text-muted; }
-    ExportDialog .more { margin-left: 11; }
-    ExportDialog #command { margin-top: 1; }
-    ExportDialog #wrong { color: $error; }
+    CSS = f"""{CommandForm.CSS}
+    ExportDialog Horizontal {{ height: auto; }}
+    ExportDialog .name {{ width: 10; }}
+    ExportDialog .more {{ margin-left: 11; }}
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "export", "Export", priority=True),  # else a field hides it from the footer
-        Binding("tab", "app.focus_next", "Next field"),
-        Binding("escape", "leave", "Not now"),
-    ]
+    BINDINGS = form_keys("Export")
 
     def __init__(self, run: str, model: str, adapters: bool) -> None:
         """Ask how a run is to leave.
@@ -136,17 +120,8 @@ class ExportDialog(ModalScreen[Leaving | None]):
     def on_one_of_changed(self) -> None:
         """Another format or packing; a folder that was typed stays."""
         self._show()
-        if self._folder() in ("", self._suggested):
+        if self._typed("folder") in ("", self._suggested):
             self._find_folder()
-
-    def on_input_changed(self) -> None:
-        """Another folder."""
-        self.query_one("#wrong", Static).update("")
-        self._show()
-
-    def on_input_submitted(self) -> None:
-        """Enter in the field."""
-        self.action_export()
 
     @work(exclusive=True)
     async def _find_folder(self) -> None:
@@ -171,12 +146,9 @@ class ExportDialog(ModalScreen[Leaving | None]):
     def _modelfile(self) -> bool:
         return self._format() == "gguf" and self.query_one("#modelfile", OneOf).chosen == 1
 
-    def _folder(self) -> str:
-        return self.query_one("#folder", Input).value.strip()
-
     def _args(self) -> commands.Args:
         return commands.export(
-            self._model, self._folder(), self._format(), quantize=self._quantize(), modelfile=self._modelfile()
+            self._model, self._typed("folder"), self._format(), quantize=self._quantize(), modelfile=self._modelfile()
         )
 
     def _show(self) -> None:
@@ -187,20 +159,16 @@ class ExportDialog(ModalScreen[Leaving | None]):
         packed = self.query_one("#packed", Static)
         packed.display = form in PACKED
         packed.update(Content(self._packed()[1]))
-        self.query_one("#command", Static).update(Content(f"$ {printable(commands.as_text(self._args()))}"))
+        super()._show()
 
-    def action_export(self) -> None:
+    def action_take(self) -> None:
         """Take it, or say why not."""
         try:
-            new_folder(self._folder())
+            new_folder(self._typed("folder"))
         except ConfigError as error:
-            self.query_one("#wrong", Static).update(Content(f"! {visible(str(error))}"))
+            self._refuse(error)
             return
-        self.dismiss(Leaving(self._folder(), self._args(), self._modelfile()))
-
-    def action_leave(self) -> None:
-        """Not now."""
-        self.dismiss(None)
+        self.dismiss(Leaving(self._typed("folder"), self._args(), self._modelfile()))
 
 
 def new_folder(text: str) -> None:

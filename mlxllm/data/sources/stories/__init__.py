@@ -23,6 +23,7 @@ from mlxllm.data.sources.stories import (
     plots_journey,
     plots_lost,
     plots_making,
+    plots_promises,
     plots_rescue,
     plots_weather,
 )
@@ -66,9 +67,9 @@ PLOTS: dict[str, Callable[[Stage], None]] = {
         plots_journey.errand,
         plots_journey.getting_lost,
         plots_journey.helping_old,
-        plots_lost.borrowed,
+        plots_promises.borrowed,
         plots_lost.finders,
-        plots_lost.hiding_place,
+        plots_promises.hiding_place,
         plots_lost.lost_and_found,
         plots_making.broken,
         plots_making.building,
@@ -82,7 +83,7 @@ PLOTS: dict[str, Callable[[Stage], None]] = {
         plots_weather.wind_takes,
     )
 }
-"""Every plot by name."""
+"""Every plot by name; their order is part of what a seed means."""
 
 _NAMES = tuple(PLOTS)
 
