@@ -5,6 +5,7 @@ processes do it on two cores while the trainer's own process still prepares the 
 looks for it (`cpu_kernels`): each works in a temporary folder of its own and moves finished libraries over.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -51,9 +52,12 @@ class KernelsAhead:
 
     def __init__(self, config: RunConfig, parts: Sequence[str] = PARTS, background: bool = False) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
-        if use_native_compiler() is None:
+        folder = use_native_compiler()
+        if folder is None:
             return
         for part in parts:
+            if _note(folder, config, part).exists():
+                continue
             process = subprocess.Popen(
                 [*(("nice", "-n", str(_BACKGROUND)) if background else ()), sys.executable, "-m", __name__, part],
                 stdin=subprocess.PIPE,
@@ -77,6 +81,14 @@ class KernelsAhead:
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()
+
+
+def _note(folder: Path, config: RunConfig, part: str) -> Path:
+    """A file that says that the kernels of a part are there."""
+    train = config.train
+    recipe = (train.optimizer, train.lanes, train.z_loss > 0, train.label_smoothing > 0)
+    shape = (part, config.model.model_dump(), min(config.data.max_seq_len, _LONGEST), recipe)
+    return folder / f"{part}-{hashlib.sha256(repr(shape).encode()).hexdigest()[:16]}.compiled"
 
 
 def compile_part(config: RunConfig, part: str) -> None:
@@ -152,6 +164,7 @@ def _main(part: str) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             if not library.is_symlink() and not target.exists():
                 shutil.move(library, target)  # within one file system: a rename, so nobody sees half a library
+    _note(destination, config, part).touch()
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from mlxllm.training.compare import (
     comparable,
 )
 from mlxllm.training.interrupts import Interrupts
+from mlxllm.training.kernels import PARTS, KernelsAhead
 from mlxllm.training.measuring import measured_steps
 from mlxllm.training.methods import Material, TokenizerFiles, make_task, open_material
 from mlxllm.training.plan import Plan
@@ -70,9 +71,14 @@ def start(plan: Plan, listener: Listener, interrupts: Interrupts) -> Outcome:
         try:
             if run.config.exists():
                 raise RunError(already_exists(run, config))
-            model = _initial_model(plan)
-            task = make_task(config, plan.material, run, lambda: model)
-            trainer = _assemble(plan, task, model, None, listener, interrupts)
+            ahead = KernelsAhead(config, PARTS if _compiles_ahead(config) else ())
+            try:
+                model = _initial_model(plan)
+                task = make_task(config, plan.material, run, lambda: model)
+                trainer = _assemble(plan, task, model, None, listener, interrupts)
+                ahead.wait()
+            finally:
+                ahead.stop()
             if plan.deadline is not None:
                 config = _measured(plan, trainer)
                 trainer = _with_config(trainer, config)
@@ -88,6 +94,11 @@ def start(plan: Plan, listener: Listener, interrupts: Interrupts) -> Outcome:
                 shutil.rmtree(run.path, ignore_errors=True)
             raise
         return _fit(plan, trainer, warnings)
+
+
+def _compiles_ahead(config: RunConfig) -> bool:
+    """Whether `KernelsAhead` compiles what this run's steps are made of."""
+    return config.method == "pretrain" and not config.train.gradient_checkpointing
 
 
 def resume(

@@ -41,7 +41,7 @@ def test_a_measured_speed_tells_what_a_step_takes(measured: Speed) -> None:
             mx.eval(after.arrays(), metrics.arrays())
             seconds.append(time.perf_counter() - begun)
     # A test machine is busy with other tests: the law is the order of magnitude, `doctor --speed` is held to 25 %.
-    assert min(seconds) / 4 < measured.cost(config).step < 4 * min(seconds)
+    assert min(seconds) / 10 < measured.cost(config).step < 10 * min(seconds)
 
 
 def test_measuring_ends_early_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:

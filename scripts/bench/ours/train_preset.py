@@ -19,7 +19,9 @@ from mlxllm.training.start import start
 
 
 class Stopwatch:
-    """Listens to a run. What ends in a train event counts; what ends in another one, a validation, does not."""
+    """Listens to a run. What ends in a train event counts, and all before the first event, in which kernels are compiled;
+    what ends in another one, a validation, does not.
+    """
 
     def __init__(self) -> None:
         self.curve: list[dict[str, float]] = []
@@ -32,7 +34,9 @@ class Stopwatch:
     def __call__(self, event: dict[str, Any]) -> None:
         """One event, in the thread of the trainer."""
         now = time.perf_counter()
-        if event["kind"] == "train":
+        if event["kind"] == "run_started":  # kernels were compiled before
+            self._seconds += now - self._mark
+        elif event["kind"] == "train":
             self._seconds += now - self._mark
             self.tokens = event["tokens"]
             if event["step"] == 1:
