@@ -131,10 +131,9 @@ def outcome(runs: list[dict[str, Any]]) -> dict[str, Any]:
     told = fit([one["told_memory"] for one in runs], [one["peak_memory"] for one in runs])
     table = [("parameters", "context", "GFLOP", "seconds a step", "GFLOP/s", "of peak", "MLX peak", "told / it")]
     table += [row(one) for one in runs]
-    table += [(f"fit, {name}", *[""] * 2, fit_text(found), *[""] * 4) for name, found in fits.items() if found]
+    table += [(f"fit, {name}", "", "", *fit_cells(found), "", "") for name, found in fits.items() if found]
     if told:
-        text = f"{told.intercept / 2**20:,.0f} MiB + {told.slope:.2f} told"
-        table.append(("fit of memory", *[""] * 5, text, ""))
+        table.append(("fit of memory", *[""] * 5, mebibytes(told.intercept), f"+ {told.slope:.2f} told"))
     first = runs[0]
     about = machine() | {
         key: first[key] for key in ("mlx", "blas", "device", "chip", "lanes", "compute_dtype", "compiled")
@@ -178,9 +177,9 @@ def row(one: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def fit_text(found: Fit) -> str:
-    """For the table; off by at most so much."""
-    return f"{found.intercept:.3f} + {1000 * found.slope:.2f} ms x GFLOP, within {100 * found.off:.0f} %"
+def fit_cells(found: Fit) -> tuple[str, str, str]:
+    """Below seconds, speed and share: what a step costs at least, what 10^9 operations add, how far off runs are."""
+    return f"{found.intercept:.3f}", f"+ {1000 * found.slope:.2f} ms/GFLOP", f"within {100 * found.off:.0f} %"
 
 
 def millions(parameters: int) -> str:

@@ -32,6 +32,7 @@ def test_sizes_and_contexts_are_measured_beside_what_they_must_cost() -> None:
         assert one["flops"] == 64 * (6 * weights + 6 * L * D * 32) == sum(one["flops_by_part"].values())
         # Weights, gradients and two moments are alive in a step.
         assert one["peak_memory"] > 4 * 4 * weights
+        assert 0.5 < one["told_memory"] / one["peak_memory"] < 2
     peak = result["peak_gflops"]
     assert peak == max(one["peak_gflops"] for one in runs)
     median = float(np.median(larger["step_seconds"]))

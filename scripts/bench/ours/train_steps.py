@@ -80,7 +80,7 @@ def main() -> None:
         compute_dtype=train.compute_dtype,
         flops=B * T * flops_per_token(config),
         flops_by_part={part: B * T * flops.both for part, flops in flops_by_part(config).items()},
-        told_memory=memory(config, here(config)).peak,
+        told_memory=memory(config, here(config), val_tokens=2).peak,  # nothing is validated here
         peak_gflops=peak,
         share_of_peak=float(np.median(rates)) * flops_per_token(config) / 1e9 / peak,
         **measure.device_facts(),
