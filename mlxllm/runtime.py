@@ -281,16 +281,17 @@ def compiler_available() -> bool:
     return subprocess.run(command, capture_output=True, close_fds=False).returncode == 0
 
 
-def measure_gflops(size: int | None = None, repeats: int = 3) -> float:
-    """Speed of a float32 matrix product on the default device, in 10^9 operations a second.
+def measure_gflops(size: int | None = None, repeats: int = 3, dtype: mx.Dtype = mx.float32) -> float:
+    """Speed of a matrix product on the default device, in 10^9 operations a second.
 
     Args:
         size: rows and columns; None takes one that a slow device of the kind does in a quarter of a second.
         repeats: the best of so many counts.
+        dtype: of the matrices.
     """
     if size is None:
         size = 4096 if mx.default_device().type == mx.gpu else 768
-    a = mx.random.normal((size, size), key=mx.random.key(0))
+    a = mx.random.normal((size, size), key=mx.random.key(0)).astype(dtype)
     mx.eval(a, a @ a)  # the first product warms up caches and threads
     seconds = []
     for _ in range(repeats):

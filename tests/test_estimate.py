@@ -80,6 +80,8 @@ def test_tokens_and_operations() -> None:
     assert costs.tokens == 7 * 3 * 5 * 20
     # Six operations a weight, and 12 L H d T / 2 for the scores and the mixing of causal attention, three times over.
     assert costs.flops_per_token == 6 * costs.parameters + 6 * 2 * 2 * 32 * 20
+    untied = estimate(config.with_values(model={"tie_word_embeddings": False}))  # the embedding is only looked up
+    assert untied.flops_per_token == costs.flops_per_token < 6 * untied.parameters
     assert costs.as_dict()["parameters"] == costs.parameters
 
 

@@ -1,13 +1,10 @@
 """The benchmarks at a tiny size: they run, print what they promise, and refuse comparisons that are none."""
 
-import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -160,22 +157,6 @@ def test_without_a_text_it_says_how_to_give_one(monkeypatch: pytest.MonkeyPatch)
 # The modules themselves, for what a whole run cannot show.
 
 
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Imports a module of the benchmarks by its name; they are scripts, so they import each other by bare names."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(BENCH / "ours"))
-    monkeypatch.syspath_prepend(str(BENCH))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    for name in set(sys.modules) - before:
-        if str(BENCH) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-
-
 def test_a_busy_machine_is_refused_unless_forced(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     common = bench("common")
     monkeypatch.setattr(common, "core_count", lambda: 4)
@@ -276,27 +257,6 @@ def test_decode_refuses_texts_that_differ_or_say_nothing(bench: Any) -> None:
         module.check_text(ours, 5)
     with pytest.raises(module.BenchError, match="only 1 different"):
         module.check_text(module.Side("ours", facts={"token_ids": [5] * 16}), 16)
-
-
-def test_the_share_of_peak_counts_the_matrix_products(bench: Any) -> None:
-    from mlxllm.config import ModelConfig
-    from mlxllm.model.transformer import Transformer
-
-    config = ModelConfig(
-        vocab_size=11,
-        hidden_size=8,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        intermediate_size=5,
-    )
-    # A layer: q and o 8 x 8, k and v 8 x 4, three of 8 x 5; the head 11 x 8.
-    matrices = 3 * (2 * 64 + 2 * 32 + 3 * 40) + 88
-    expected = 6 * matrices + 6 * 3 * 16 * 8
-    flops = bench("train_steps").training_flops_per_token
-    assert flops(Transformer(config), config, 16) == expected
-    untied = config.model_copy(update={"tie_word_embeddings": False})
-    assert flops(Transformer(untied), untied, 16) == expected
 
 
 def test_the_application_is_measured() -> None:

@@ -1,13 +1,10 @@
 """The benchmarks of fine-tuning at a tiny size: they run, print what they promise, and refuse comparisons that are none."""
 
-import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -108,21 +105,6 @@ def test_more_batches_than_there_are_end_in_one_sentence(records: dict[str, Path
 
 
 # The modules themselves, for what a whole run cannot show.
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Imports a module of the benchmarks by its name; they are scripts, so they import each other by bare names."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(BENCH))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    for name in set(sys.modules) - before:
-        if str(BENCH) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 def test_sft_refuses_sides_that_learn_other_things(bench: Any) -> None:

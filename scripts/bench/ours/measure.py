@@ -33,9 +33,9 @@ def device_facts() -> dict[str, object]:
     }
 
 
-def peak_gflops() -> float:
-    """The device's speed in a large float32 matrix product, 10^9 operations a second."""
-    return runtime.measure_gflops(4096 if mx.default_device().type == mx.gpu else 2048, repeats=3)
+def peak_gflops(dtype: mx.Dtype = mx.float32) -> float:
+    """The device's speed in a large matrix product, 10^9 operations a second."""
+    return runtime.measure_gflops(8192 if mx.default_device().type == mx.gpu else 2048, repeats=3, dtype=dtype)
 
 
 def report(**result: object) -> None:

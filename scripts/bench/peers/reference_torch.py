@@ -2,7 +2,8 @@
 
 A GPT-2 style decoder: 4 layers, 4 heads, 128 wide, learned positions, pre-LayerNorm without biases, exact GELU, tied
 head. Context 64, batches of 12 random stretches, 2000 steps of AdamW (betas 0.9 and 0.99, weight decay 0.1 on
-matrices), clipping at 1, 100 steps of warm-up, then a cosine from 1e-3 to 1e-4; no dropout.
+matrices), clipping at 1, 100 steps of warm-up, then a cosine from 1e-3 to 1e-4; no dropout. Other shapes and
+vocabularies are options; the recipe stays.
 
 Shapes: B batch, T time, D hidden, H heads, V vocabulary.
 """
@@ -87,7 +88,7 @@ class Training:
     def __init__(self, ids: Tensor, vocabulary: int, device: str, args: argparse.Namespace) -> None:
         torch.manual_seed(args.seed)
         self.args, self.device, self.ids = args, device, ids
-        self.model = Reference(vocabulary, args.context, 128, 4, 4).to(device)
+        self.model = Reference(vocabulary, args.context, args.width, args.heads, args.layers).to(device)
         self.optimizer = make_optimizer(self.model)
         self.step = 0
 
@@ -140,16 +141,20 @@ def choices() -> list[tuple[str, int]]:
 def main() -> None:
     """Find the faster thread count, train, validate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", required=True, help="an .npz with `train` and `val`: ids from 0 without gaps")
+    parser.add_argument("--tokens", required=True, help="an .npz with `train` and `val`: ids")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch-size", type=int, default=12)
     parser.add_argument("--context", type=int, default=64)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--vocabulary", type=int, help="by default as many as the ids need")
     parser.add_argument("--seed", type=int, default=1337)
     parser.add_argument("--trial-steps", type=int, default=40, help="steps to choose the thread count by")
     args = parser.parse_args()
     with np.load(args.tokens) as file:
         train, val = torch.from_numpy(file["train"].astype(np.int64)), torch.from_numpy(file["val"].astype(np.int64))
-    vocabulary = int(max(train.max(), val.max())) + 1
+    vocabulary = args.vocabulary or int(max(train.max(), val.max())) + 1
 
     trials: dict[tuple[str, int], float] = {}
     for device, threads in choices():
@@ -169,6 +174,7 @@ def main() -> None:
         steps=args.steps,
         tokens=args.steps * args.batch_size * args.context,
         scored=len(val) - 1,
+        context=args.context,
         parameters=sum(p.numel() for p in training.model.parameters()),
         device=device,
         threads=threads,
