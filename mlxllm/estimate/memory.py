@@ -2,9 +2,10 @@
 
 What lasts (weights, moments, a frozen base) follows from the shapes. What passes is read off the operations: each block
 keeps arrays for its backward pass, and several operations are under way at once, whose results exist before they are used.
-On Linux's CPU the arrays that are kept were counted, and what is under way was fitted to `mx.get_peak_memory` of some
-hundred steps, compiled (one lane and two) and not; a test holds the sum to real runs. For a GPU (fused attention, bfloat16,
-one lane) both are counted from the same operations and were never measured.
+On Linux's CPU the arrays that are kept were counted, and what is under way was fitted to `mx.get_peak_memory` of steps,
+compiled and not; a test holds the sum to real runs. Norms, activations and attention's weights are formed again there
+(`model.recompute`, `model.cpu_math`). For a GPU (fused attention, bfloat16, one lane) nothing was ever measured, and what is
+told is an upper bound: it counts what is formed again as kept.
 
 Shapes: B batch, T time, N = B * T, D hidden, F feed-forward, H heads, L layers, V vocabulary, C tokens of a chunk of logits.
 """
@@ -187,7 +188,7 @@ def _passing(config: RunConfig, place: Place, lanes: int) -> tuple[int, int]:
             sums = 2 * tokens_of_row(config) / _QUERIES * model.num_attention_heads * model.resolved_head_dim
             again = 0.55 * of.kept + (18 * inner + 1.8 * sums) / lanes
             return round(tokens * (inputs + again) * width), round(logits * 2 / copies)
-        again = (2.5 * of.kept + 0.25 * of.working) * tokens // lanes * width
+        again = (1.5 * of.kept + 0.1 * of.working) * tokens // lanes * width
         logits *= 1.35 / lanes
         return round(tokens * inputs * width + max(0.0, again - logits)), round(logits)
     return round(tokens * (of.kept * adapted_blocks(config) + of.working) * width), round(logits)
@@ -207,14 +208,15 @@ def _block(config: RunConfig, place: Place, lanes: int) -> _Widths:
         kept = 4.0 * D + 6 * heads + 4 * keys + (4 if gated else 2) * model.intermediate_size
         working = 10.0 * D + 2.0 * scores + 3 * model.intermediate_size
     else:
-        kept = 4 * D + 6.3 * heads + 2.7 * keys + (3.9 if gated else 4.4) * model.intermediate_size + scores
-        working = 14 * D + 3 * scores
+        kept = _kept_compiled(config)
+        working = (14 * D if lora is None else 5 * D) + 9 * scores * (1.0 if lora is None else 0.6)
     if model.num_experts:
         each = model.num_experts_per_tok
         inner = each * model.moe_intermediate_size
-        kept += 2.6 * inner + 4.4 * each * D - 3.9 * model.intermediate_size
+        if place.device == "gpu":
+            kept += 2.6 * inner + 4.4 * each * D - 3.9 * model.intermediate_size
         working += 2.5 * each * D
-    if lora is not None:
+    if lora is not None and place.device == "gpu":
         outs = sum(out * count for count, out, _ in adapted(model, lora))
         wide = 1.0 + (lora.method == "dora")
         kept = 4 * D + 3.3 * keys + 1.4 * model.intermediate_size + scores + 0.8 * wide * outs
@@ -223,26 +225,28 @@ def _block(config: RunConfig, place: Place, lanes: int) -> _Widths:
 
 
 def _kept_compiled(config: RunConfig) -> float:
-    """Numbers a token that a compiled block keeps, array by array."""
+    """Numbers a token that a compiled block keeps, array by array: results of products of matrices, mostly."""
     model, lora = config.model, config.lora
     D, heads = model.hidden_size, model.num_attention_heads * model.resolved_head_dim
     keys = model.num_key_value_heads * model.resolved_head_dim
     trained = set(matrices(model)) if lora is None or "all" in lora.targets else set(lora.targets)
-    # Two norms: what goes in, before the weight where that is trained, and what comes out where a product needs it.
-    kept = 2.0 * D * (1 + (lora is None)) + D * bool(trained & {"q_proj", "k_proj", "v_proj"})
-    kept += D * bool(trained & {"gate_proj", "up_proj"})
-    # Queries, keys and values as attention sees them (shared ones repeated), its output by head and by token, weights.
-    kept += 2 * heads + 2 * (keys if keys == heads else heads) + heads * ("o_proj" in trained)
-    kept += model.num_attention_heads * _keys_seen(tokens_of_row(config))
+    # What goes into both halves of a block; norms between the halves give what is kept, and their own is kept as well.
+    behind = model.norm_position == "post"
+    kept = 2.0 * D * (1 + behind * (1 + (lora is None)))
+    # Queries, keys and values as attention sees them, its output, one number a row of its weights.
+    kept += 2 * heads + 2 * keys + model.num_attention_heads
     if model.qk_norm:
         kept += (heads + keys) * (1 + (lora is None))
     if model.num_experts:  # rows are copied to their experts, and the sigmoid is kept
         kept += model.num_experts_per_tok * (2.7 * model.moe_intermediate_size + 3 * D)
-    else:  # gate and up, or the activation's input and its slope; then their product
-        kept += (2 + ("down_proj" in trained)) * model.intermediate_size
-        kept += (not model.mlp_gated and model.hidden_act.startswith("gelu")) * model.intermediate_size
-    if lora is not None and lora.method == "dora":
-        kept += sum(count * out for count, out, _ in adapted(model, lora))
+        kept += D * (2 + (lora is None))  # the norm before them
+    else:  # gate and up, or the activation's input
+        kept += (1 + model.mlp_gated) * model.intermediate_size
+    if (
+        lora is not None and lora.method == "dora"
+    ):  # of these, all is kept: the norm before, the product, what is behind it
+        kept += sum(count * out for count, out, _ in adapted(model, lora)) + D * 2
+        kept += ("down_proj" in trained) * model.intermediate_size
     return kept
 
 
@@ -297,7 +301,8 @@ def _validation(config: RunConfig, place: Place, lanes: int, val_tokens: int | N
     each, sigmoid = model.num_experts_per_tok, model.hidden_act == "silu"
     inner = each * model.moe_intermediate_size if model.num_experts else model.intermediate_size
     scores = model.num_attention_heads * min(_keys_seen(length), 2.5 * _QUERIES)
-    numbers = 4 * model.hidden_size + max(11 * inner * sigmoid, 6.7 * scores)
+    parts = (11 * inner * sigmoid, 6.7 * scores)
+    numbers = 4 * model.hidden_size + (sum(parts) if length <= _QUERIES else max(parts))  # one block: both at once
     if model.num_experts:
         numbers += 3 * each * model.hidden_size
     return round(max(logits, ahead * tokens * numbers * _FLOAT32))

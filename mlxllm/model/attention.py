@@ -14,8 +14,9 @@ from mlxllm.model.cpu_math import causal_attention, same_text, worthwhile
 from mlxllm.model.kv_cache import KVCache
 from mlxllm.model.linear import Linear
 from mlxllm.model.module import Module
-from mlxllm.model.norms import RMSNorm
+from mlxllm.model.norms import Norm, RMSNorm
 from mlxllm.model.positions import rope_wavelengths, rotate, rotate_each
+from mlxllm.model.recompute import forming_again
 
 
 @dataclass
@@ -80,8 +81,7 @@ def fused_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: M
     segments = mask.segments if isinstance(mask, Packed) and mask.window is None else None
     whole = segments is not None or (isinstance(mask, str) and T == S)
     if whole and worthwhile(q.size // q.shape[-1] * S, q.dtype):
-        groups = q.shape[1] // k.shape[1]
-        return causal_attention(q, mx.repeat(k, groups, axis=1), mx.repeat(v, groups, axis=1), scale, segments)
+        return causal_attention(q, k, v, scale, segments)
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=_booleans(mask))
 
 
@@ -137,13 +137,25 @@ class Attention(Module):
         self._rope = rope_wavelengths(config) if rotates else None
 
     def __call__(
-        self, x: mx.array, mask: Mask, cache: KVCache | None = None, attend: Attend = fused_attention
+        self,
+        x: mx.array,
+        mask: Mask,
+        cache: KVCache | None = None,
+        attend: Attend = fused_attention,
+        norm: Norm | None = None,
     ) -> mx.array:
-        """Mix the T positions of x (B, T, D), and those in the cache; returns (B, T, D)."""
+        """Mix the T positions of x (B, T, D), normalised by `norm` first, and those in the cache; returns (B, T, D)."""
+
+        def projected(x: mx.array) -> tuple[mx.array, ...]:
+            x = x if norm is None else norm(x)
+            return self.q_proj(x), self.k_proj(x), self.v_proj(x)
+
         B, T, _ = x.shape
-        q = self.q_proj(x).reshape(B, T, self._heads, -1)
-        k = self.k_proj(x).reshape(B, T, self._kv_heads, -1)
-        v = self.v_proj(x).reshape(B, T, self._kv_heads, -1).swapaxes(1, 2)  # (B, K, T, d)
+        modules = [m for m in (norm, self.q_proj, self.k_proj, self.v_proj) if m is not None]
+        q, k, v = forming_again(projected, modules, x)
+        q = q.reshape(B, T, self._heads, -1)
+        k = k.reshape(B, T, self._kv_heads, -1)
+        v = v.reshape(B, T, self._kv_heads, -1).swapaxes(1, 2)  # (B, K, T, d)
         if self._qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = q.swapaxes(1, 2), k.swapaxes(1, 2)
@@ -155,4 +167,5 @@ class Attention(Module):
         if cache is not None:
             k, v = cache.update(k, v)  # (B, K, S, d)
         out = attend(q, k, v, self._scale, mask)  # (B, H, T, d)
-        return self.o_proj(out.swapaxes(1, 2).reshape(B, T, -1))
+        out = out.swapaxes(1, 2).reshape(B, T, -1)
+        return forming_again(lambda out: (self.o_proj(out),), [self.o_proj], out)[0]

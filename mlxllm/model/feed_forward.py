@@ -12,6 +12,8 @@ from mlxllm.config import ModelConfig
 from mlxllm.model import cpu_math
 from mlxllm.model.linear import Linear
 from mlxllm.model.module import Module
+from mlxllm.model.norms import Norm
+from mlxllm.model.recompute import forming_again
 
 
 def _squared_relu(x: mx.array) -> mx.array:
@@ -22,13 +24,6 @@ def _squared_relu(x: mx.array) -> mx.array:
 def _silu(x: mx.array) -> mx.array:
     """x sigmoid(x)."""
     return cpu_math.silu(x) if cpu_math.worthwhile(x.size, x.dtype) else nn.silu(x)
-
-
-def _gated(act: Callable[[mx.array], mx.array], gate: mx.array, up: mx.array) -> mx.array:
-    """act(gate) up."""
-    if act is _silu and cpu_math.worthwhile(gate.size, gate.dtype):
-        return cpu_math.silu_product(gate, up)
-    return act(gate) * up
 
 
 ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
@@ -53,11 +48,20 @@ class FeedForward(Module):
         self._gated = config.mlp_gated
         self._act = ACTIVATIONS[config.hidden_act]
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """(B, T, D) -> (B, T, D)."""
-        if self._gated:
-            return self.down_proj(_gated(self._act, self.gate_proj(x), self.up_proj(x)))
-        return self.down_proj(self._act(self.up_proj(x)))
+    def __call__(self, x: mx.array, norm: Norm | None = None) -> mx.array:
+        """(B, T, D) -> (B, T, D), of x normalised by `norm`."""
+
+        def before(x: mx.array) -> tuple[mx.array, ...]:
+            x = x if norm is None else norm(x)
+            return (self.gate_proj(x), self.up_proj(x)) if self._gated else (self.up_proj(x),)
+
+        def behind(first: mx.array, *up: mx.array) -> tuple[mx.array, ...]:
+            inner = self._act(first)
+            return (self.down_proj(inner * up[0] if up else inner),)
+
+        entry = [self.gate_proj, self.up_proj] if self._gated else [self.up_proj]
+        inner = forming_again(before, entry if norm is None else [norm, *entry], x)
+        return forming_again(behind, [self.down_proj], *inner)[0]
 
 
 Project = Callable[[str, mx.array, mx.array], mx.array]
@@ -121,10 +125,11 @@ class MixtureOfExperts(Module):
         """Scalar: the load-balancing loss of the last call."""
         return self._balance_loss
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """(B, T, D) -> (B, T, D)."""
+    def __call__(self, x: mx.array, norm: Norm | None = None) -> mx.array:
+        """(B, T, D) -> (B, T, D), of x normalised by `norm`."""
         B, T, D = x.shape
         k = self._top_k
+        x = x if norm is None else norm(x)
         rows = x.reshape(B * T, D)
         probs = mx.softmax(self.gate(rows).astype(mx.float32), axis=-1)  # (B*T, E)
         chosen = mx.stop_gradient(mx.argpartition(-probs, kth=k - 1, axis=-1)[:, :k])  # (B*T, k)

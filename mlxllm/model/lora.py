@@ -119,6 +119,9 @@ class DoraLinear(LoraLinear):
     What is trained is the change of m: in half precision m itself would be off by up to 0.4 % from the first step on.
     """
 
+    keeps_results = True
+    """The gradient of m needs the product, which is too dear to be formed again (`model.recompute`)."""
+
     def __init__(self, linear: Linear, rank: int, scale: float, dropout: float, key: mx.array) -> None:
         super().__init__(linear, rank, scale, dropout, key)
         self._squares = mx.sum(mx.square(_dense(linear)), axis=1)  # (out,)

@@ -31,7 +31,10 @@ class LayerNorm(Module):
         return mx.fast.layer_norm(x, self.weight, self.bias, self._eps)
 
 
-def make_norm(config: ModelConfig) -> RMSNorm | LayerNorm:
+Norm = RMSNorm | LayerNorm
+
+
+def make_norm(config: ModelConfig) -> Norm:
     """The normalisation that `config.norm` names, over the residual stream's width."""
     kind = RMSNorm if config.norm == "rmsnorm" else LayerNorm
     return kind(config.hidden_size, config.norm_eps)

@@ -46,8 +46,8 @@ class Block(Module):
     ) -> mx.array:
         """(B, T, D) -> (B, T, D)."""
         if self._pre:
-            x = x + self.dropout(self.self_attn(self.input_layernorm(x), mask, cache, attend))
-            return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+            x = x + self.dropout(self.self_attn(x, mask, cache, attend, self.input_layernorm))
+            return x + self.dropout(self.mlp(x, self.post_attention_layernorm))
         x = self.input_layernorm(x + self.dropout(self.self_attn(x, mask, cache, attend)))
         return self.post_attention_layernorm(x + self.dropout(self.mlp(x)))
 

@@ -1,5 +1,7 @@
 """The CPU's faster formulas against the plain ones."""
 
+from collections.abc import Callable
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlxllm.model import cpu_math
-from mlxllm.model.attention import fused_attention, plain_attention
+from mlxllm.model.attention import Packed, fused_attention, plain_attention
 
 _LARGE = 1 << 15
 
@@ -34,15 +36,6 @@ def test_sigmoid_and_silu_equal_the_plain_ones_with_their_gradients() -> None:
     assert mx.abs(gradient - plain_gradient).max().item() < 1e-4
 
 
-def test_silu_times_another_equals_the_plain_product_with_its_gradients() -> None:
-    gate, up, upstream = (mx.random.normal((64, 700), key=mx.random.key(i)) * 3 for i in range(3))
-    value, gradients = mx.value_and_grad(lambda g, u: (cpu_math.silu_product(g, u) * upstream).sum(), (0, 1))(gate, up)
-    plain, plain_gradients = mx.value_and_grad(lambda g, u: (nn.silu(g) * u * upstream).sum(), (0, 1))(gate, up)
-    assert abs(value.item() - plain.item()) < 1e-4 * mx.abs(upstream).sum().item()
-    for found, expected in zip(gradients, plain_gradients, strict=True):
-        assert mx.abs(found - expected).max().item() < 1e-3
-
-
 def test_log_sum_exp_of_large_arrays_equals_the_plain_one() -> None:
     x = 30 * mx.random.normal((64, _LARGE // 32), key=mx.random.key(1))
     assert cpu_math.worthwhile(x.size, x.dtype) == (mx.default_device().type == mx.cpu)
@@ -52,18 +45,21 @@ def test_log_sum_exp_of_large_arrays_equals_the_plain_one() -> None:
 @settings(max_examples=30, deadline=None)
 @given(
     batch=st.integers(1, 3),
-    heads=st.integers(1, 3),
+    kv_heads=st.integers(1, 3),
+    group=st.integers(1, 3),
     length=st.integers(1, 200),
     width=st.sampled_from([2, 8, 32]),
     size=st.sampled_from([0.1, 1.0, 10.0]),
     seed=st.integers(0, 2**16),
 )
 def test_blockwise_attention_equals_the_formula_with_its_gradients(
-    batch: int, heads: int, length: int, width: int, size: float, seed: int
+    batch: int, kv_heads: int, group: int, length: int, width: int, size: float, seed: int
 ) -> None:
     keys = mx.random.split(mx.random.key(seed), 4)
-    shape = (batch, heads, length, width)
-    q, k, v, upstream = (mx.random.normal(shape, key=key) for key in keys)
+    heads = (group * kv_heads, kv_heads, kv_heads, group * kv_heads)
+    q, k, v, upstream = (
+        mx.random.normal((batch, n, length, width), key=key) for n, key in zip(heads, keys, strict=True)
+    )
     q = size * q
     scale = width**-0.5
 
@@ -79,6 +75,24 @@ def test_blockwise_attention_equals_the_formula_with_its_gradients(
     assert mx.abs(out - plain_attention(q, k, v, scale, "causal")).max().item() < 2e-5
     for a, b in zip(found, expected, strict=True):
         assert mx.abs(a - b).max().item() < 2e-4 * max(1.0, size)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_of_packed_texts_equal_the_formula_however_wide_the_scores(compiled: bool) -> None:
+    """Scores of a hundred and more: of most keys nothing is left, and none may overflow."""
+    shapes = ((2, 4, 150, 8), (2, 2, 150, 8), (2, 2, 150, 8), (2, 4, 150, 8))
+    q, k, v, upstream = (mx.random.normal(shape, key=mx.random.key(i)) for i, shape in enumerate(shapes))
+    segments = mx.array(np.repeat([[0, 1, 2], [1, 2, 3]], 50, axis=1))
+    packed = Packed(segments)
+
+    def gradients(attend: Callable[..., mx.array]) -> list[mx.array]:
+        function = mx.grad(lambda *qkv: (attend(*qkv) * upstream).sum(), argnums=(0, 1, 2))
+        return (mx.compile(function) if compiled else function)(20 * q, k, v)
+
+    found = gradients(lambda q, k, v: cpu_math.causal_attention(q, k, v, 1.0, segments))
+    expected = gradients(lambda q, k, v: plain_attention(q, k, v, 1.0, packed))
+    for a, b in zip(found, expected, strict=True):
+        assert mx.abs(a - b).max().item() < 1e-4 * mx.abs(b).max().item()
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])

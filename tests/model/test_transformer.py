@@ -60,7 +60,7 @@ runtime.evaluate_in_depth()
 import mlx.core as mx, mlx.nn as nn
 from mlxllm.model.transformer import build_model
 from tests.model.tiny import tiny_config, token_ids
-model = build_model(tiny_config(num_hidden_layers=12))
+model = build_model(tiny_config(num_hidden_layers=48))
 ids = token_ids(8, 100)
 for recompute in (False, True):
     model.model.gradient_checkpointing = recompute
