@@ -4,8 +4,7 @@ What lasts (weights, moments, a frozen base) follows from the shapes. What passe
 keeps arrays for its backward pass, and several operations are under way at once, whose results exist before they are used.
 On Linux's CPU the arrays that are kept were counted, and what is under way was fitted to `mx.get_peak_memory` of steps,
 compiled and not; a test holds the sum to real runs. Norms, activations and attention's weights are formed again there
-(`model.recompute`, `model.cpu_math`). For a GPU (fused attention, bfloat16, one lane) nothing was ever measured, and what is
-told is an upper bound: it counts what is formed again as kept.
+(`model.recompute`, `model.cpu_math`). For a GPU (fused attention, bfloat16, one lane) nothing was ever measured.
 
 Shapes: B batch, T time, N = B * T, D hidden, F feed-forward, H heads, L layers, V vocabulary, C tokens of a chunk of logits.
 """

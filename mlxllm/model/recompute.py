@@ -19,6 +19,7 @@ def forming_again(
 ) -> tuple[mx.array, ...]:
     """`piece(*inputs)`; while training, its backward pass starts from `inputs` and forms again what it needs.
 
+    On the CPU only: what it costs on a GPU, whose fused kernels keep less in the first place, has not been measured.
     Results of the piece that no gradient depends on are not formed again: a product of matrices needs its factors only.
 
     Args:
@@ -26,7 +27,8 @@ def forming_again(
         modules: all that have weights in it.
         inputs: what it is about.
     """
-    if not any(module.training for module in modules) or any(_keeps(module) for module in modules):
+    idle = mx.default_device().type != mx.cpu or not any(module.training for module in modules)
+    if idle or any(_keeps(module) for module in modules):
         return piece(*inputs)
     trained = [trainable_parameters(module) for module in modules]
     count, some = len(inputs), any(trained)
