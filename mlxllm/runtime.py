@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from mlxllm.errors import ConfigError
 from mlxllm.estimate.memory import cache_limit_bytes
@@ -58,6 +59,11 @@ def evaluate_in_depth() -> None:
     MLX looks once, when it first evaluates: call this before.
     """
     os.environ["MLX_BFS_MAX_WIDTH"] = "20"
+
+
+def blas_function(name: str) -> Any:
+    """A routine of the OpenBLAS that was loaded, to be called by way of ctypes; None where there is none."""
+    return getattr(_openblas, name, None)
 
 
 def blas_threads() -> int:

@@ -17,6 +17,7 @@ from mlxllm.config import ModelConfig, SampleConfig
 from mlxllm.inference.sampler import Sampler, check_numbers
 from mlxllm.inference.shared_prefix import common_prefix, read_prefix
 from mlxllm.model.attention import Placed, causal_mask
+from mlxllm.model.cpu_step import cpu_step
 from mlxllm.model.kv_cache import GrowingKVCache
 from mlxllm.model.transformer import Transformer
 from mlxllm.runtime import device_info
@@ -158,6 +159,7 @@ class _Rows:
         )
         self.logits = model.logits(self._read(ids, skipped))
         """(B, V), after the last token of each."""
+        self._cpu_step = cpu_step(model, self._cache)
 
     def _read(self, ids: np.ndarray, skipped: int) -> mx.array:
         """The hidden state at the end of each prompt, (B, D)."""
@@ -191,9 +193,11 @@ class _Rows:
         if self._window is not None:
             visible &= stands > positions[:, None] - self._window
         # Rows that have ended may be computed on beyond the last position, where nobody looks at them.
-        where = mx.array(np.minimum(positions, self._end - 1) if self._bounded else positions)[:, None]
-        mask = Placed(mx.array(visible[:, None, None, :]), where)
-        hidden = self._model.model(tokens[:, None], self._cache, positions=where, mask=mask)
+        where = np.minimum(positions, self._end - 1) if self._bounded else positions
+        if self._cpu_step is not None:
+            return self._cpu_step(np.array(tokens), where, visible)
+        mask = Placed(mx.array(visible[:, None, None, :]), mx.array(where)[:, None])
+        hidden = self._model.model(tokens[:, None], self._cache, positions=mask.positions, mask=mask)
         return self._model.logits(hidden[:, -1])
 
     @property

@@ -1,7 +1,8 @@
 """One continuation, token by token: the prompt in one go, then one position a token.
 
 Evaluation is asynchronous: while the device computes token n + 1, Python shows token n. So the KV cache is a
-token ahead of what was yielded; `Generation.fed` says at any time which ids it has been given.
+token ahead of what was yielded; `Generation.fed` says at any time which ids it has been given. Where there is a
+`cpu_step`, the processor has computed token n + 1 before n is shown, and only the order remains.
 """
 
 import time
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import mlx.core as mx
+import numpy as np
 
 from mlxllm.config import ModelConfig, SampleConfig
 from mlxllm.errors import ConfigError
 from mlxllm.inference.sampler import Sampler, check_numbers, likeliest, logprob_of
 from mlxllm.inference.stopping import StopMatcher
+from mlxllm.model.cpu_step import cpu_step
 from mlxllm.model.kv_cache import KVCache, make_cache
 from mlxllm.model.transformer import Transformer
 from mlxllm.tokenizer import StreamDecoder, Tokenizer
@@ -183,11 +186,15 @@ def _steps(plan: _Plan, stats: Stats, fed: list[int]) -> Generator[Token, None, 
         recent = _recent(plan.context, sampler.looks_back)
         choice = _choose(plan, logits, 0, recent)
         check_numbers(logits)
+        step = cpu_step(model, cache)
         for n in range(plan.max_tokens):
             now = choice
             last = n + 1 == plan.max_tokens
             if not last:
-                logits = model(now.token.reshape(1, 1), cache)[0, 0]
+                if step is not None:
+                    logits = step(np.array([now.token.item()]))[0]
+                else:
+                    logits = model(now.token.reshape(1, 1), cache)[0, 0]
                 if recent is not None:
                     recent = mx.concatenate([recent[1:], now.token.reshape(1)])
                 choice = _choose(plan, logits, n + 1, recent)

@@ -15,7 +15,7 @@ from mlxllm.model.kv_cache import KVCache
 from mlxllm.model.linear import Linear
 from mlxllm.model.module import Module
 from mlxllm.model.norms import Norm, RMSNorm
-from mlxllm.model.positions import rope_wavelengths, rotate, rotate_each
+from mlxllm.model.positions import rope_wavelengths, rotate, rotate_each, rotates
 from mlxllm.model.recompute import forming_again
 
 
@@ -133,8 +133,7 @@ class Attention(Module):
         self._heads, self._kv_heads = heads, kv_heads
         self._scale = width**-0.5
         self._qk_norm = config.qk_norm
-        rotates = config.positions == "rope" and (not config.no_rope_layers or config.no_rope_layers[layer] == 1)
-        self._rope = rope_wavelengths(config) if rotates else None
+        self._rope = rope_wavelengths(config) if rotates(config, layer) else None
 
     def __call__(
         self,

@@ -6,6 +6,7 @@ Shapes: B batch, K key-value heads, T new positions, S stored positions, d width
 from typing import Protocol
 
 import mlx.core as mx
+import numpy as np
 
 from mlxllm.config import ModelConfig
 
@@ -44,15 +45,37 @@ class GrowingKVCache:
         self.offset = 0
         self._k: mx.array | None = None
         self._v: mx.array | None = None
+        self._memory: tuple[np.ndarray, np.ndarray] | None = None  # of both, where NumPy writes to it
 
     def update(self, k: mx.array, v: mx.array) -> tuple[mx.array, mx.array]:
         """See `KVCache.update`; S is all positions seen."""
+        self._memory = None
         start, self.offset = self.offset, self.offset + k.shape[2]
         self._k = _room_for(self._k, k, self.offset)
         self._v = _room_for(self._v, v, self.offset)
         self._k[:, :, start : self.offset] = k
         self._v[:, :, start : self.offset] = v
         return self._k[:, :, : self.offset], self._v[:, :, : self.offset]
+
+    def grown(self) -> tuple[np.ndarray, np.ndarray]:
+        """Go on by one position, whose numbers the caller writes: the memory of all keys and values, (B, K, S, d).
+
+        For a float32 cache on the CPU that is not empty. Let go of the memory before anything else is done with the cache.
+        """
+        assert self._k is not None
+        assert self._v is not None
+        self.offset += 1
+        if self._memory is None or self._memory[0].shape[2] < self.offset:
+            self._memory = None
+            self._k = _room_for(self._k, self._k[:, :, :1], self.offset)
+            self._v = _room_for(self._v, self._v[:, :, :1], self.offset)
+            self._memory = np.array(self._k, copy=False), np.array(self._v, copy=False)
+        k, v = self._memory
+        return k[:, :, : self.offset], v[:, :, : self.offset]
+
+    def holds(self, dtype: mx.Dtype) -> bool:
+        """Whether there are keys and values, in this type."""
+        return self._k is not None and self._k.dtype == dtype
 
     def mask(self, queries: int) -> str | None:
         """See `KVCache.mask`."""
@@ -73,6 +96,7 @@ class GrowingKVCache:
 
     def keep(self, rows: mx.array) -> None:
         """Forget all texts of the batch but these, given by their numbers."""
+        self._memory = None
         if self._k is not None and self._v is not None:
             self._k, self._v = self._k[rows], self._v[rows]
 

@@ -10,6 +10,11 @@ import mlx.core as mx
 from mlxllm.config import ModelConfig
 
 
+def rotates(config: ModelConfig, layer: int) -> bool:
+    """Whether the attention of a layer turns queries and keys by their position."""
+    return config.positions == "rope" and (not config.no_rope_layers or config.no_rope_layers[layer] == 1)
+
+
 def rope_wavelengths(config: ModelConfig) -> mx.array:
     """Radians-per-position of each rotary pair, inverted: (d / 2,) float32 periods for `mx.fast.rope`.
 

@@ -73,6 +73,11 @@ def test_decode_runs_ours_alone() -> None:
     # A process that starts, loads and computes takes longer than the computation in it.
     assert result["start_seconds"]["ours"][0] > result["prefill_seconds"]["ours"][0] > 0
     assert "start to first token" in table
+    assert result["sequences"] == 8
+    assert result["ratio_batch"] == pytest.approx(
+        result["batch_tok_per_sec"]["ours"][0] / result["tok_per_sec"]["ours"][0]
+    )
+    assert "8 sequences at once" in table
 
 
 @pytest.fixture
@@ -135,6 +140,9 @@ def test_decode_writes_the_same_tokens_as_mlx_lm_and_transformers() -> None:
     result, _ = run("decode.py", *DECODE)
     rates = result["tok_per_sec"]
     assert result["ratio"] == pytest.approx(rates["ours"][0] / rates["mlx-lm"][0])
+    assert set(rates) >= {"ours", "mlx-lm", "transformers"}
+    batch = result["batch_tok_per_sec"]
+    assert result["ratio_batch_mlx_lm"] == pytest.approx(batch["ours"][0] / batch["mlx-lm"][0])
     starts = result["start_seconds"]
     assert result["ratio_start"] == pytest.approx(starts["mlx-lm"][0] / starts["ours"][0])
 
@@ -253,6 +261,11 @@ def test_decode_refuses_texts_that_differ_or_say_nothing(bench: Any) -> None:
     for ids in ([5, 6, 7, 9], [5, 6, 7]):
         with pytest.raises(module.BenchError, match="token_ids from number 3"):
             module.check_same_text(ours, module.Side("peer", facts={"prompt_ids": [1], "token_ids": ids}))
+    several = {"batch_ids": [[5, 6], [7, 8]]}
+    ours.facts |= several
+    module.check_same_text(ours, module.Side("peer", facts=ours.facts))
+    with pytest.raises(module.BenchError, match="differ in number 1"):
+        module.check_same_text(ours, module.Side("peer", facts=ours.facts | {"batch_ids": [[5, 6], [7, 9]]}))
     with pytest.raises(module.BenchError, match="4 tokens instead of 5"):
         module.check_text(ours, 5)
     with pytest.raises(module.BenchError, match="only 1 different"):

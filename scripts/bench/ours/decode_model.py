@@ -1,4 +1,4 @@
-"""Time our greedy continuation of one prompt, in a process that has the model loaded."""
+"""Time our greedy continuations of one prompt, and of several at once, in a process that has the model loaded."""
 
 import argparse
 import time
@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from mlxllm import runtime
 from mlxllm.config import SampleConfig
+from mlxllm.inference.batch import generate_batch
 from mlxllm.inference.generate import generate
 from mlxllm.model.loading import load_model
 
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("--prompt", required=True)
     parser.add_argument("--max-tokens", type=int, required=True)
     parser.add_argument("--repeats", type=int, required=True)
+    parser.add_argument("--sequences", type=int, required=True)
     args = parser.parse_args()
     runtime.select_device(None)
     loaded = load_model(str(args.model))
@@ -35,8 +37,23 @@ def main() -> None:
         if number:
             rates.append((len(arrived) - 1) / (arrived[-1] - arrived[0]))
             first.append(arrived[0] - begun)
+    # One character less of the prompt for each: they shall not all say the same.
+    prompts = [prompt[: len(prompt) - i] for i in range(args.sequences)]
+    together = []
+    for number in range(args.repeats + 1):
+        came: list[float] = []
+
+        def watch(row: int, token: int | None, came: list[float] = came) -> bool:
+            came.append(time.perf_counter())
+            return False
+
+        written = generate_batch(loaded.model, loaded.tokenizer, prompts, sample, stop_ids=(), watch=watch)
+        if number:
+            together.append(sum(len(ids) - 1 for ids in written) / (came[-1] - came[0]))
     measure.report(
         tok_per_sec=rates,
+        batch_tok_per_sec=together,
+        batch_ids=written,
         prefill_seconds=first,
         prompt_ids=prompt,
         token_ids=token_ids,

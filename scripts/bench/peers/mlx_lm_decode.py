@@ -1,8 +1,9 @@
-"""Time mlx-lm's greedy continuation of one prompt, in a process that has the model loaded."""
+"""Time mlx-lm's greedy continuations of one prompt, and of several at once, in a process that has the model loaded."""
 
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import harness  # before MLX: it prepares BLAS
 import mlx.core as mx
@@ -16,6 +17,7 @@ def main() -> None:
     parser.add_argument("--prompt", required=True)
     parser.add_argument("--max-tokens", type=int, required=True)
     parser.add_argument("--repeats", type=int, required=True)
+    parser.add_argument("--sequences", type=int, required=True)
     args = parser.parse_args()
     model, tokenizer = mlx_lm.load(str(args.model))
     prompt = tokenizer.encode(args.prompt, add_special_tokens=False)
@@ -31,6 +33,7 @@ def main() -> None:
             first.append(arrived[0] - begun)
     harness.report(
         tok_per_sec=rates,
+        **together(model, tokenizer, list(prompt), args),
         prefill_seconds=first,
         prompt_ids=list(prompt),
         token_ids=token_ids,
@@ -40,6 +43,26 @@ def main() -> None:
         mlx=mx.__version__,
         blas=harness.BLAS,
     )
+
+
+def together(model: Any, tokenizer: Any, prompt: list[int], args: argparse.Namespace) -> dict[str, Any]:
+    """Several sequences at once, their rate as `batch_generate` tells it; nothing where this mlx-lm has none."""
+    if not hasattr(mlx_lm, "batch_generate"):
+        return {}
+    prompts = [prompt[: len(prompt) - i] for i in range(args.sequences)]
+    rates = []
+    for number in range(args.repeats + 1):
+        written = mlx_lm.batch_generate(
+            model,
+            tokenizer,
+            prompts,
+            max_tokens=args.max_tokens,
+            return_token_ids=True,
+            completion_batch_size=len(prompts),
+        )
+        if number:
+            rates.append(written.stats.generation_tps)
+    return {"batch_tok_per_sec": rates, "batch_ids": written.token_ids}
 
 
 if __name__ == "__main__":

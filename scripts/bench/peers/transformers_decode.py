@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--prompt", required=True)
     parser.add_argument("--max-tokens", type=int, required=True)
     parser.add_argument("--repeats", type=int, required=True)
+    parser.add_argument("--sequences", type=int, required=True, help="not used: one sequence only")
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = LlamaForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
