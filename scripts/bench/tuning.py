@@ -11,6 +11,8 @@ from typing import Any
 import llama
 from common import BenchError, Side, agree, machine, mebibytes, parser, ratio_text, worker
 
+from mlxllm.cpu_kernels import FOLDER_VARIABLE
+
 METHODS = ("lora", "full")
 
 
@@ -74,7 +76,7 @@ def compare(comparison: Comparison, args: argparse.Namespace, temporary: Path) -
     folders = [temporary / "compiled-by-ours", temporary / "compiled-by-peer"]
     for folder in folders:
         folder.mkdir()  # each side compiles by itself, in its first process
-    mine, theirs = ({"TMPDIR": str(folder)} for folder in folders)
+    mine, theirs = {FOLDER_VARIABLE: str(folders[0])}, {"TMPDIR": str(folders[1])}
     sides: dict[str, tuple[Side, Side | None]] = {}
     for method in METHODS if args.method == "both" else (args.method,):
         ours, peer = Side("ours"), None if args.ours_only else Side(comparison.peer)
