@@ -1,6 +1,7 @@
 """`mlxllm explain`: one prompt on its way through a model, and what changes when a part of it is switched off."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from mlxllm.errors import ConfigError
 if TYPE_CHECKING:  # MLX is imported by the command
     from mlxllm.explain.interventions import Interventions
     from mlxllm.explain.xray import Explained
+    from mlxllm.model.loading import LoadedModel
 
 _CHANGE = "Change something (the prediction before and after is shown)"
 
@@ -90,6 +92,9 @@ def explain(
             show_default=False,
         ),
     ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="TEXT is a question to a tuned model, and is put into its chat template.")
+    ] = False,
     device: sampling.Device = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one object with all the numbers.")] = False,
 ) -> None:
@@ -116,7 +121,8 @@ def explain(
     config = loaded.config
     if head is not None and not 0 <= head < config.num_attention_heads:
         raise ConfigError(f"there is no head {head}; the model's heads are 0 to {config.num_attention_heads - 1}")
-    token_ids = loaded.tokenizer.encode_begun(text)
+    encode = _as_question(loaded) if chat else loaded.tokenizer.encode_begun
+    token_ids = encode(text)
     all_fit = xray.maps_fit(config.num_hidden_layers, config.num_attention_heads, len(token_ids))
     found = xray.explain(
         loaded,
@@ -129,6 +135,7 @@ def explain(
         near=near,
         top=top,
         max_tokens=max_tokens if max_tokens is not None else xray.MOST_TOKENS,
+        encode=encode,
     )
     if json_:
         if layer is None and not all_fit:
@@ -142,6 +149,22 @@ def explain(
         show(found, layer, head)
     if picture is not None:
         _draw(found, picture, layer, head)
+
+
+def _as_question(loaded: "LoadedModel") -> "Callable[[str], list[int]]":
+    """How a question becomes ids.
+
+    Raises:
+        ConfigError: the model has not been tuned to answer.
+    """
+    from mlxllm.conversation import Message
+    from mlxllm.conversation.choosing import chat_format_of
+    from mlxllm.model.hf_folder import BASE
+
+    if loaded.kind == BASE:
+        raise ConfigError(f"{loaded.name} is a base model, which has not been tuned to answer; leave --chat out")
+    turns = chat_format_of(loaded.tokenizer, loaded.tokenizer_directory)
+    return lambda text: turns.generation_prompt([Message("user", text)])
 
 
 def _changes(off: list[str], patches: list[str], temp: float | None, no_positions: bool) -> "Interventions":
