@@ -84,7 +84,7 @@ class XrayScreen(ModeScreen):
     XrayScreen #next { width: 42; height: 1fr; border: round $border-blurred; padding: 0 1; }
     XrayScreen #next Static { height: auto; }
     XrayScreen #head { height: auto; max-height: 2; padding: 0 1; color: $text-muted; }
-    .-narrow XrayScreen #next { width: 32; }
+    XrayScreen.-narrow #next { width: 32; }
     .ascii XrayScreen #map, .ascii XrayScreen #next { border: ascii $border-blurred; }
     """
 
