@@ -92,15 +92,15 @@ def likelier(pairs: Pairs) -> dict[str, mx.array]:
     }
 
 
-def preference_metrics(
+def preference_values(
     model: Transformer,
     all_pairs: Sequence[Pair],
     shapes: PairShapes,
     reference: np.ndarray | None,
     dpo: DpoConfig,
     train: TrainConfig,
-) -> dict[str, float | None]:
-    """Means over pairs, each with its standard error under its name with `_stderr`.
+) -> dict[str, np.ndarray]:
+    """What a model makes of each pair, (P,) float64 each.
 
     Args:
         model: is asked which answer it prefers.
@@ -116,7 +116,49 @@ def preference_metrics(
     values = DpoValidation(rows, dpo, train).of_each(model)
     if reference is None and dpo.loss not in REFERENCE_FREE:
         values = {name: values[name] for name in ("acc", "acc_norm", *_WITHOUT_REFERENCE)}
+    return values
+
+
+def preference_metrics(values: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+    """Means over pairs, each with its standard error under its name with `_stderr`."""
     metrics: dict[str, float | None] = {}
     for name, value in values.items():
         metrics[name], metrics[name + STDERR] = mean_and_error(value)
     return metrics
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A pair, and how far training has moved it. Log-probabilities of whole answers in nats, the chosen one first."""
+
+    index: int
+    """Which of the pairs, from 0."""
+    before: tuple[float, float]
+    """Under the reference."""
+    after: tuple[float, float]
+    beta: float
+
+    @property
+    def margin(self) -> float:
+        """beta h: how much more the chosen answer has gained than the rejected one, 0 before training."""
+        return self.beta * ((self.after[0] - self.before[0]) - (self.after[1] - self.before[1]))
+
+    @property
+    def loss(self) -> float:
+        """-log sigmoid(beta h), log 2 before training (DPO, arXiv:2305.18290, eq. 7)."""
+        return float(np.logaddexp(0.0, -self.margin))
+
+
+def most_moved(values: Mapping[str, np.ndarray], reference: np.ndarray, beta: float) -> Moved:
+    """The pair whose margin against the reference is largest, the first of equals.
+
+    Args:
+        values: of `preference_values`.
+        reference: (P, 2), as it was given there.
+        beta: of the rewards.
+    """
+    after = np.stack([values["logps/chosen"], values["logps/rejected"]], axis=-1)  # (P, 2)
+    gains = after - reference
+    index = int(np.argmax(gains[:, 0] - gains[:, 1]))
+    (chosen, rejected), (chosen_now, rejected_now) = reference[index].tolist(), after[index].tolist()
+    return Moved(index, (chosen, rejected), (chosen_now, rejected_now), beta)
