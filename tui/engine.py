@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlxllm import paths
-from tui.engine_replies import Answer, Call, LoadedInfo, Tokens, loaded_of, tokens_of
+from tui.engine_replies import Answer, Call, LoadedInfo, Tokens, explanation_of, loaded_of, tokens_of
 
 State = Literal["off", "starting", "ready", "busy", "dead"]
 """`off`: not started yet, or closed; `dead`: it ended though nobody asked it to, and the next request starts it."""
@@ -133,6 +133,47 @@ class EngineClient:
         name, adapter = self._pinned.get((model, adapter), (model, adapter))
         asked: dict[str, Any] = {"messages": [dict(m) for m in messages]} if messages is not None else {"text": text}
         self._ask(call, next(self._ids), op="tokenize", model=name, adapter=adapter, **asked)
+        return await call.done
+
+    async def explain(
+        self,
+        model: str,
+        *,
+        messages: Messages | None = None,
+        text: str | None = None,
+        changes: Sequence[str] = (),
+        shuffle: int | None = None,
+        at: int = -1,
+        maps: Sequence[int] | None = None,
+        neighbours: int = 0,
+        top: int = 10,
+        adapter: str | None = None,
+    ) -> Mapping[str, Any]:
+        """What a model does with a prompt, as `mlxllm explain --json` prints it. Who is cancelled while waiting ends it.
+
+        Args:
+            model: is loaded if need be.
+            messages: a conversation, which ends with a question; for a model that was tuned to answer.
+            text: is read as it stands; any model does that.
+            changes: interventions, as `mlxllm explain --off` has them.
+            shuffle: a seed by which the tokens before `at` get another order.
+            at: the position whose next token is told in full.
+            maps: the layers whose attention maps come; by default all, where they are not too many.
+            neighbours: so many nearest neighbours of each embedding.
+            top: so many of the likeliest next tokens.
+            adapter: is stacked on the model.
+
+        Raises:
+            EngineError: see `load`; or the prompt or an intervention does not fit the model.
+        """
+        request_id = next(self._ids)
+        call = Call(explanation_of)
+        call.done.add_done_callback(lambda done: self._cancel(request_id) if done.cancelled() else None)
+        name, adapter = self._pinned.get((model, adapter), (model, adapter))
+        asked: dict[str, Any] = {"messages": [dict(m) for m in messages]} if messages is not None else {"text": text}
+        asked |= {"changes": list(changes), "shuffle": shuffle, "at": at, "neighbours": neighbours, "top": top}
+        asked |= {"maps": list(maps) if maps is not None else None}
+        self._ask(call, request_id, op="explain", model=name, adapter=adapter, **asked)
         return await call.done
 
     async def close(self) -> None:

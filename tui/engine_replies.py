@@ -166,6 +166,18 @@ def tokens_of(reply: Mapping[str, Any]) -> Tokens:
     return _made(Tokens, reply)
 
 
+def explanation_of(reply: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The explanation in an `explained` reply.
+
+    Raises:
+        TypeError: there is none.
+    """
+    found = reply.get("explanation")
+    if not isinstance(found, dict):
+        raise TypeError("no explanation")
+    return found
+
+
 def done_of(reply: Mapping[str, Any]) -> Done:
     """The end in a `done` reply."""
     return _made(Done, reply)

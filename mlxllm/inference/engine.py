@@ -7,6 +7,7 @@ What may be asked is in `engine_requests`. Every reply carries the `id` of its r
     token      text, token_id, logprob; with `top` also piece, and alternatives [[piece, probability], ...]
     done       text, finish_reason (stop, length or cancelled), tokens, tok_per_sec, time_to_first_token, seed, ...
     tokens     token_ids, pieces
+    explained  explanation: what `mlxllm explain --json` prints
     error      message: one sentence; the process lives on
 
 The tokens' texts joined are the beginning of the text in `done`, which is the answer as it stands. The main thread alone
@@ -30,10 +31,12 @@ from types import FrameType
 from typing import Any
 
 from mlxllm.errors import EXIT_OK, EXIT_SIGTERM, UserError
+from mlxllm.inference.engine_explaining import explanation
 from mlxllm.inference.engine_models import HeldModel, Models, Prompt
 from mlxllm.inference.engine_requests import (
     BadRequestError,
     Cancel,
+    Explain,
     Generate,
     Load,
     Request,
@@ -76,13 +79,13 @@ class Requests:
     """The way in: what has come and not been done yet, and what of it is wanted no longer."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Load | Generate | Tokenize | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Load | Generate | Tokenize | Explain | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._open: set[str] = set()
         self._cancelled: set[str] = set()
         self._closed = threading.Event()
 
-    def __iter__(self) -> Iterator[Load | Generate | Tokenize]:
+    def __iter__(self) -> Iterator[Load | Generate | Tokenize | Explain]:
         """Each request in turn, until `close`."""
         while (request := self._queue.get()) is not None and not self._closed.is_set():
             yield request
@@ -133,6 +136,8 @@ class Engine:
                     self._load(request)
                 elif isinstance(request, Generate):
                     self._generate(request)
+                elif isinstance(request, Explain):
+                    self._explain(request)
                 else:
                     self._tokenize(request)
             except BrokenPipeError:
@@ -243,6 +248,13 @@ class Engine:
         ids = held.prompt(request).ids
         pieces = [held.loaded.tokenizer.piece(i) for i in ids]
         self._replies.say("tokens", request.id, token_ids=ids, pieces=pieces)
+
+    def _explain(self, request: Explain) -> None:
+        if self._requests.unwanted(request.id):
+            self._replies.say("error", request.id, message="cancelled")
+            return
+        held = self._models.get(request.model, request.adapter)
+        self._replies.say("explained", request.id, explanation=explanation(held, request))
 
 
 def lines_of(descriptor: int) -> Iterator[bytes]:

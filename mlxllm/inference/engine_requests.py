@@ -3,6 +3,7 @@
     {"op": "load", "id", "model", "adapter"?}
     {"op": "generate", "id", "model", "adapter"?, "messages" | "text", "sample"?, "stop"?, "top"?, "continue"?}
     {"op": "tokenize", "id", "model", "adapter"?, "messages" | "text"}
+    {"op": "explain", "id", "model", "adapter"?, "messages" | "text", "changes"?, "shuffle"?, "at"?, "maps"?, ...}
     {"op": "cancel", "id", "target"}
     {"op": "shutdown"}
 
@@ -92,6 +93,26 @@ class Tokenize(About):
     op: Literal["tokenize"] = "tokenize"
 
 
+class Explain(About):
+    """Walk through a model with a text or a conversation; see `mlxllm.explain.xray`."""
+
+    op: Literal["explain"] = "explain"
+    changes: list[str] = Field(default_factory=list)
+    """Interventions, as `mlxllm explain --off` has them; the other prompt of a patch is a text or a question as this one."""
+    shuffle: int | None = Field(None, ge=0)
+    """A seed by which the tokens before `at` get another order."""
+    at: int = -1
+    """The position whose next token is told in full."""
+    maps: list[int] | None = None
+    """The layers whose attention maps are told; by default all, where they are few enough numbers."""
+    neighbours: int = Field(0, ge=0, le=MOST_ALTERNATIVES)
+    """So many nearest neighbours of each embedding."""
+    top: int = Field(10, ge=1, le=MOST_ALTERNATIVES)
+    """So many of the likeliest next tokens."""
+    max_tokens: int = Field(256, ge=1, le=4096)
+    """A longer prompt is refused."""
+
+
 class Cancel(Section):
     """End another request; one that has ended already is no mistake, as the two lines may cross."""
 
@@ -108,12 +129,13 @@ class Shutdown(Section):
     id: str = ""
 
 
-Request = Load | Generate | Tokenize | Cancel | Shutdown
+Request = Load | Generate | Tokenize | Explain | Cancel | Shutdown
 
 _KINDS: dict[str, type[Request]] = {
     "load": Load,
     "generate": Generate,
     "tokenize": Tokenize,
+    "explain": Explain,
     "cancel": Cancel,
     "shutdown": Shutdown,
 }

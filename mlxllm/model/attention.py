@@ -106,10 +106,15 @@ def attention_weights(q: mx.array, k: mx.array, scale: float, mask: Mask) -> mx.
     return exps / mx.sum(exps, axis=-1, keepdims=True)
 
 
+def mixed_values(weights: mx.array, v: mx.array) -> mx.array:
+    """Each head's values (B, K, S, d) by its weights (B, H, T, S): (B, H, T, d) in float32."""
+    v = mx.repeat(v, weights.shape[1] // v.shape[1], axis=1)
+    return weights @ v.astype(mx.float32)
+
+
 def plain_attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: Mask) -> mx.array:
     """softmax(Q K^T / sqrt(d)) V as the paper writes it (arXiv:1706.03762, equation 1); tests hold the fused one to it."""
-    v = mx.repeat(v, q.shape[1] // v.shape[1], axis=1)
-    return (attention_weights(q, k, scale, mask) @ v.astype(mx.float32)).astype(q.dtype)
+    return mixed_values(attention_weights(q, k, scale, mask), v).astype(q.dtype)
 
 
 class Attention(Module):

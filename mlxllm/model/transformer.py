@@ -17,7 +17,16 @@ import mlx.nn as nn
 
 from mlxllm.config import ModelConfig
 from mlxllm.errors import ModelError
-from mlxllm.model.attention import Attend, Attention, Mask, Packed, attention_weights, causal_mask, fused_attention
+from mlxllm.model.attention import (
+    Attend,
+    Attention,
+    Mask,
+    Packed,
+    attention_weights,
+    causal_mask,
+    fused_attention,
+    mixed_values,
+)
 from mlxllm.model.feed_forward import FeedForward, MixtureOfExperts
 from mlxllm.model.kv_cache import KVCache
 from mlxllm.model.module import Module, named_parameters, set_parameters, trainable_parameters
@@ -91,23 +100,7 @@ class Decoder(Module):
             mask: who sees whom, in place of what follows from `cache` and `positions`.
         """
         T = token_ids.shape[1]
-        offset = cache[0].offset if cache else 0
-        x = self.embed_tokens(token_ids)
-        longest = self._config.max_position_embeddings
-        if self._config.positions in ("learned", "sinusoidal") and positions is None and offset + T > longest:
-            # Slices end early without a word, and one row would be broadcast to all.
-            raise ModelError(
-                f"{offset + T:,} positions are more than the {longest:,} of this model's {self._config.positions} "
-                f"positions (max_position_embeddings); use a shorter text"
-            )
-        where = slice(offset, offset + T) if positions is None else positions
-        if self._config.positions == "learned":
-            x = x + self.embed_positions.weight[where]
-        elif self._table is not None:
-            # The 2017 model scales its embeddings up to the table's size (section 3.4).
-            x = x * self._config.hidden_size**0.5 + self._table[where].astype(x.dtype)
-        x = self.dropout(x)
-
+        x = self.embedded(token_ids, cache[0].offset if cache else 0, positions)
         if mask is None:
             mask = self._mask(T, cache, positions)
         for i, block in enumerate(self.layers):
@@ -116,6 +109,37 @@ class Decoder(Module):
             else:
                 x = block(x, mask, cache[i] if cache else None, attend)
         return self.norm(x) if self._config.norm_position == "pre" else x
+
+    def embedded(
+        self, token_ids: mx.array, offset: int = 0, positions: mx.array | None = None, *, placed: bool = True
+    ) -> mx.array:
+        """(B, T) token ids -> (B, T, D): what the first block reads.
+
+        Args:
+            token_ids: (B, T).
+            offset: position of the first of them.
+            positions: see `__call__`.
+            placed: with learned or sinusoidal positions; without them nothing in the result tells where a token stands.
+
+        Raises:
+            ModelError: there are more tokens than learned or sinusoidal positions.
+        """
+        x = self.embed_tokens(token_ids)
+        T, longest = token_ids.shape[1], self._config.max_position_embeddings
+        if self._config.positions in ("learned", "sinusoidal") and positions is None and offset + T > longest:
+            # Slices end early without a word, and one row would be broadcast to all.
+            raise ModelError(
+                f"{offset + T:,} positions are more than the {longest:,} of this model's {self._config.positions} "
+                f"positions (max_position_embeddings); use a shorter text"
+            )
+        where = slice(offset, offset + T) if positions is None else positions
+        if self._config.positions == "learned" and placed:
+            x = x + self.embed_positions.weight[where]
+        elif self._table is not None:
+            # The 2017 model scales its embeddings up to the table's size (section 3.4).
+            x = x * self._config.hidden_size**0.5
+            x = x + self._table[where].astype(x.dtype) if placed else x
+        return self.dropout(x)
 
     def _mask(self, T: int, cache: Sequence[KVCache] | None, positions: mx.array | None) -> Mask:
         window = self._config.sliding_window
@@ -198,7 +222,7 @@ class Transformer(Module):
         def recording(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: Mask) -> mx.array:
             weights = attention_weights(q, k, scale, mask)
             maps.append(weights)
-            return (weights @ mx.repeat(v, q.shape[1] // v.shape[1], axis=1).astype(mx.float32)).astype(q.dtype)
+            return mixed_values(weights, v).astype(q.dtype)
 
         self(token_ids, attend=recording)
         return maps
