@@ -1,4 +1,4 @@
-"""The terminal application: screens over the run directory, the engine process and our own commands."""
+"""The terminal application: its screens over the run directory, the engine process and our own commands."""
 
 import asyncio
 import signal
@@ -50,6 +50,7 @@ _SCREENS = {
     "runs": "tui.screens.runs.screen:RunsScreen",
     "chat": "tui.screens.chat.screen:ChatScreen",
     "preferences": "tui.screens.preferences.screen:PreferencesScreen",
+    "xray": "tui.screens.xray.screen:XrayScreen",
     "learn": "tui.screens.learn.screen:LearnScreen",
 }
 

@@ -132,6 +132,12 @@ def sample(model: str, prompt: str, **sampling: Any) -> Args:
     return ("sample", "--model", model, "--prompt", prompt, *options(**sampling))
 
 
+def explain(model: str, text: str, **how: Any) -> Args:
+    """A prompt on its way through a model."""
+    # Behind --, since a text may begin with a minus sign.
+    return ("explain", "--model", model, *options(**how), *(["--"] if text.startswith("-") else []), text)
+
+
 def compare(models: Sequence[str], prompt: str, **how: Any) -> Args:
     """The same prompt to several models."""
     return ("compare", *models, "--prompt", prompt, *options(**how))

@@ -15,6 +15,8 @@ import pytest
 
 from mlxllm.config import SampleConfig
 from mlxllm.conversation import Message, OwnFormat
+from mlxllm.explain.interventions import parse
+from mlxllm.explain.xray import explain
 from mlxllm.inference.generate import Token, generate
 from mlxllm.model.loading import load_model
 from tests.cli.tuned import tuned_run
@@ -427,3 +429,42 @@ sys.exit(engine.main())
     assert process.ends() == 0
     assert process.stderr.count(b"printed\n") == process.stderr.count(b"from a child\n") == 2
     assert b"Traceback" in process.stderr
+
+
+def test_a_prompt_is_explained_as_the_command_does_it(engine: Process, base: str, chat: str) -> None:
+    changes = ["head:0.1", "patch:0@some dog", "temperature:0.5"]
+    reply = engine.ask("explain", model=base, text="hello", changes=changes, shuffle=3, maps=[1], neighbours=2, top=4)
+    assert reply.pop("event") == "explained"
+    loaded = load_model(base)
+    expected = explain(
+        loaded,
+        TOKENIZER.encode("hello"),
+        text="hello",
+        changes=parse(changes),
+        shuffle=3,
+        maps=[1],
+        near=2,
+        top=4,
+    ).as_json()
+    assert reply["explanation"] == {**json.loads(json.dumps(expected)), "model": base}
+    # A question, and that of its patch, stand in the chat template.
+    asked = engine.ask("explain", model=chat, messages=said("hi"), changes=["patch:1@ho"], maps=[])["explanation"]
+    ids = FORMAT.generation_prompt([Message("user", "hi")])
+    assert [token["id"] for token in asked["tokens"]] == ids
+    assert (asked["maps"], asked["text"]) == ({}, "hi")
+    other = engine.ask("explain", model=chat, messages=said("ho"))["explanation"]
+    assert list(other["maps"]) == ["0", "1"]
+    assert [each["id"] for each in other["next"]["top"]][:1] == [each["id"] for each in asked["next"]["top"]][:1]
+    assert "at most 256 are walked through" in engine.ask("explain", model=base, text="a" * 300)["message"]
+    assert (
+        "no intervention; give head:LAYER.HEAD" in engine.ask("explain", model=base, text="a", changes=["x"])["message"]
+    )
+
+
+def test_an_explanation_that_is_wanted_no_longer_is_not_begun(engine: Process, base: str) -> None:
+    first = engine.send("generate", model=base, text="hello", sample=ENDLESS)
+    second = engine.send("explain", model=base, text="hello")
+    engine.send("cancel", target=second)
+    engine.send("cancel", target=first)
+    engine.rest(first)
+    assert engine.reply() == {"event": "error", "id": second, "message": "cancelled"}

@@ -31,6 +31,7 @@ TITLES: Sequence[tuple[str, str]] = (
     ("runs", "Runs"),
     ("chat", "Chat"),
     ("preferences", "Preferences"),
+    ("xray", "X-ray"),
     ("learn", "Learn"),
 )
 """Mode and title of each screen, in the order of their numbers."""

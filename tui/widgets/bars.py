@@ -38,7 +38,7 @@ class Tabs(Widget):
     def render(self) -> RenderResult:
         number = self.get_component_rich_style("tabs--number")
         current = self.get_component_rich_style("tabs--current")
-        wide = self.size.width >= 76
+        wide = self.size.width >= sum(cell_len(title) + 4 for _, title in self._names)
         parts: list[Content | str] = []
         for position, (mode, title) in enumerate(self._names, 1):
             here = mode == self._current

@@ -1,0 +1,65 @@
+"""A heat map of attention: a row for each token, and in it a cell for each that it looks at."""
+
+from collections.abc import Sequence
+
+from rich.cells import set_cell_size
+from textual.app import RenderResult
+from textual.content import Content
+from textual.widget import Widget
+
+from tui.talking.xray import ASCII_SHADES, SHADES, shade
+
+_LABEL = 12
+_NUMBER = 4
+
+
+class HeatMap(Widget):
+    """Weights in shaded cells; the row that is looked at is marked. Where there is no room for all, the tokens around it."""
+
+    DEFAULT_CSS = """
+    HeatMap { height: 1fr; padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        """With nothing to show."""
+        super().__init__()
+        self._weights: Sequence[Sequence[float]] = ()
+        self._pieces: Sequence[str] = ()
+        self._at = 0
+
+    def show(self, weights: Sequence[Sequence[float]], pieces: Sequence[str], at: int) -> None:
+        """Show a map.
+
+        Args:
+            weights: (T, T), rows sum to one.
+            pieces: T of them, printable.
+            at: the row that is marked.
+        """
+        self._weights, self._pieces, self._at = weights, pieces, at
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        ascii_only = self.app.has_class("ascii")
+        marks, T = ASCII_SHADES if ascii_only else SHADES, len(self._weights)
+        width, height = self.content_size.width, self.content_size.height
+        fit = max(1, min((width - _NUMBER - _LABEL - 1) // 2, height - 2))
+        stop = min(T, max(self._at + 1, fit))
+        start = max(0, stop - fit)
+        margin = " " * (_NUMBER + _LABEL)
+        lines = [Content.styled(margin + "".join(f"{n % 100:>2}" for n in range(start, stop)), "$text-muted")]
+        for n in range(start, stop):
+            here = n == self._at
+            cells = ""
+            for m in range(start, stop):
+                weight = self._weights[n][m]
+                cells += shade(weight, marks) * 2 if weight > 0 or m <= n else "  "
+            label = set_cell_size(f"{'>' if here else ' '}{n:>2} {self._pieces[n]}", _NUMBER + _LABEL - 1) + " "
+            lines.append(Content.assemble((label, "bold $accent" if here else ""), (cells, "$primary")))
+        told = "  ".join(f"{mark} {text}" for mark, text in zip(marks, _LEGEND, strict=True))
+        if start or stop < T:
+            told = f"{start} to {stop - 1} of {T}   {told}"
+        lines.append(Content.styled(told, "$text-muted"))
+        return Content("\n").join(lines) if T else Content("")
+
+
+_LEGEND = ("below 2%", "2 to 10", "10 to 30", "30 to 60", "above")
