@@ -23,7 +23,7 @@ def stage(name: str, method: str, steps: int, base: RunDirectory | None = None) 
             "base_model": str(base.path) if base is not None else "",
             "model": SHAPE,
             "data": {"max_seq_len": 16},
-            "train": {"batch_size": 4, "grad_accum_steps": 3, "max_steps": steps},
+            "train": {"batch_size": 4, "grad_accum_steps": 3, "max_steps": max(steps, 1)},
             **({"dpo": {}} if method == "dpo" else {}),
         }
     )

@@ -126,13 +126,12 @@ def _as_json(chapter: "Chapter", experiment: "Trial", now: "Progress") -> dict[s
 def _show(chapter: "Chapter", experiment: "Trial", now: "Progress", *, run: bool, answer: bool, done: bool) -> None:
     """What was asked for: the chapter, its answer, or what is next."""
     from mlxllm.cli import learn_view
+    from mlxllm.learn.contents import CHAPTERS
 
     if answer:
         learn_view.print_answer(chapter)
     if done:
-        say(
-            f"chapter {chapter.number} is done, {now.done} of {len(learn_view.CHAPTERS)}; next: `mlxllm learn {now.next}`"
-        )
+        say(f"chapter {chapter.number} is done, {now.done} of {len(CHAPTERS)}; next: `mlxllm learn {now.next}`")
     if not (run or answer or done):
         learn_view.print_chapter(chapter, experiment)
 

@@ -80,7 +80,7 @@ def test_every_reference_is_there(each: Chapter) -> None:
 def test_papers_are_named_by_numbers_that_can_be(each: Chapter) -> None:
     """Figures of others have a source, and what looks like one is of arXiv's form: year, month, number."""
     text = f"{each.text} {each.answer} {each.formula}"
-    for number in re.findall(r"arXiv:(\S+?)[),;.:]", text):
+    for number in re.findall(r"arXiv:([\d.]*\d)", text):
         assert re.fullmatch(r"(0[7-9]|1\d|2[0-6])(0[1-9]|1[0-2])\.\d{4,5}", number), number
     for big in re.finditer(r"(trillion|thousand GPU|billion)", each.text):
         assert "arXiv:" in each.text[big.start() : big.start() + 300], each.text[big.start() - 50 : big.start() + 50]
