@@ -35,7 +35,7 @@ def print_compute(found: dict[str, Any]) -> None:
             _count(one["tokens"]),
             f"{one['flops']:.2g}",
             "-" if one["times"] is None else f"{one['times']:.1g}",
-            "-" if one["seconds_here"] is None else f"{one['seconds_here'] / _YEAR:.1g} years",
+            "-" if one["seconds_here"] is None else _years(one["seconds_here"]),
             one["source"],
         )
         for one in found["published"]
@@ -47,6 +47,12 @@ def print_compute(found: dict[str, Any]) -> None:
         f"N: weights that a token uses; D: tokens. Of {first['run']}, 6 N D is {rule:.2g}; counted part by part, with "
         f"attention's products and without the lookup of embeddings, it is {first['flops']:.2g}"
     )
+
+
+def _years(seconds: float) -> str:
+    """In years to one digit, as it is a sketch."""
+    years = float(f"{seconds / _YEAR:.1g}")
+    return f"{years:,.0f} years" if years >= 1 else f"{years:g} years"
 
 
 def _count(value: float) -> str:

@@ -27,7 +27,7 @@ token (where a head with nothing to do puts its weight), the same word earlier. 
 same: a large weight says where a head looks, not what the model makes of it. To know whether a
 head matters one has to switch it off, which the next chapter does with a whole sublayer.
 """,
-    formula="softmax(Q Kᵀ / √d + mask) V,   mask = 0 where the key is not later than the query, else −∞",
+    formula="softmax(Q Kᵀ / √d + mask) V\nmask = 0 where the key is not later than the query, else −∞",
     references=(
         Reference("mlxllm/model/attention.py", "attention_weights"),
         Reference("mlxllm/model/attention.py", "causal_mask"),
@@ -51,7 +51,7 @@ head matters one has to switch it off, which the next chapter does with a whole 
 
 BLOCKS = Chapter(
     number=6,
-    title="Feed-forward, residuals and norms",
+    title="Feed-forward, residuals, norms",
     text="""
 After attention has gathered, each token is worked on by itself, by a feed-forward network: to a
 wider layer, through a bend, and back. It is the same network at every place, and it has most of a
@@ -74,7 +74,8 @@ layer 2, and see what the model would say if it ended there (the logit lens). An
 sublayer out, as the experiment does: what changes is what it was good for.
 """,
     formula=(
-        "x ← x + Attention(norm(x));   x ← x + W₃ (silu(W₁ n) ⊙ W₂ n),  n = norm(x)\n"
+        "x ← x + Attention(norm(x))\n"
+        "x ← x + W₃ (silu(W₁ n) ⊙ W₂ n),  n = norm(x)\n"
         "norm(x) = x / √(mean(x²) + ε) ⊙ weight"
     ),
     references=(
@@ -86,8 +87,8 @@ sublayer out, as the experiment does: what changes is what it was good for.
     experiments=(
         Experiment(
             'explain --model {model} "Once upon a time there was a little" --off mlp:0',
-            "What was likely with the first feed-forward network, and what is without it. The lens shows from which layer "
-            "on the model knows what it will say.",
+            "The table of the next piece has what was likely with the first feed-forward network, and what is without it. "
+            '"If it stopped here" is the logit lens: it shows from which layer on the model knows what it will say.',
         ),
     ),
     question="A block's output matrices may begin at zero. How can such a model learn anything?",

@@ -25,16 +25,17 @@ The table is looked up, not multiplied. A product with a vector that is 1 at the
 elsewhere would give the same row for V x D multiplications. For the same reason the embedding is
 left out when the operations of a model are counted, while a head counts in full.
 """,
-    formula="x = E[id]        cos(a, b) = a·b / (|a| |b|)        logits = h Eᵀ (tied)        p = softmax(logits)",
+    formula="x = E[id]\ncos(a, b) = a·b / (|a| |b|)\nlogits = h Eᵀ (tied)\np = softmax(logits)",
     references=(
         Reference("mlxllm/model/transformer.py", "Decoder.__call__"),
         Reference("mlxllm/model/transformer.py", "Transformer.logits"),
     ),
     experiments=(
         Experiment(
-            'explain --model {model} "The dog was happy"',
-            "Behind each token stand the tokens whose rows are nearest to its own. Frequent words have neighbours that "
-            "make sense first.",
+            'explain --model {model} "The dog was happy" --neighbours 6',
+            "In the first table, behind each token stand the tokens whose rows are nearest to its own. Frequent words have "
+            "neighbours that make sense first; the rows of rare ones are still near where they were drawn. What the "
+            "other tables mean, the next chapters tell.",
         ),
     ),
     question="A model has 8,192 ids and is 256 wide. How many weights has the table, and what does tying it save?",
@@ -77,8 +78,9 @@ is how much of the prediction was owed to their order.
     experiments=(
         Experiment(
             'explain --model {model} "The little dog gave the old man a" --no-positions --shuffle 1',
-            "Compare what is likely next before and after. The divergence says in nats how much of the prediction hung "
-            "on the order of the words.",
+            "The table of the next piece has the prediction before and after. The last one says what order is worth: how far "
+            "a probability moves when the words are shuffled, with and without positions, with the mask and without. Where "
+            "both are off, nothing is left but rounding.",
         ),
     ),
     question="Without any positions, does the order of earlier words still change what a model of several layers predicts?",

@@ -17,14 +17,18 @@ Subjects = Mapping[str, str]
 """Placeholder of an experiment -> what is typed for it; what there is none of is left out.
 
 `model` the newest model; `dpo` the newest that learned from preferences, and `pairs` what it learned from; `dataset` what
-the newest model was trained on; `char` and `bpe` the newest tokenizer of the kind. `new`, `letters` and `pieces` are free
-names for a run and for tokenizers.
+the newest model was trained on; `char` and `bpe` the newest tokenizer of the kind. `lesson` is a file of pairs that comes
+along. `new`, `liked`, `letters` and `pieces` are free names for runs and tokenizers.
 """
+
+LESSON = Path(__file__).with_name("pairs.jsonl")
+"""A few preferences, kind endings before unkind ones, for whoever has none."""
 
 
 def find_subjects() -> Subjects:
     """Look at runs, tokenizers and datasets of the home; reads a few small files of each."""
-    found: dict[str, str] = {"new": _free("stories", "runs", "datasets")}
+    found: dict[str, str] = {"new": _free("stories", "runs", "datasets"), "liked": _free("liked", "runs")}
+    found["lesson"] = str(LESSON)
     found |= {name: _free(name, "tokenizers") for name in ("letters", "pieces")}
     models = [run for run in list_runs() if _is_model(run)]
     if models:

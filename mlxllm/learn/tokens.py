@@ -25,7 +25,7 @@ can learn anything else, since "dog" is for it a d, then an o, then a g.
 It is the best first model all the same: the whole vocabulary fits on a screen, and nothing about
 it is hidden. The next chapter shortens the text.
 """,
-    formula="id(c) = 261 + rank of c among the sorted characters        decode(encode(text)) = text",
+    formula="id(c) = 261 + rank of c among the sorted characters\ndecode(encode(text)) = text",
     references=(
         Reference("mlxllm/tokenizer/char.py", "CharTokenizer.train"),
         Reference("mlxllm/tokenizer/char.py", "_spell_in_bytes"),
@@ -81,7 +81,7 @@ Our pieces may hold white space at their beginning, so " dog" in the middle of a
 are cut where they happen to be cut. Much of what is odd in a model's spelling and arithmetic
 comes from here: it has never seen the letters.
 """,
-    formula="next piece = the pair (a, b) with the largest count(a b)        V = 261 + number of pieces",
+    formula="next piece = the pair (a, b) with the largest count(a b)\nV = 261 + number of pieces",
     references=(
         Reference("mlxllm/tokenizer/bpe_training.py", "train_bpe"),
         Reference("mlxllm/tokenizer/bpe.py", "BpeTokenizer.encode"),

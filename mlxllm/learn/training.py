@@ -30,7 +30,7 @@ knows from here.
 
 The table shows your own run by the same count. The gap is in tokens and weights, not in the code.
 """,
-    formula="L = −(1/T) Σ log p(token t+1 | tokens 1 … t)        C ≈ 6 N D        compute-optimal: D ≈ 20 N",
+    formula="L = −(1/T) Σ log p(token t+1 | tokens 1 … t)\nC ≈ 6 N D\ncompute-optimal: D ≈ 20 N",
     references=(
         Reference("mlxllm/training/objectives.py", "next_token_loss"),
         Reference("mlxllm/training/step.py", "TrainStep.__call__"),
@@ -77,7 +77,7 @@ backward pass. On a small model with long rows they are nearly all of the memory
 little; on a large one it decides whether it can be done at all. Afterwards the correction is
 added to W, and costs nothing in use; or it is kept as a small file, one for each task.
 """,
-    formula="y = W x + s·(x A) B,   A: in x r,  B: r x out,  B = 0 at first;   merged: W + s (A B)ᵀ",
+    formula="y = W x + s·(x A) B\nA: in x r,  B: r x out,  B = 0 at first\nmerged: W + s (A B)ᵀ",
     references=(
         Reference("mlxllm/model/lora.py", "LoraLinear.__call__"),
         Reference("mlxllm/model/lora.py", "LoraLinear.merged"),

@@ -27,6 +27,8 @@ SUBJECTS = {
     "new": "stories-2",
     "letters": "letters-1",
     "pieces": "pieces-1",
+    "liked": "liked-1",
+    "lesson": "/a folder/pairs.jsonl",
 }
 every_chapter = pytest.mark.parametrize("each", CHAPTERS, ids=lambda each: each.title)
 
@@ -111,7 +113,7 @@ def test_every_experiment_is_a_command_line_of_ours(each: Chapter) -> None:
 
 def test_the_first_experiment_whose_needs_are_met_is_taken() -> None:
     first = CHAPTERS[0]
-    free = {name: SUBJECTS[name] for name in ("new", "letters", "pieces")}
+    free = {name: SUBJECTS[name] for name in ("new", "letters", "pieces", "liked", "lesson")}
     assert trial(first, free).makes_a_model
     assert trial(first, {**free, "model": "m"}).args[:3] == ("tokenizer", "train", "letters-1")
     assert trial(first, SUBJECTS).args[:3] == ("tokenizer", "show", "letters")
@@ -119,7 +121,8 @@ def test_the_first_experiment_whose_needs_are_met_is_taken() -> None:
     for each in CHAPTERS[2:]:
         assert "mlxllm learn 1 --run" in trial(each, free).missing
         assert not trial(each, free).command
-    assert "learned from preferences" in trial(CHAPTERS[8], {**free, "model": "m"}).missing
+    assert trial(CHAPTERS[8], {**free, "model": "m"}).args[:3] == ("dpo", "--model", "m")
+    assert "is not there any more" in trial(CHAPTERS[9], {**free, "model": "m"}).missing
 
 
 @given(st.text(string.printable + "é{}'\"", min_size=1))

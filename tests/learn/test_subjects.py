@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mlxllm.learn.subjects import find_subjects
+from mlxllm.learn.subjects import LESSON, find_subjects
 from mlxllm.runs import RunDirectory
 from mlxllm.tokenizer.byte import ByteTokenizer
 from mlxllm.tokenizer.char import CharTokenizer
@@ -23,10 +23,11 @@ def made(
 
 
 def test_an_empty_home_has_free_names_only(mlxllm_home: Path) -> None:
-    assert find_subjects() == {"new": "stories-1", "letters": "letters-1", "pieces": "pieces-1"}
+    free = {"new": "stories-1", "liked": "liked-1", "letters": "letters-1", "pieces": "pieces-1", "lesson": str(LESSON)}
+    assert find_subjects() == free
     (mlxllm_home / "datasets" / "stories-1").mkdir(parents=True)
     CharTokenizer("abc").save(mlxllm_home / "tokenizers" / "letters-1")
-    assert find_subjects() == {"new": "stories-2", "letters": "letters-2", "pieces": "pieces-1", "char": "letters-1"}
+    assert find_subjects() == {**free, "new": "stories-2", "letters": "letters-2", "char": "letters-1"}
 
 
 def test_the_newest_that_can_be_loaded_is_taken(mlxllm_home: Path, tmp_path: Path) -> None:

@@ -23,25 +23,28 @@ def page(chapter: Chapter, trial: Trial | None, *, answered: bool) -> Content:
             parts.append(_EMPTY)
         parts.append(Content(paragraph))
     parts += [_EMPTY, *(Content.styled(f"   {line}", "bold $accent") for line in chapter.formula.split("\n")), _EMPTY]
-    parts += [_row("In the code", chapter.references[0].text, "$text-muted")]
-    parts += [_row("", reference.text, "$text-muted") for reference in chapter.references[1:]]
-    parts += [_EMPTY, *_experiment(trial), _EMPTY, _row("Question", chapter.question)]
-    parts.append(_row("Answer", chapter.answer) if answered else _row("", "a shows the answer", "$text-muted"))
+    parts.append(_head("In the code"))
+    parts += [Content.styled(reference.text, "$text-muted") for reference in chapter.references]
+    parts += [_EMPTY, _head("Experiment"), *_experiment(trial), _EMPTY, _head("Question"), Content(chapter.question)]
+    if answered:
+        parts += [_EMPTY, _head("Answer"), Content(chapter.answer)]
+    else:
+        parts.append(_key("a", "shows the answer"))
     return Content("\n").join(parts)
 
 
 def _experiment(trial: Trial | None) -> list[Content]:
     if trial is None:
-        return [_row("Experiment", "...", "$text-muted")]
+        return [Content.styled("...", "$text-muted")]
     if not trial.args:
-        return [_row("Experiment", printable(trial.missing))]
-    return [
-        _row("Experiment", f"$ {printable(trial.command)}", "$success"),
-        _row("", trial.look),
-        _row("", "enter runs it", "$text-muted"),
-    ]
+        return [Content(printable(trial.missing))]
+    command = Content.styled(f"$ {printable(trial.command)}", "$success")
+    return [command, Content(trial.look), _key("enter", "runs it")]
 
 
-def _row(name: str, text: str, style: str = "") -> Content:
-    head = Content.styled(f"{name}  ", "bold $primary") if name else _EMPTY
-    return Content.assemble(head, (text, style) if style else text)
+def _head(text: str) -> Content:
+    return Content.styled(text, "bold $primary")
+
+
+def _key(key: str, what: str) -> Content:
+    return Content.assemble((key, "bold $accent"), (f" {what}", "$text-muted"))

@@ -6,7 +6,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, ScrollableContainer, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
@@ -61,8 +61,8 @@ class LearnScreen(ModeScreen):
         Binding("p", "turn(-1)", "Previous", id="learn.previous"),
         Binding("d", "done", "Done", id="learn.done", tooltip="Note that this chapter is done"),
         Binding("s", "stop", "Stop", id="learn.stop", tooltip="Stop the experiment that runs"),
-        Binding("pagedown,space", "scroll(1)", "Read on", show=False, id="learn.down"),
-        Binding("pageup,b", "scroll(-1)", "Read back", show=False, id="learn.up"),
+        Binding("space", "scroll(1)", "Read on", id="learn.down"),
+        Binding("b", "scroll(-1)", "Read back", show=False, id="learn.up"),
     ]
     SCOPED_CSS: ClassVar[bool] = False  # the class `ascii` is the application's
     DEFAULT_CSS = """
@@ -73,6 +73,7 @@ class LearnScreen(ModeScreen):
     LearnScreen #output { height: 2fr; min-height: 6; padding: 0 1; border: round $border-blurred; display: none; }
     LearnScreen #output.used { display: block; }
     LearnScreen #output Static { width: auto; height: auto; }
+    LearnScreen #output.told Static { width: 100%; }
     LearnScreen #page:focus, LearnScreen #output:focus { border: round $border; }
     .ascii LearnScreen #page, .ascii LearnScreen #output { border: ascii $border-blurred; }
     .ascii LearnScreen #page:focus, .ascii LearnScreen #output:focus { border: ascii $border; }
@@ -98,7 +99,7 @@ class LearnScreen(ModeScreen):
             with Vertical():
                 with VerticalScroll(id="page"):
                     yield Static(markup=False)
-                with VerticalScroll(id="output") as output:
+                with ScrollableContainer(id="output") as output:
                     output.border_title = "Experiment"
                     yield Static(markup=False)
 
@@ -221,8 +222,10 @@ class LearnScreen(ModeScreen):
         if trial is None or not trial.args or self._job is not None or self._born:
             return
         number = self._number
-        output = self.query_one("#output", VerticalScroll)
-        output.set_class(True, "used")
+        output = self.query_one("#output", ScrollableContainer)
+        output.add_class("used")
+        output.set_class(trial.makes_a_model, "told")  # sentences are folded, tables are not
+        output.scroll_home(animate=False)
         output.border_title = f"Experiment of chapter {number}"
         output.border_subtitle = "it runs; s stops it"
         self._lines.clear()
@@ -286,7 +289,7 @@ class LearnScreen(ModeScreen):
         self._lines.clear()
         self._lines.extend(visible(line) for line in found.lines)
         self._draw()
-        output = self.query_one("#output", VerticalScroll)
+        output = self.query_one("#output", ScrollableContainer)
         output.scroll_end(animate=False)
         output.border_subtitle = f"{run} trains; 4 shows its curves" if found.active else "ended"
         if not found.active:
