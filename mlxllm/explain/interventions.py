@@ -95,8 +95,10 @@ def parse(specs: Iterable[str]) -> Interventions:
     found = UNCHANGED
     for spec in specs:
         name, colon, rest = spec.partition(":")
-        if name in ("positions", "mask") and not colon:
-            found = replace(found, **{"positions" if name == "positions" else "causal": False})
+        if name == "positions" and not colon:
+            found = replace(found, positions=False)
+        elif name == "mask" and not colon:
+            found = replace(found, causal=False)
         elif name == "temperature":
             found = replace(found, temperature=_temperature(spec, rest))
         elif name == "patch":

@@ -49,5 +49,5 @@ def neighbours(model: Transformer, ids: Sequence[int], count: int, vocab_size: i
 
 def _unit(model: Transformer, ids: Sequence[int]) -> mx.array:
     """The embeddings of some ids with length one, in float32; rows of zeros stay."""
-    rows = model.model.embed_tokens(mx.array(list(ids))).astype(mx.float32)
+    rows: mx.array = model.model.embed_tokens(mx.array(list(ids))).astype(mx.float32)
     return rows / mx.maximum(mx.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)

@@ -179,8 +179,7 @@ def _shades() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = LinearSegmentedColormap.from_list("shades", [colour("panel"), colour("c0")])
-    shades.set_bad(colour("page"))
-    return shades
+    return shades.with_extremes(bad=colour("page"))
 
 
 def _letters(piece: str) -> str:

@@ -104,9 +104,10 @@ class Walk:
 
     def logprobs(self, layer: int = -1) -> npt.NDArray[np.float64]:
         """(V,): log-probabilities of the next token, by default the model's own; under the temperature."""
-        scaled = self.logits[layer].astype(np.float64) / self.temperature
-        scaled -= scaled.max()
-        return scaled - np.log(np.exp(scaled).sum())
+        scaled: npt.NDArray[np.float64] = self.logits[layer].astype(np.float64) / self.temperature
+        scaled = scaled - scaled.max()
+        total: float = np.exp(scaled).sum()
+        return scaled - np.log(total)
 
 
 def steps(
@@ -238,7 +239,11 @@ def walk(
         stream=_stacked(sizes[0]),
         attention=_stacked(sizes[1]),
         mlp=_stacked(sizes[2]),
-        heads=Heads(*map(_stacked, (entropy, first, previous, itself)), _ids(target), _stacked(weight)),
+        heads=Heads(
+            *(_stacked(each) for each in (entropy, first, previous, itself)),  # type: ignore[arg-type]  # four of them
+            target=_ids(target),
+            target_weight=_stacked(weight),
+        ),
         maps=kept,
         lens=Lens(start, _ids(best), _stacked(probs), _stacked(doubt)),
         logits=_stacked(answers),

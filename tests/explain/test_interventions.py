@@ -1,7 +1,7 @@
 """Interventions as a person types them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlxllm.config import HOTTEST
@@ -16,6 +16,7 @@ PATCHES = st.builds(
 ) | st.builds(Patch, LAYERS, st.text(min_size=1), st.none(), st.just(True))
 
 
+@settings(max_examples=40)
 @given(
     st.builds(
         Interventions,

@@ -172,7 +172,7 @@ def test_patching_everything_behind_a_layer_gives_the_other_prompts_answer(varia
         assert np.array_equal(patched.logits[layer + 1 :], other.logits[layer + 1 :])
     last = walk(model, IDS, puts={1: [Put(found[1][:, -1:], T - 1)]})
     assert np.array_equal(last.logits[-1], other.logits[-1])
-    early = walk(model, IDS, puts={0: [Put(found[0][:, 2:3], 2)]})
+    early = walk(model, IDS, puts={0: [Put(found[0][:, T - 2 : T - 1], T - 2)]})
     assert np.array_equal(early.maps[0], walk(model, IDS).maps[0])
     assert not np.array_equal(early.logits[-1], walk(model, IDS).logits[-1])
 

@@ -264,7 +264,11 @@ def test_tokens_of_texts_and_conversations(engine: Process, base: str, chat: str
         ("what?", None, "a request is one JSON object a line, and this line is no JSON: Expecting value"),
         ("[1]", None, "a request is a JSON object, and this line holds [1]"),
         ("[" * 100_000, None, "this line is no JSON: maximum recursion depth"),
-        ('{"id": "x"}', "x", "there is no 'op'; a request has one of load, generate, tokenize, cancel, shutdown"),
+        (
+            '{"id": "x"}',
+            "x",
+            "there is no 'op'; a request has one of load, generate, tokenize, explain, cancel, shutdown",
+        ),
         ('{"op": "sing", "id": "x"}', "x", 'there is no op "sing"; a request has one of load'),
         ('{"op": "load", "id": "x"}', "x", "load: 'model' is missing"),
         ('{"op": "load", "id": 7, "model": "m"}', None, "load: 'id' is 7; it should be a valid string"),

@@ -163,13 +163,13 @@ class View:
         row = self.told["lens"]["rows"][0 if layer is None else layer + 1]
         return "  ".join(f"{visible(each['piece'])} {percent(each['prob'])}" for each in row["top"][:most])
 
-    def next_lines(self) -> list[tuple[str, float | None, float]]:
+    def next_lines(self, most: int = 8) -> list[tuple[str, float | None, float]]:
         """Piece, probability before (None where nothing is changed) and now, of the likeliest; the largest one first."""
         if "effect" not in self.told:
-            return [(visible(each["piece"]), None, each["prob"]) for each in self.told["next"]["top"]]
+            return [(visible(each["piece"]), None, each["prob"]) for each in self.told["next"]["top"][:most]]
         both = self.told["effect"]["top"]
         both = sorted(both, key=lambda each: -max(each["before"], each["after"]))
-        return [(visible(each["piece"]), each["before"], each["after"]) for each in both]
+        return [(visible(each["piece"]), each["before"], each["after"]) for each in both[:most]]
 
     def entropies(self) -> str:
         """Of the next piece, and how far it is from before."""
@@ -181,13 +181,14 @@ class View:
 
     def order_lines(self) -> list[tuple[str, float, float]]:
         """Where pieces were shuffled: which model, and the largest change behind its first layer and of its answer."""
-        names = {True: "as it is", False: "no positions"}
+        names = {
+            (True, True): "as it is",
+            (True, False): "no mask",
+            (False, True): "no positions",
+            (False, False): "neither",
+        }
         return [
-            (
-                names[order["positions"]] + ("" if order["causal"] else ", no mask"),
-                order["by_layer"][1],
-                order["change"],
-            )
+            (names[order["positions"], order["causal"]], order["by_layer"][1], order["change"])
             for order in self.told.get("order", ())
         ]
 

@@ -38,17 +38,25 @@ class Tabs(Widget):
     def render(self) -> RenderResult:
         number = self.get_component_rich_style("tabs--number")
         current = self.get_component_rich_style("tabs--current")
-        wide = self.size.width >= sum(cell_len(title) + 4 for _, title in self._names)
+        most = self._letters()
         parts: list[Content | str] = []
         for position, (mode, title) in enumerate(self._names, 1):
             here = mode == self._current
-            name = title if wide or here else title[:4].rstrip()
+            name = title if here else title[:most].rstrip()
             # Brackets as well: without colour they alone say where one is.
             label = Content.styled(f"[{position} {name}]", str(current)) if here else None
             if label is None:
                 label = Content.assemble(" ", (f"{position}", str(number)), f" {name} ")
             parts.append(label.stylize(f"@click=app.go('{mode}')") if not here else label)
         return Content.assemble(*parts)
+
+    def _letters(self) -> int:
+        """So many of each name fit, but for the current one's, which is written in full."""
+
+        def width(most: int) -> int:
+            return sum(cell_len(t if mode == self._current else t[:most].rstrip()) + 4 for mode, t in self._names)
+
+        return next((most for most in (100, 4, 3) if width(most) <= self.size.width), 2)
 
 
 class Hint(Static):

@@ -17,6 +17,9 @@ from tui.talking.xray import ASCII_SHADES, SHADES, View, shade
 _NAME = 11
 _SIZE = 8
 _CELL = 3
+_ROOM_FOR_SIZES = 76
+_SAID = 20
+"""Columns that are kept for what a layer would say."""
 
 
 class LayerTable(Widget, can_focus=True):
@@ -38,7 +41,8 @@ class LayerTable(Widget, can_focus=True):
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"layers--cursor"}
     DEFAULT_CSS = """
-    LayerTable { height: auto; max-height: 45%; padding: 0 1; }
+    LayerTable { height: auto; max-height: 45%; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    .ascii LayerTable { text-overflow: clip; }
     LayerTable .layers--cursor { color: $block-cursor-foreground; background: $block-cursor-background; text-style: bold; }
     """
 
@@ -54,8 +58,8 @@ class LayerTable(Widget, can_focus=True):
         super().__init__()
         self._view: View | None = None
         self._off: Collection[str] = ()
-        self.layer = 0
-        self.head = 0
+        self.at_layer = 0
+        self.at_head = 0
 
     def show(self, view: View, off: Collection[str]) -> None:
         """Show a walk.
@@ -65,8 +69,8 @@ class LayerTable(Widget, can_focus=True):
             off: what is switched off, as `head:L.H`.
         """
         self._view, self._off = view, off
-        self.layer = min(self.layer, view.layers - 1)
-        self.head = min(self.head, view.heads - 1)
+        self.at_layer = min(self.at_layer, view.layers - 1)
+        self.at_head = min(self.at_head, view.heads - 1)
         self.refresh(layout=True)
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
@@ -80,23 +84,30 @@ class LayerTable(Widget, can_focus=True):
         first, heads = self._heads_in_sight(view)
         names = "".join(f"{n:>{_CELL}}" for n in range(first, first + heads))
         more = ("<" if first else " ") + names + (" >" if first + heads < view.heads else "  ")
-        title = f"{'':<{_NAME}}{more}{'stream':>{_SIZE}}{'+ attn':>{_SIZE}}{'+ ffn':>{_SIZE}}  if it stopped here"
+        sizes = f"{'stream':>{_SIZE}}{'+ attn':>{_SIZE}}{'+ ffn':>{_SIZE}}" if self._tells_sizes else ""
+        title = f"{'':<{_NAME}}{more}{sizes}  if it stopped here"
         rows = [self._row(view, None, first, heads)]
         rows += [self._row(view, layer, first, heads) for layer in range(view.layers)]
         room = max(self.content_size.height - 1, 1)
-        start = min(max(self.layer + 1 - room + 1, 0), max(len(rows) - room, 0))
+        start = min(max(self.at_layer + 1 - room + 1, 0), max(len(rows) - room, 0))
         return Content("\n").join([Content.styled(title, "$text-muted"), *rows[start : start + room]])
+
+    @property
+    def _tells_sizes(self) -> bool:
+        """Whether there is room for them."""
+        return self.content_size.width >= _ROOM_FOR_SIZES
 
     def _heads_in_sight(self, view: View) -> tuple[int, int]:
         """The first head that is shown, and how many."""
-        fit = max(1, (self.content_size.width - _NAME - 3 - 3 * _SIZE - 20) // _CELL)
+        sizes = 3 * _SIZE if self._tells_sizes else 0
+        fit = max(1, (self.content_size.width - _NAME - 5 - sizes - _SAID) // _CELL)
         count = min(view.heads, fit)
-        return max(0, min(self.head - count + 1, view.heads - count)) if self.head >= count else 0, count
+        return max(0, min(self.at_head - count + 1, view.heads - count)) if self.at_head >= count else 0, count
 
     def _row(self, view: View, layer: int | None, first: int, heads: int) -> Content:
         ascii_only = self.app.has_class("ascii")
         marks = ASCII_SHADES if ascii_only else SHADES
-        here = layer is not None and layer == self.layer
+        here = layer is not None and layer == self.at_layer
         gone = f"layer:{layer}" in self._off
         name = "embedding" if layer is None else f"layer {layer}" + (" off" if gone else "")
         parts: list[Content | str | tuple[str, str]] = [
@@ -109,12 +120,13 @@ class LayerTable(Widget, can_focus=True):
                 continue
             off = gone or f"attention:{layer}" in self._off or f"head:{layer}.{head}" in self._off
             sign = "x" if off else shade(view.decided(layer, head), marks)
-            style = cursor if here and head == self.head else "$error" if off else "$primary"
+            style = cursor if here and head == self.at_head else "$error" if off else "$primary"
             parts += [" ", (sign * (_CELL - 1), style)]
         stream, attention, mlp = view.sizes(layer)
         attention = "off" if layer is not None and (gone or f"attention:{layer}" in self._off) else attention
         mlp = "off" if layer is not None and (gone or f"mlp:{layer}" in self._off) else mlp
-        parts.append(f"  {stream:>{_SIZE}}{attention:>{_SIZE}}{mlp:>{_SIZE}}  ")
+        sizes = f"{stream:>{_SIZE}}{attention:>{_SIZE}}{mlp:>{_SIZE}}" if self._tells_sizes else ""
+        parts.append(f"  {sizes}  ")
         row = Content.assemble(*parts)
         said = view.would_say(layer)
         room = max(self.content_size.width - row.cell_length, 0)
@@ -123,14 +135,14 @@ class LayerTable(Widget, can_focus=True):
     def action_move(self, layers: int, heads: int) -> None:
         """The cursor, so many layers and heads on."""
         if self._view is not None:
-            self._go(self.layer + layers, self.head + heads)
+            self._go(self.at_layer + layers, self.at_head + heads)
 
     def _go(self, layer: int, head: int) -> None:
         view = self._view
         assert view is not None
         place = min(max(layer, 0), view.layers - 1), min(max(head, 0), view.heads - 1)
-        if place != (self.layer, self.head):
-            self.layer, self.head = place
+        if place != (self.at_layer, self.at_head):
+            self.at_layer, self.at_head = place
             self.refresh()
             self.post_message(self.Moved(*place))
 
@@ -141,7 +153,7 @@ class LayerTable(Widget, can_focus=True):
             return
         first, heads = self._heads_in_sight(view)
         room = max(self.content_size.height - 1, 1)
-        start = min(max(self.layer + 1 - room + 1, 0), max(view.layers + 1 - room, 0))
+        start = min(max(self.at_layer + 1 - room + 1, 0), max(view.layers + 1 - room, 0))
         layer, head = start + at.y - 2, (at.x - _NAME - 1) // _CELL
         if 0 <= layer < view.layers:
-            self._go(layer, first + head if 0 <= head < heads else self.head)
+            self._go(layer, first + head if 0 <= head < heads else self.at_head)

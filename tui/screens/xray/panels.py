@@ -7,7 +7,7 @@ from tui.talking.shown import percent
 from tui.talking.xray import View
 
 _PIECE = 14
-_NUMBERS = 16
+_ORDER_NAME, _ORDER_NUMBER = 12, 9
 
 
 def pieces(view: View, width: int, *, ascii_only: bool) -> Content:
@@ -49,9 +49,14 @@ def next_piece(view: View, width: int, *, ascii_only: bool) -> Content:
         lines.append(Content.assemble((name, "bold"), numbers, (bar, style)))
     lines += [Content(""), Content(view.entropies())]
     if order := view.order_lines():
-        lines += [Content(""), Content.styled("shuffled: largest change of a probability", "bold")]
-        lines.append(Content.styled(f"{'':<{_NUMBERS + 6}}{'layer 0':>9}{'answer':>9}", "$text-muted"))
-        lines += [Content(f"{name:<{_NUMBERS + 6}}{first:>9.1e}{last:>9.1e}") for name, first, last in order]
+        lines += [Content(""), Content.styled("shuffled: the largest change", "bold")]
+        lines.append(
+            Content.styled(f"{'':<{_ORDER_NAME}}{'layer 0':>{_ORDER_NUMBER}}{'answer':>{_ORDER_NUMBER}}", "$text-muted")
+        )
+        lines += [
+            Content(f"{name:<{_ORDER_NAME}}{first:>{_ORDER_NUMBER}.1e}{last:>{_ORDER_NUMBER}.1e}")
+            for name, first, last in order
+        ]
         lines.append(Content.styled(_ORDER, "$text-muted"))
     return Content("\n").join(lines)
 

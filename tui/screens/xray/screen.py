@@ -75,6 +75,8 @@ class XrayScreen(ModeScreen):
     DEFAULT_CSS = """
     XrayScreen #about { height: 1; padding: 0 1; background: $surface; text-style: bold; }
     XrayScreen #status { height: auto; max-height: 2; padding: 0 1; color: $warning; }
+    XrayScreen #asked { height: 1; padding: 0 1; }
+    XrayScreen #asked Static { width: auto; color: $accent; text-style: bold; }
     XrayScreen #pieces { height: 1; padding: 0 1; }
     XrayScreen #piece { height: 1; padding: 0 1; }
     XrayScreen #walk { height: 1fr; }
@@ -82,7 +84,7 @@ class XrayScreen(ModeScreen):
     XrayScreen #next { width: 42; height: 1fr; border: round $border-blurred; padding: 0 1; }
     XrayScreen #next Static { height: auto; }
     XrayScreen #head { height: auto; max-height: 2; padding: 0 1; color: $text-muted; }
-    .-narrow XrayScreen #next { width: 34; }
+    XrayScreen.-narrow #next { width: 32; }
     .ascii XrayScreen #map, .ascii XrayScreen #next { border: ascii $border-blurred; }
     """
 
@@ -102,9 +104,12 @@ class XrayScreen(ModeScreen):
 
     def compose_body(self) -> ComposeResult:
         yield Static(id="about", markup=False)
-        yield Input(placeholder="a prompt; enter has the model read it", id="prompt")
+        with Horizontal(id="asked"):
+            yield Static("reads ")
+            yield Input(placeholder="a prompt; enter has the model read it", id="prompt", select_on_focus=False)
         yield Static(id="pieces", markup=False)
         yield Static(id="piece", markup=False)
+        yield Static(id="status", markup=False)
         yield LayerTable()
         with Horizontal(id="walk"):
             with Vertical(id="map"):
@@ -113,7 +118,6 @@ class XrayScreen(ModeScreen):
             with VerticalScroll(id="next") as column:
                 column.border_title = "Next piece"
                 yield Static(markup=False)
-        yield Static(id="status", markup=False)
 
     def home_focus(self) -> Widget | None:
         return self.query_one(LayerTable)
@@ -121,6 +125,8 @@ class XrayScreen(ModeScreen):
     def on_mount(self) -> None:
         """The keys are the table's."""
         self.query_one("#next").can_focus = False
+        prompt = self.query_one("#prompt", Input)
+        prompt.styles.border, prompt.styles.height = ("none", "transparent"), 1  # inputs of the application have one
         self.query_one(LayerTable).focus()
         self._set_twin()
 
@@ -193,7 +199,7 @@ class XrayScreen(ModeScreen):
                 changes=changes.specs,
                 shuffle=changes.shuffle,
                 at=self._at,
-                maps=[table.layer] if self._view is not None else [0],
+                maps=[table.at_layer] if self._view is not None else [0],
                 neighbours=_NEIGHBOURS,
                 top=8,
             )
@@ -219,15 +225,17 @@ class XrayScreen(ModeScreen):
         width, ascii_only = self.size.width - 2, self.app.has_class("ascii")
         self.query_one("#pieces", Static).update(panels.pieces(view, width, ascii_only=ascii_only))
         self.query_one("#piece", Static).update(panels.about_piece(view, view.neighbours(view.at)))
-        weights = view.map_of(table.layer, table.head)
+        weights = view.map_of(table.at_layer, table.at_head)
         box = self.query_one("#map")
-        box.border_title = Content(f"Attention of layer {table.layer}, head {table.head}")
+        box.border_title = Content(
+            f"{'Attention of layer' if width >= 78 else 'Layer'} {table.at_layer}, head {table.at_head}"
+        )
         if weights is not None:
             self.query_one(HeatMap).show(weights, view.pieces, view.at)
-        self.query_one("#head", Static).update(Content(view.head_line(table.layer, table.head)))
+        self.query_one("#head", Static).update(Content(view.head_line(table.at_layer, table.at_head)))
         column = self.query_one("#next", VerticalScroll)
         column.border_title = Content("Next piece" + (": before > after" if self._changes.any else ""))
-        room = (34 if self.app.size.width < 100 else 42) - 6
+        room = (32 if self.app.size.width < 100 else 42) - 6
         body = panels.next_piece(view, room, ascii_only=ascii_only)
         column.query_one(Static).update(body)
         self._status(f"changed: {printable(self._changes.told())}" if self._changes.any else "")
@@ -252,7 +260,9 @@ class XrayScreen(ModeScreen):
         table = self.query_one(LayerTable)
         name = self._loaded.address if self._loaded is not None else self._model or "RUN"
         text = self._text or _PROMPT
-        self.twin = twin(name, text, self._changes, layer=table.layer, head=table.head, at=self._at, chat=self._chat)
+        self.twin = twin(
+            name, text, self._changes, layer=table.at_layer, head=table.at_head, at=self._at, chat=self._chat
+        )
 
     # Keys.
 
@@ -273,19 +283,19 @@ class XrayScreen(ModeScreen):
     def action_head(self) -> None:
         """The head under the cursor, off or on."""
         table = self.query_one(LayerTable)
-        self._change(self._changes.toggled(f"head:{table.layer}.{table.head}"))
+        self._change(self._changes.toggled(f"head:{table.at_layer}.{table.at_head}"))
 
     def action_mlp(self) -> None:
         """The feed-forward of the layer."""
-        self._change(self._changes.toggled(f"mlp:{self.query_one(LayerTable).layer}"))
+        self._change(self._changes.toggled(f"mlp:{self.query_one(LayerTable).at_layer}"))
 
     def action_attention(self) -> None:
         """All heads of the layer."""
-        self._change(self._changes.toggled(f"attention:{self.query_one(LayerTable).layer}"))
+        self._change(self._changes.toggled(f"attention:{self.query_one(LayerTable).at_layer}"))
 
     def action_layer(self) -> None:
         """The whole layer."""
-        self._change(self._changes.toggled(f"layer:{self.query_one(LayerTable).layer}"))
+        self._change(self._changes.toggled(f"layer:{self.query_one(LayerTable).at_layer}"))
 
     def action_positions(self) -> None:
         """Whether tokens know where they stand."""
@@ -310,7 +320,7 @@ class XrayScreen(ModeScreen):
     @work(exclusive=True, group="ask")
     async def action_patch(self) -> None:
         """What another prompt has behind the layer under the cursor."""
-        layer = self.query_one(LayerTable).layer
+        layer = self.query_one(LayerTable).at_layer
         _, _, before = self._changes.patch.partition("@")
         question = (
             f"Another prompt: what it has behind layer {layer} at its last piece is put in place of what this one has at the "
@@ -333,8 +343,10 @@ class XrayScreen(ModeScreen):
         self._walk()
 
     def action_write(self) -> None:
-        """To the prompt."""
-        self.query_one("#prompt", Input).focus()
+        """To the end of the prompt."""
+        prompt = self.query_one("#prompt", Input)
+        prompt.focus()
+        prompt.cursor_position = len(prompt.value)
 
     @work(exclusive=True, group="ask")
     async def action_model(self) -> None:
