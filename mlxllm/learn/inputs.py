@@ -32,7 +32,7 @@ left out when the operations of a model are counted, while a head counts in full
     ),
     experiments=(
         Experiment(
-            'explain --model {model} "The dog was happy" --neighbours 6',
+            'explain --model {model} "The cat was happy" --neighbours 6',
             "In the first table, behind each token stand the tokens whose rows are nearest to its own. Frequent words have "
             "neighbours that make sense first; the rows of rare ones are still near where they were drawn. What the "
             "other tables mean, the next chapters tell.",
@@ -77,7 +77,7 @@ is how much of the prediction was owed to their order.
     ),
     experiments=(
         Experiment(
-            'explain --model {model} "The little dog gave the old man a" --no-positions --shuffle 1',
+            'explain --model {model} "The little cat gave the old man a" --no-positions --shuffle 1',
             "The table of the next piece has the prediction before and after. The last one says what order is worth: how far "
             "a probability moves when the words are shuffled, with and without positions, with the mask and without. Where "
             "both are off, nothing is left but rounding.",

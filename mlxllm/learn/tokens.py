@@ -33,7 +33,7 @@ it is hidden. The next chapter shortens the text.
     ),
     experiments=(
         Experiment(
-            'tokenizer show {char} "The dog said: café!"',
+            'tokenizer show {char} "The cat said: café!"',
             "Each character stands above its id. é stands there twice over, as two bytes, unless the text that "
             "this tokenizer learned from has it.",
             only_with="model",
@@ -85,12 +85,13 @@ comes from here: it has never seen the letters.
     references=(
         Reference("mlxllm/tokenizer/bpe_training.py", "train_bpe"),
         Reference("mlxllm/tokenizer/bpe.py", "BpeTokenizer.encode"),
+        Reference("mlxllm/tokenizer/merging.py", "merges_of"),
     ),
     experiments=(
         Experiment(
-            'tokenizer show {bpe} "The little dog found the hat. Unbelievable!"',
-            'A word of the training text is one token or two; "Unbelievable" falls apart. "bytes a token" says how '
-            "much shorter the text became.",
+            'tokenizer show {bpe} "The little cat. Unbelievable!" --merges',
+            "Line by line the next merge is done, the one that was learned first before the others. Words of the training "
+            'text end whole, "Unbelievable" in parts; "bytes a token" says how much shorter the text became.',
         ),
         Experiment(
             "tokenizer train {pieces} --kind bpe --vocab-size 512 --input stories:500",
