@@ -107,7 +107,7 @@ matters depends on what the model is for; one of them alone has never been enoug
     question="Model A answers 80 of 100 questions right, model B 76 of the same 100. Is A better?",
     answer=(
         "Nobody can tell from this. The standard errors are 4.0 and 4.3 points, that of a difference of two independent "
-        "samples 5.8; 4 points are less than one of these. As both had the same questions, one should count those "
-        "that only one of them got right: 6 against 2 would be no proof either, 20 against 0 would be."
+        "samples 5.8; 4 points are less than one of these. As both had the same questions, one should count those that only "
+        "one of them got right, of which A has four more. But even at 4 against 0 a coin would be as clear one time in eight."
     ),
 )

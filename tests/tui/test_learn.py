@@ -92,10 +92,25 @@ async def test_an_experiment_is_a_child_whose_words_are_shown(mlxllm_home: Path)
         assert "tried" in read_progress().of(2)
         await pilot.press("enter")
         await wait_for(pilot, lambda: "bytes a token" in output(screen), "what is printed on stdout")
-        await wait_for_text(pilot, "done; tab goes there to scroll")
+        await wait_for_text(pilot, "done; tab enlarges and scrolls it")
         widest = max(map(len, output(screen).splitlines()))
         assert widest < 120, "what is printed in columns fits beneath the chapter"
     assert (mlxllm_home / "tokenizers" / "pieces-1").is_dir()
+
+
+async def test_a_small_window_has_the_numbers_only_and_what_is_printed_can_be_enlarged() -> None:
+    async with new_app().run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        await wait_for(pilot, lambda: "1. Characters" in screen_text(pilot.app))
+        assert "Byte-pair" not in screen_text(pilot.app)
+        pane = screen.query_one("#output")
+        await pilot.press("n", "enter")
+        await wait_for_text(pilot, "done; tab enlarges")
+        low = pane.size.height
+        await pilot.press("tab", "tab")
+        await wait_for(pilot, lambda: pane.has_focus and pane.size.height > low + 3)
+        await pilot.resize_terminal(120, 40)
+        await wait_for_text(pilot, " 2 Byte-pair encoding")
 
 
 async def test_an_experiment_can_be_stopped_and_is_not_tried_then() -> None:

@@ -27,6 +27,8 @@ from tui.words import visible
 _READ_SECONDS = 4.0
 """Who has a chapter open for so long has begun to read it."""
 _KEPT_LINES = 600
+_ROOM_FOR_TITLES = 100
+"""Columns; narrower, the list has numbers and marks only."""
 _DRAW_SECONDS = 0.05
 _FOLLOW_SECONDS = 1.0
 
@@ -67,7 +69,7 @@ class LearnScreen(ModeScreen):
     SCOPED_CSS: ClassVar[bool] = False  # the class `ascii` is the application's
     DEFAULT_CSS = """
     LearnScreen #chapters { width: 39; height: 1fr; }
-    .-narrow LearnScreen #chapters { width: 16; }
+    LearnScreen.-narrow #chapters { width: 10; }
     LearnScreen #page { height: 3fr; padding: 0 1; border: round $border-blurred; }
     LearnScreen #page Static { max-width: 104; height: auto; }
     LearnScreen #output { height: 2fr; min-height: 6; padding: 0 1; border: round $border-blurred; display: none; }
@@ -75,6 +77,7 @@ class LearnScreen(ModeScreen):
     LearnScreen #output Static { width: auto; height: auto; }
     LearnScreen #output.told Static { width: 100%; }
     LearnScreen #page:focus, LearnScreen #output:focus { border: round $border; }
+    LearnScreen #output:focus { height: 9fr; }
     .ascii LearnScreen #page, .ascii LearnScreen #output { border: ascii $border-blurred; }
     .ascii LearnScreen #page:focus, .ascii LearnScreen #output:focus { border: ascii $border; }
     """
@@ -106,11 +109,14 @@ class LearnScreen(ModeScreen):
     def on_mount(self) -> None:
         """Open where the reader was."""
         listing = self.query_one(Choices)
-        listing.border_title = "Chapters"
         listing.add_options(Option(self._line(each.number)) for each in CHAPTERS)
         listing.focus()
         self.set_interval(_FOLLOW_SECONDS, self._follow)
         self._look(first=True)
+
+    def on_resize(self) -> None:
+        """The list has titles, or has not."""
+        self._show()
 
     def on_screen_resume(self) -> None:
         """There may be another model now."""
@@ -143,14 +149,16 @@ class LearnScreen(ModeScreen):
 
     def _line(self, number: int) -> Content:
         sign = mark_of(self._progress, number, self.mlx.marks == "ascii")
-        return Content.assemble((f"{sign} ", "$success"), f"{number:>2} {chapter(number).title}")
+        title = "" if self.size.width < _ROOM_FOR_TITLES else f" {chapter(number).title}"
+        return Content.assemble((f"{sign} ", "$success"), f"{number:>2}{title}")
 
     def _show(self) -> None:
         """The chapter under the cursor, and the marks of all."""
         listing, number = self.query_one(Choices), self._number
         for each in CHAPTERS:
             listing.replace_option_prompt_at_index(each.number - 1, self._line(each.number))
-        listing.border_subtitle = how_far(self._progress)
+        narrow = self.size.width < _ROOM_FOR_TITLES
+        listing.border_title, listing.border_subtitle = ("", "") if narrow else ("Chapters", how_far(self._progress))
         trial = self._trial()
         shown = page(chapter(number), trial, answered=number in self._answered)
         self.query_one("#page Static", Static).update(shown)
@@ -258,7 +266,7 @@ class LearnScreen(ModeScreen):
         self._draw()
         output = self.query_one("#output")
         if job.returncode == 0:
-            output.border_subtitle = "done; tab goes there to scroll"
+            output.border_subtitle = "done; tab enlarges and scrolls it"
             self._mark(self._job_of, "tried")
         else:
             output.border_subtitle = "stopped" if job.cancelled else "it failed"
