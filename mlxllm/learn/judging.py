@@ -8,8 +8,8 @@ PREFERENCES = Chapter(
     text="""
 Imitation needs somebody who writes the answer. Often it is easier to say which of two is better:
 kinder, shorter, true. The first way to learn from that trained a second model to give marks, and
-then the first one by reinforcement to earn them (arXiv:2203.02155): three or four models in memory,
-and a training that has to be watched.
+then the first one by reinforcement to earn them (arXiv:2203.02155): three or four models in
+memory, and a training that has to be watched.
 
 Direct preference optimisation (arXiv:2305.18290) does it with a loss. If the best model under
 given marks may not move too far from where it began, then the marks can be read off it: the
@@ -101,8 +101,8 @@ matters depends on what the model is for; one of them alone has never been enoug
         ),
     ),
     missing=(
-        "the text that your newest model was trained on is not there any more; `mlxllm eval --model M --data FILE` scores "
-        "it on any other text"
+        "no dataset that a model of yours was trained on is there any more; `mlxllm eval --model M --data FILE` scores one "
+        "on any other text"
     ),
     question="Model A answers 80 of 100 questions right, model B 76 of the same 100. Is A better?",
     answer=(

@@ -16,9 +16,10 @@ _TOKENIZER_CONFIG = "tokenizer_config.json"
 Subjects = Mapping[str, str]
 """Placeholder of an experiment -> what is typed for it; what there is none of is left out.
 
-`model` the newest model; `dpo` the newest that learned from preferences, and `pairs` what it learned from; `dataset` what
-the newest model was trained on; `char` and `bpe` the newest tokenizer of the kind. `lesson` is a file of pairs that comes
-along. `new`, `liked`, `letters` and `pieces` are free names for runs and tokenizers.
+`model` the newest model; `dpo` the newest that learned from preferences, and `pairs` what it learned from; `dataset` the
+newest that a model was trained on and that is still there; `char` and `bpe` the newest tokenizer of the kind, those of
+models before others. `lesson` is a file of pairs that comes along. `new`, `liked`, `letters` and `pieces` are free names for
+runs and tokenizers.
 """
 
 LESSON = Path(__file__).with_name("pairs.jsonl")

@@ -76,13 +76,15 @@ embedding and one in the output head, V x D weights each, and a rare piece is me
 learned well. Small models do well with a thousand pieces or a few; Llama 3 has 128,000
 (arXiv:2407.21783). There a token is about four bytes of English.
 
-Our pieces may hold white space at their beginning, so " dog" in the middle of a sentence and
-"dog" at its start are two tokens that have nothing in common but what training teaches. Numbers
-are cut where they happen to be cut. Much of what is odd in a model's spelling and arithmetic
-comes from here: it has never seen the letters.
+Pieces never reach from one word into the next, but may hold the space before a word: " dog" in
+the middle of a sentence and "dog" at its start are two tokens that have nothing in common but
+what training teaches. Digits stay single here, so that all numbers are spelled alike; where they
+are merged, 127 may be one token and 128 two. Much of what is odd in a model's spelling and
+arithmetic comes from here: it has never seen the letters.
 """,
     formula="next piece = the pair (a, b) with the largest count(a b)\nV = 261 + number of pieces",
     references=(
+        Reference("mlxllm/tokenizer/pretokens.py", "count_pretokens"),
         Reference("mlxllm/tokenizer/bpe_training.py", "train_bpe"),
         Reference("mlxllm/tokenizer/bpe.py", "BpeTokenizer.encode"),
         Reference("mlxllm/tokenizer/merging.py", "merges_of"),

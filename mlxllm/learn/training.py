@@ -14,19 +14,19 @@ text is enough.
 
 To say the next token well one has to know spelling, then grammar, then who is who in the story.
 That is learned in this order, and the curve shows it: it falls steeply, then ever more slowly.
-Loss falls as a power of compute (arXiv:2001.08361), so each further bit costs several times the
-last.
+Loss falls as a power of compute (arXiv:2001.08361): each further step down costs several times
+the one before.
 
 What it costs can be counted. Each weight is multiplied and added once in the forward pass and
 twice in the backward pass: 6 operations a weight and token, C = 6 N D in all, and attention's
 products on top. For a given C a model of N weights should read about 20 N tokens
 (arXiv:2203.15556).
 
-Large models read trillions: Llama 3.1 405B 15.6 trillion tokens, 3.8 x 10^25 operations
-(arXiv:2407.21783). What comes after is small beside that: of DeepSeek-V3's 2,788 thousand GPU
-hours 2,664 went into pre-training, 119 into longer texts, and 5 into all that made it an
-assistant (arXiv:2412.19437). Fine-tuning shows what is there already; what the model knows, it
-knows from here.
+Large models read trillions: Llama 3.1 405B 15.6 trillion tokens, which took 3.8 x 10^25
+operations (arXiv:2407.21783). What comes after is small beside that: of DeepSeek-V3's 2,788
+thousand GPU hours 2,664 went into pre-training, 119 into longer texts, and 5 into all that made
+it an assistant (arXiv:2412.19437). Fine-tuning shows what is there already; what the model knows,
+it knows from here.
 
 The table shows your own run by the same count. The gap is in tokens and weights, not in the code.
 """,
@@ -60,8 +60,8 @@ FINE_TUNING = Chapter(
 A base model continues text; ask it something, and it may go on with more questions. Supervised
 fine-tuning (SFT) is the same loss on other text: conversations, written with tokens that say who
 speaks. Only what the assistant says is learned: the places of the user's words are masked out of
-the loss, since the model is not to learn to ask. A few thousand good examples are enough, because
-nothing new has to be learned but the manner.
+the loss, since the model is not to learn to ask. A thousand good examples can be enough
+(arXiv:2305.11206), because little has to be learned but the manner.
 
 Training all weights takes far more memory than using them. In float32 with AdamW each weight has
 4 bytes itself, 4 of gradient and 8 of moments: 16, where using it in 16 bits takes 2. A model
@@ -69,8 +69,8 @@ that a machine can run with ease may be eight times too large to be trained on i
 
 LoRA (arXiv:2106.09685) leaves the matrix W alone and trains a correction beside it, the product
 of two thin matrices: A from `in` to r, B from r to `out`. B begins at zero, so the first step is
-the base model's. With r = 8 that is under a percent of the weights, and only these need gradients
-and moments; the frozen rest may even be packed into 4 bits (QLoRA, arXiv:2305.14314).
+the base model's. In a wide matrix r = 8 is under a percent of the weights, and only these need
+gradients and moments; the frozen rest may even be packed into 4 bits (QLoRA, arXiv:2305.14314).
 
 What stays is what has nothing to do with the number of weights: the activations, kept for the
 backward pass. On a small model with long rows they are nearly all of the memory, and LoRA saves
@@ -95,6 +95,6 @@ added to W, and costs nothing in use; or it is kept as a small file, one for eac
     question="W is 2,048 x 2,048. How many weights does LoRA of rank 8 train beside it?",
     answer=(
         "8 x (2,048 + 2,048) = 32,768, of 4,194,304: 0.78 %. In float32 with AdamW that is 0.5 MiB of weights, gradients and "
-        "moments instead of 64 MiB."
+        "moments instead of 64 MiB, beside the 16 MiB of the frozen W itself."
     ),
 )
