@@ -69,8 +69,9 @@ that a machine can run with ease may be eight times too large to be trained on i
 
 LoRA (arXiv:2106.09685) leaves the matrix W alone and trains a correction beside it, the product
 of two thin matrices: A from `in` to r, B from r to `out`. B begins at zero, so the first step is
-the base model's. In a wide matrix r = 8 is under a percent of the weights, and only these need
-gradients and moments; the frozen rest may even be packed into 4 bits (QLoRA, arXiv:2305.14314).
+the base model's. In a matrix that is 2,048 wide r = 8 is under a percent of the weights, in one
+of 64 a quarter. Only these need gradients and moments; the frozen rest may even be packed into 4
+bits (QLoRA, arXiv:2305.14314).
 
 What stays is what has nothing to do with the number of weights: the activations, kept for the
 backward pass. On a small model with long rows they are nearly all of the memory, and LoRA saves
