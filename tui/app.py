@@ -51,6 +51,7 @@ _SCREENS = {
     "chat": "tui.screens.chat.screen:ChatScreen",
     "preferences": "tui.screens.preferences.screen:PreferencesScreen",
     "xray": "tui.screens.xray.screen:XrayScreen",
+    "learn": "tui.screens.learn.screen:LearnScreen",
 }
 
 

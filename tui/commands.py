@@ -97,6 +97,11 @@ def measure_speed() -> Args:
     return ("doctor", "--speed")
 
 
+def learn(number: int) -> Args:
+    """A chapter of the tour."""
+    return ("learn", str(number))
+
+
 def runs_ls() -> Args:
     """All runs."""
     return ("runs", "ls")

@@ -1,6 +1,7 @@
 """One of our own commands as a child process: its lines as they come, its end, and how to stop it."""
 
 import asyncio
+import codecs
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ _GRACE_SECONDS = 10.0
 """From a first SIGINT, which lets a command save what it has, to SIGKILL."""
 _LONGEST_LINE = 1 << 26
 _KEPT_ERROR_CHARS = 4000
+_COLUMNS = 1000
+"""Nothing is folded for a reader that is a program."""
 _CANNOT_START = 126
 """What a shell returns for a command that it cannot start."""
 
@@ -29,17 +32,26 @@ def command(args: Sequence[str]) -> list[str]:
 class Job:
     """`mlxllm ARGS`, from `run` to its end."""
 
-    def __init__(self, args: Sequence[str], on_line: Callable[[Line], None]) -> None:
+    def __init__(
+        self,
+        args: Sequence[str],
+        on_line: Callable[[Line], None],
+        *,
+        on_said: Callable[[str], None] | None = None,
+        columns: int = _COLUMNS,
+    ) -> None:
         """Nothing is started yet.
 
         Args:
             args: what stands behind `mlxllm`.
             on_line: called on the event loop with each line of stdout.
+            on_said: the same with each line of stderr, where commands narrate.
+            columns: the width that is written for.
         """
         self.args = tuple(args)
         self.returncode: int | None = None
         self.cancelled = False
-        self._on_line = on_line
+        self._on_line, self._on_said, self._columns = on_line, on_said, columns
         self._process: asyncio.subprocess.Process | None = None
         self._error = ""
 
@@ -63,7 +75,7 @@ class Job:
                 # Ctrl-C in the terminal is the application's own; a child gets its SIGINT from `cancel`.
                 start_new_session=True,
                 limit=_LONGEST_LINE,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "1000"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": str(self._columns)},
             )
         except OSError as error:
             self._error = f"mlxllm cannot be started: {error.strerror or error}"
@@ -115,5 +127,13 @@ class Job:
     async def _read_errors(self) -> None:
         assert self._process is not None
         assert self._process.stderr is not None
+        line, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
         while chunk := await self._process.stderr.read(1 << 16):
-            self._error = (self._error + chunk.decode("utf-8", "replace"))[-_KEPT_ERROR_CHARS:]
+            text = decoder.decode(chunk)
+            self._error = (self._error + text)[-_KEPT_ERROR_CHARS:]
+            if self._on_said is not None:
+                *whole, line = (line + text).split("\n")
+                for each in whole:
+                    self._on_said(each.rpartition("\r")[2])
+        if self._on_said is not None and line:
+            self._on_said(line)

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -50,7 +50,11 @@ class Leaving(Saying):
         return self._engine
 
     def run_job(
-        self, args: Sequence[str], on_line: Callable[[Line], None], on_end: Callable[[Job], None] | None = None
+        self,
+        args: Sequence[str],
+        on_line: Callable[[Line], None],
+        on_end: Callable[[Job], None] | None = None,
+        **how: Any,
     ) -> Job:
         """Run `mlxllm ARGS` as a child.
 
@@ -58,8 +62,9 @@ class Leaving(Saying):
             args: what stands behind `mlxllm`.
             on_line: gets each line of stdout, an object where it is JSON.
             on_end: gets the job when it has ended: `returncode`, `error`, `cancelled`.
+            how: see `Job`.
         """
-        job = Job(args, on_line)
+        job = Job(args, on_line, **how)
         self._jobs.add(job)
 
         async def run() -> None:

@@ -22,6 +22,7 @@ from mlxllm.cli import (
     export,
     finetune,
     fuse,
+    learn,
     parity,
     plan,
     prefs,
@@ -45,7 +46,7 @@ from mlxllm.data.transfers import told
 from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
-    *"quickstart doctor monitor serve-tui tokenizer data plan train sft dpo fuse resume runs cache".split(),
+    *"quickstart learn doctor monitor serve-tui tokenizer data plan train sft dpo fuse resume runs cache".split(),
     *"sample chat compare explain prefs eval versus taste report parity quantize export verify serve".split(),
 )
 
@@ -74,6 +75,7 @@ _JUDGE = "How good is it"
 _TAKE = "Take it along"
 
 app.command("quickstart", rich_help_panel=_FIRST)(quickstart.quickstart)
+app.command("learn", rich_help_panel=_FIRST)(learn.learn)
 app.command("doctor", rich_help_panel=_FIRST)(doctor.doctor)
 app.command("monitor", rich_help_panel=_FIRST)(application.monitor)
 app.command("serve-tui", rich_help_panel=_FIRST)(serving.serve_tui)

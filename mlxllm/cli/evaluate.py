@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -127,6 +127,14 @@ def evaluate(
             rich_help_panel=_RECORDS,
         ),
     ] = None,
+    moved: Annotated[
+        bool,
+        typer.Option(
+            "--moved",
+            help="Show the pair that training has moved most, measured against the reference.",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = False,
     records: Annotated[
         list[str] | None,
         typer.Option(
@@ -174,8 +182,8 @@ def evaluate(
     ):
         if value is not None and value < least:
             raise ConfigError(f"{flag} is {value}; it should be {least} or more")
-    if not preferences and (reference is not None or beta is not None):
-        given = "--reference" if reference is not None else "--beta"
+    if not preferences and (reference is not None or beta is not None or moved):
+        given = "--reference" if reference is not None else "--beta" if beta is not None else "--moved"
         raise ConfigError(f"{given} is about the rewards of pairs; give the pairs, too, with --preferences FILES")
     if beta is not None and not beta > 0:
         raise ConfigError(f"--beta is {beta:g}; it should be greater than 0")
@@ -219,6 +227,7 @@ def evaluate(
     questions = evaluate_tasks.look_up(tasks or (), options)
     loaded = sampling.load(model, device, adapter)
     results: dict[str, Mapping[str, float | int | None]] = {}
+    most_moved: dict[str, dict[str, Any]] | None = {} if moved else None
     if texts or preferences or records:
         window = _window(loaded, max_seq_len)
         if texts:
@@ -227,7 +236,7 @@ def evaluate(
             )
         if preferences:
             results |= evaluate_preferences.score_preferences(
-                loaded, preferences, reference, beta, window, batch_size, limit, shown=not json_
+                loaded, preferences, reference, beta, window, batch_size, limit, shown=not json_, moved=most_moved
             )
         if records:
             results |= evaluate_preferences.score_records(loaded, records, window, batch_size, limit, shown=not json_)
@@ -235,7 +244,8 @@ def evaluate(
         results |= evaluate_tasks.score(loaded, questions, options, shown=not json_)
     if json_:
         about = {"model": model, "step": loaded.step} | ({"data": data[0] if len(data) == 1 else data} if data else {})
-        print(json.dumps(about | {"results": {name: _for_json(found) for name, found in results.items()}}))
+        told = {"moved": most_moved} if most_moved is not None else {}
+        print(json.dumps(about | {"results": {name: _for_json(found) for name, found in results.items()}} | told))
 
 
 def _window(loaded: "LoadedModel", asked: int | None) -> int:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlxllm.cli import sampling
+from mlxllm.cli.moved_view import moved_pair, print_moved
 from mlxllm.cli.table import print_table
 from mlxllm.cli.terminal import fold
 from mlxllm.errors import ConfigError, DataError
@@ -37,11 +38,14 @@ def score_preferences(
     limit: int | None,
     *,
     shown: bool,
+    moved: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, Mapping[str, float | int | None]]:
     """What the model prefers of the pairs that each name stands for; kept, and shown as a table if `shown`.
 
+    With `moved` it gets the pair of each name that training has moved most, which is shown as well.
+
     Raises:
-        ConfigError: there is nothing of a name, or `beta` is given and there is no reference.
+        ConfigError: there is nothing of a name; `beta` is given or `moved` asked for, and there is no reference.
         DataError: the pairs cannot be used, or the reference has another tokenizer.
     """
     from mlxllm import scores
@@ -50,7 +54,7 @@ def score_preferences(
     from mlxllm.conversation.preferences import pairs
     from mlxllm.evaluation.pair_rows import PairShapes, fingerprint_of
     from mlxllm.evaluation.pair_scoring import reference_logprobs
-    from mlxllm.evaluation.preferences import preference_metrics
+    from mlxllm.evaluation.preferences import most_moved, preference_metrics, preference_values
 
     chat_format = chat_format_of(loaded.tokenizer, loaded.tokenizer_directory)
     train, dpo = _train(loaded, batch_size), _loss(loaded, beta)
@@ -64,7 +68,13 @@ def score_preferences(
         with _reference(loaded, reference) as (model, told):
             known = reference_logprobs(model, found, shapes, train) if model is not None else None
         _check_beta(beta, told, dpo)
-        metrics = preference_metrics(loaded.model, found, shapes, known, dpo, train)
+        if moved is not None and known is None:
+            raise ConfigError(
+                "--moved tells how far training has moved a pair, and this model began with none; name one to compare with, "
+                "by --reference M2"
+            )
+        values = preference_values(loaded.model, found, shapes, known, dpo, train)
+        metrics = preference_metrics(values)
         label = f"preferences:{Path(name).name or name}"
         results[label] = {**metrics, "pairs": len(found)}
         settings = {"pairs": fingerprint_of(found), "reference": told, "limit": limit, "window": window}
@@ -80,6 +90,11 @@ def score_preferences(
         )
         if shown:
             _print(label, metrics, len(found), told, dpo)
+        if moved is not None and known is not None:
+            most = most_moved(values, known, dpo.beta)
+            moved[label] = moved_pair(most, found[most.index], loaded.tokenizer)
+            if shown:
+                print_moved(moved[label])
     return results
 
 

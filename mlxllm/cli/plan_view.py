@@ -115,10 +115,11 @@ def _time(shown: dict[str, Any]) -> Iterator[str]:
 
 def _tuning(found: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield ""
-    yield f"{'fine-tuning it':<16}{'trained':>10}{'memory':>12}{'1,000 tokens in':>17}"
+    yield f"{'fine-tuning it':<16}{'trained':>10}{'gradients, moments':>20}{'memory':>12}{'1,000 tokens in':>17}"
     for name, one in found.items():
         time = _duration(1000 * one["seconds_per_token"])
-        yield f"{name:<16}{_count(one['trained_parameters']):>10}{_size(one['peak_bytes']):>12}{time:>17}"
+        beside, peak = _size(one["update_bytes"]), _size(one["peak_bytes"])
+        yield f"{name:<16}{_count(one['trained_parameters']):>10}{beside:>20}{peak:>12}{time:>17}"
 
 
 def _row(name: str, text: str) -> str:

@@ -58,9 +58,22 @@ def list_(json_: Json = False) -> None:
 
 
 @app.command()
-def show(run: Run, json_: Json = False) -> None:
+def show(
+    run: Run,
+    compute: Annotated[
+        bool,
+        typer.Option(
+            "--compute",
+            help="Show what the stages of its model cost in operations and time, beside models whose numbers are published.",
+        ),
+    ] = False,
+    json_: Json = False,
+) -> None:
     """Show one run: where it stands, its numbers, its checkpoints, and how it ended."""
     found = find_run(run)
+    if compute:
+        _show_compute(found, json_)
+        return
     summary = summarise(found)
     ended = summary.status not in ACTIVE
     report = explain(found) if ended else None
@@ -80,6 +93,17 @@ def show(run: Run, json_: Json = False) -> None:
         if report.next_command:
             rows.append(("next", report.next_command))
     print_fields(rows)
+
+
+def _show_compute(run: RunDirectory, json_: bool) -> None:
+    from mlxllm.cli.run_compute import print_compute
+    from mlxllm.estimate.spent import beside, spent_by  # here: it loads pydantic, and most commands need no settings
+
+    found = beside(spent_by(run))
+    if json_:
+        print(json.dumps({"name": run.name, "compute": found}))
+    else:
+        print_compute(found)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlxllm import paths
+from mlxllm.cli import tokenizer_compare
 from mlxllm.cli.sampling import say, use_colour
 from mlxllm.cli.terminal import columns
 from mlxllm.errors import ConfigError, DataError, UserError
@@ -17,6 +18,7 @@ from mlxllm.errors import ConfigError, DataError, UserError
 if TYPE_CHECKING:  # numpy and sentencepiece are imported by the commands that use them
     from mlxllm.data.sources import Source
     from mlxllm.tokenizer import Tokenizer
+    from mlxllm.tokenizer.merging import MergeWalk
 
 app = typer.Typer(no_args_is_help=True, help="Make tokenizers, and look at how they spell a text.")
 
@@ -125,6 +127,9 @@ def show(
     file: Annotated[
         Path | None, typer.Option("--file", metavar="F", help="Spell the beginning of a file (up to 1 MiB).")
     ] = None,
+    merges: Annotated[
+        bool, typer.Option("--merges", help="BPE's merges on the text one after another, with the rank of each.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Show a tokenizer, and a text cut into its pieces, each above its id."""
@@ -137,11 +142,20 @@ def show(
     about = _describe(loaded, directory)
     about |= {"special_ids": loaded.special_ids, "longest_pieces": _longest(loaded)}
     about |= {"bytes": size, "tokens": len(ids), "bytes_per_token": size / len(ids) if ids else None}
+    walk = _walk(loaded, text) if merges else None
     if json_:
-        print(json.dumps({**about, "ids": ids, "pieces": [loaded.piece(i) for i in ids]}))
+        from mlxllm.cli.merges_view import as_json
+
+        walked = {"walk": as_json(walk)} if walk is not None else {}
+        print(json.dumps({**about, "ids": ids, "pieces": [loaded.piece(i) for i in ids], **walked}))
         return
     _print_about(loaded, about)
-    _print_tokens(loaded, ids)
+    if walk is None:
+        _print_tokens(loaded, ids)
+        return
+    from mlxllm.cli.merges_view import print_walk
+
+    print_walk(walk)
 
 
 @app.command("ls")
@@ -175,6 +189,12 @@ def _load(name: str) -> tuple["Tokenizer", Path]:
 
     directory = paths.existing("tokenizers", name)
     return load_tokenizer(directory), directory
+
+
+def _walk(tokenizer: "Tokenizer", text: str) -> "MergeWalk":
+    from mlxllm.tokenizer.merging import merges_of
+
+    return merges_of(tokenizer, text)
 
 
 def _describe(tokenizer: "Tokenizer", directory: Path) -> dict[str, Any]:
@@ -236,8 +256,9 @@ def _alphabet(tokenizer: "Tokenizer") -> str:
 
 def _print_tokens(tokenizer: "Tokenizer", ids: Sequence[int]) -> None:
     from mlxllm.cli.token_view import interlinear, legend
+    from mlxllm.tokenizer.showing import read_as
 
-    tokens = [(i, _as_read(tokenizer, i)) for i in ids[:_TOKENS_SHOWN]]
+    tokens = [(i, read_as(tokenizer, i)) for i in ids[:_TOKENS_SHOWN]]
     print()
     for line in interlinear(tokens, columns(sys.stdout), use_colour(sys.stdout)):
         print(line)
@@ -245,13 +266,6 @@ def _print_tokens(tokenizer: "Tokenizer", ids: Sequence[int]) -> None:
         say(f"each piece above its id; {told}")
     if len(ids) > _TOKENS_SHOWN:
         say(f"... and {len(ids) - _TOKENS_SHOWN:,} tokens more (--json prints all)")
-
-
-def _as_read(tokenizer: "Tokenizer", token_id: int) -> str:
-    """The piece; of a byte tokenizer the character where the byte is one, as nothing else would be readable."""
-    if tokenizer.kind == "byte" and (value := tokenizer.token_bytes(token_id)).isascii():
-        return value.decode("ascii") or tokenizer.piece(token_id)
-    return tokenizer.piece(token_id)
 
 
 def _open(specs: Sequence[str]) -> list["Source"]:
@@ -303,3 +317,6 @@ def _token_id(word: str) -> int:
     if not (word.isascii() and word.isdigit()) or len(word) > 18:
         raise ConfigError(f"{word!r} is not a token id; ids are whole numbers, as `mlxllm tokenizer encode` prints")
     return int(word)
+
+
+app.command("compare")(tokenizer_compare.compare)

@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlxllm.data.packing import PackedRows
+from mlxllm.evaluation.passage import Watch, cut_around
 from mlxllm.evaluation.perplexity import token_losses
 from mlxllm.model.transformer import Transformer
 
@@ -41,14 +42,26 @@ class SftValidation:
 
     def __init__(self, rows: PackedRows, batch_size: int) -> None:
         self._rows, self._batch = rows, min(batch_size, len(rows.inputs))
+        # The first text of the first row: its positions count up from 0, and 0 comes again behind it.
+        end = (
+            int(np.argmax(rows.positions[0, 1:] == 0)) + 1
+            if (rows.positions[0, 1:] == 0).any()
+            else rows.inputs.shape[1]
+        )
+        ids = np.concatenate([rows.inputs[0, :1], rows.targets[0, :end]])
+        self.passage, begin = cut_around(ids, np.concatenate([[0], rows.loss_mask[0, :end]]))
+        # Token p of the text is the target at place p - 1.
+        self._watched = np.flatnonzero(self.passage.scored) + begin - 1
 
     @property
     def num_batches(self) -> int:
         """Forward passes of one call."""
         return math.ceil(len(self._rows.inputs) / self._batch)
 
-    def __call__(self, model: Transformer, max_batches: int | None = None) -> dict[str, SftScore]:
-        """The score under "all"; dropout is off meanwhile."""
+    def __call__(
+        self, model: Transformer, max_batches: int | None = None, *, watch: Watch | None = None
+    ) -> dict[str, SftScore]:
+        """The score under "all"; dropout is off meanwhile. `watch` gets the losses of `passage`."""
         was_training = model.training
         model.eval()
         total, count = 0.0, 0.0
@@ -58,6 +71,8 @@ class SftValidation:
             inputs, targets, mask, positions = (mx.array(a) for a in arrays)
             losses = token_losses(model, inputs, targets, positions=positions)
             summed = mx.sum(losses * mask)
+            if watch is not None and number == 0:
+                watch(np.array(losses[0])[self._watched])
             total, count = total + cast(float, summed.item()), count + float(arrays[2].sum())
         if was_training:
             model.train()

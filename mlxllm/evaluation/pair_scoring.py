@@ -47,6 +47,22 @@ def answer_logprobs(
         chunk: tokens whose logits exist at a time.
         learn: prepare for a backward pass.
     """
+    each = answer_token_logprobs(model, inputs, segments, positions, answer_at, answers, chunk=chunk, learn=learn)
+    return of_answers(each, answer_of)
+
+
+def answer_token_logprobs(
+    model: Transformer,
+    inputs: mx.array,
+    segments: mx.array,
+    positions: mx.array,
+    answer_at: mx.array,
+    answers: mx.array,
+    *,
+    chunk: int,
+    learn: bool = True,
+) -> mx.array:
+    """log pi of each token of both answers: (P, A) float32. For the arguments see `answer_logprobs`."""
     mask = Packed(segments, model.config.sliding_window, positions)
     hidden = model.model(inputs, positions=positions, mask=mask)  # (P, T, D)
     P, T, D = hidden.shape
@@ -57,7 +73,12 @@ def answer_logprobs(
         logprobs = token_logprobs(rows, weight, targets, chunk_tokens=chunk, head_is_trained=trained)
     else:
         logprobs = token_logprobs_only(rows, weight, targets, chunk_tokens=chunk)
-    return mx.sum(logprobs.reshape(P, 1, -1) * answer_sides(answer_of), axis=-1)
+    return logprobs.reshape(P, -1)
+
+
+def of_answers(each: mx.array, answer_of: mx.array) -> mx.array:
+    """Numbers of tokens (P, A), summed over those of each answer: (P, 2)."""
+    return mx.sum(each[:, None, :] * answer_sides(answer_of), axis=-1)
 
 
 def answer_sides(answer_of: mx.array) -> mx.array:

@@ -161,6 +161,7 @@ class Evaluator:
         *,
         begin: tuple[int, Sums] | None = None,
         done: Callable[[int, Sums], None] | None = None,
+        scored: Callable[[int, np.ndarray], None] | None = None,
     ) -> dict[str, Perplexity]:
         """Scores under "all", and one entry a source where there are several.
 
@@ -169,6 +170,8 @@ class Evaluator:
             max_batches: only the first so many (to measure time).
             begin: go on behind so many windows, whose sums these are.
             done: told of what `begin` takes, after each few batches.
+            scored: gets the losses of tokens in the order of the split: the place of the first one in it, and nats,
+                float64 with the value that was computed in float32. The scores are the means of these numbers.
         """
         was_training = model.training
         model.eval()
@@ -184,7 +187,10 @@ class Evaluator:
                         pending.append((start, token_losses(model, inputs, targets)))
                 mx.eval([array for _, array in pending])
                 for start, array in pending:
-                    self._add(sums, start, min(start + self._batch, stop), np.array(array, dtype=np.float64))
+                    losses = np.array(array, dtype=np.float64)
+                    begun, flat = self._add(sums, start, min(start + self._batch, stop), losses)
+                    if scored is not None:
+                        scored(begun + 1, flat)
                 first = min(starts[-1] + self._batch, stop)
                 if done is not None:
                     done(first, sums)
@@ -211,8 +217,8 @@ class Evaluator:
         last = self._length if first == 0 else self._stride
         return mx.array(rows[:, :-1]), mx.array(rows[:, -last:])
 
-    def _add(self, sums: Sums, first: int, stop: int, losses: np.ndarray) -> None:
-        """Add what windows `first` to `stop` score: losses (B, T or S)."""
+    def _add(self, sums: Sums, first: int, stop: int, losses: np.ndarray) -> tuple[int, np.ndarray]:
+        """Add what windows `first` to `stop` score, losses (B, T or S); how many tokens come before, and these losses."""
         begin, end = self._begin_of(first), self._end_of(stop - 1)
         rest = losses[:, losses.shape[1] - self._stride :].reshape(-1)
         flat = np.concatenate([losses[0], rest[self._stride :]])[: end - begin]
@@ -229,6 +235,7 @@ class Evaluator:
                 loss = np.bincount(window[here], flat[here], stop - first)
                 counted = np.bincount(window[here], num_bytes[here], stop - first)
                 sums.setdefault(name, RatioSums()).add(loss, tokens, counted)
+        return begin, flat
 
 
 def _perplexity(sums: RatioSums) -> Perplexity:

@@ -128,11 +128,12 @@ def tunings(config: RunConfig, pace: Any, place: Place | None = None) -> dict[st
         asked = {"model": shape, "data": {"max_seq_len": longest}, **changes}
         asked["train"] = {"compute_dtype": config.train.compute_dtype}
         one = preset_config(preset).with_values(**asked)
-        costs = estimate(one)
+        costs, needs = estimate(one), memory(one, place)
         found[name] = {
             "trained_parameters": count_trained(one),
             "share": count_trained(one) / count_parameters(one.model),
-            "peak_bytes": memory(one, place).peak,
+            "peak_bytes": needs.peak,
+            "update_bytes": needs.gradients + needs.optimizer,
             "tokens_per_step": costs.tokens_per_step,
             "seconds_per_token": pace(one).step / costs.tokens_per_step,
         }

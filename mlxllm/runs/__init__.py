@@ -29,6 +29,7 @@ from mlxllm.runs.exits import ExitReason, ExitReport, classify_exit, explain, lo
 from mlxllm.runs.files import fsync_directory, fsync_file, read_json, sha256_of_file, write_json_atomic
 from mlxllm.runs.lineage import Stage, ancestors, checkpoint_steps, descendants, run_settings
 from mlxllm.runs.names import free_name, name_for_training, name_for_tuning, short_name
+from mlxllm.runs.probes import Probe, ProbeLog, read_probe
 from mlxllm.runs.recorder import Recorder
 from mlxllm.runs.state import (
     ACTIVE,
@@ -56,6 +57,8 @@ __all__ = [
     "ExitReport",
     "Latest",
     "Launch",
+    "Probe",
+    "ProbeLog",
     "Recorder",
     "Request",
     "RequestName",
@@ -97,6 +100,7 @@ __all__ = [
     "read_events",
     "read_json",
     "read_launch",
+    "read_probe",
     "read_samples",
     "read_settings",
     "read_state",

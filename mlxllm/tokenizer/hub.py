@@ -111,6 +111,19 @@ class HubTokenizer(Tokenizer):
         encoded = self._ask(lambda: self._backend.encode(text, add_special_tokens=False), [text], plain=True)
         return self._without_specials(text, encoded.ids)
 
+    def encode_words(self, text: str) -> list[list[int]]:
+        """The ids of `text`, in stretches that no merge crosses: added tokens, and the words of its pre-tokenizer."""
+        encoded = self._ask(lambda: self._backend.encode(text, add_special_tokens=False), [text], plain=True)
+        words: dict[int, list[int]] = {}
+        for number, word in zip(encoded.ids, encoded.word_ids, strict=True):
+            words.setdefault(word, []).append(number)
+        return list(words.values())
+
+    def read_model(self) -> tuple[dict[str, Any], frozenset[int]]:
+        """The model as a tokenizer.json has it, and the ids of tokens that were added to it."""
+        model: dict[str, Any] = json.loads(self._backend.to_str())["model"]
+        return model, self._added
+
     def encode_with_specials(self, text: str) -> list[int]:
         """See `Tokenizer.encode_with_specials`; as the model's own tokenizer does, without anything before the text."""
         return list(self._ask(lambda: self._backend.encode(text, add_special_tokens=False), [text], plain=False).ids)

@@ -1,10 +1,21 @@
-"""The runs of a sequence that are trained, for the eye."""
+"""Tokens for the eye: the piece of each, and the runs of a sequence that are trained."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from mlxllm.tokenizer.base import Tokenizer
+
+
+def read_as(tokenizer: Tokenizer, token_id: int) -> str:
+    """The piece; of a byte tokenizer the character where the byte is one, as nothing else would be readable.
+
+    Raises:
+        DataError: the id is not in the vocabulary.
+    """
+    if tokenizer.kind == "byte" and (value := tokenizer.token_bytes(token_id)).isascii():
+        return value.decode("ascii") or tokenizer.piece(token_id)
+    return tokenizer.piece(token_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from mlxllm import paths
 from mlxllm.config import RunConfig
 from mlxllm.data.shards import TokenDataset
 from mlxllm.errors import ConfigError, DataError
+from mlxllm.evaluation.passage import SplitValidation, first_of
 from mlxllm.evaluation.perplexity import Evaluator
 from mlxllm.training.loader import TokenLoader
 from mlxllm.training.objectives import next_token_objective
@@ -74,12 +75,15 @@ def pretrain_task(config: RunConfig, dataset: TokenDataset) -> Task:
         method="pretrain",
         rows=TokenRows(loader),
         objective=next_token_objective(config.train),
-        validation=Evaluator(
-            dataset.val,
-            dataset.tokenizer.byte_lengths(),
-            length,
-            batch_size=max(1, 4096 // length),
-            lanes=train.lanes,
+        validation=SplitValidation(
+            Evaluator(
+                dataset.val,
+                dataset.tokenizer.byte_lengths(),
+                length,
+                batch_size=max(1, 4096 // length),
+                lanes=train.lanes,
+            ),
+            first_of(dataset.val, dataset.tokenizer.eot_id),
         ),
         tokenizer=dataset.tokenizer,
         tokenizer_directory=dataset.tokenizer_directory,

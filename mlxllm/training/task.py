@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mlxllm.evaluation.passage import Passage, Watch
 from mlxllm.model.transformer import Transformer
 from mlxllm.tokenizer import Tokenizer
 from mlxllm.training.step import Objective
@@ -37,12 +38,25 @@ class Validation(Protocol):
     """Scores a model on what was held out."""
 
     @property
+    def passage(self) -> Passage:
+        """The part of it that is watched token by token."""
+        ...
+
+    @property
     def num_batches(self) -> int:
         """Forward passes of one call."""
         ...
 
-    def __call__(self, model: Transformer, max_batches: int | None = None) -> Mapping[str, Score]:
-        """Scores under "all", and more under other names; `max_batches` only to measure time."""
+    def __call__(
+        self, model: Transformer, max_batches: int | None = None, *, watch: Watch | None = None
+    ) -> Mapping[str, Score]:
+        """Scores under "all", and more under other names.
+
+        Args:
+            model: its weights are used as they are.
+            max_batches: only the first so many, to measure time.
+            watch: gets the losses of `passage`, from the same forward passes.
+        """
         ...
 
 

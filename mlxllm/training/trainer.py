@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import mlx.core as mx
+import numpy as np
 
 from mlxllm.config import RunConfig, SampleConfig
 from mlxllm.errors import DivergedError, OutOfMemoryError, UserError
@@ -31,6 +32,7 @@ from mlxllm.training.checkpoint import (
 )
 from mlxllm.training.interrupts import Interrupts
 from mlxllm.training.measuring import Rate
+from mlxllm.training.probing import probe_fields
 from mlxllm.training.schedules import decay_start, learning_rate_scale
 from mlxllm.training.step import TOKENS, Batch, StepMetrics, TrainState, TrainStep, install
 from mlxllm.training.task import Task
@@ -66,6 +68,7 @@ class Trainer:
         self._validated_at = self._sampled_at = -1
         self._improved = False
         self._ended_early = False
+        self._passage_told = False
         self._rate = Rate()
 
     def fit(self, recorder: Recorder) -> Outcome:
@@ -201,7 +204,8 @@ class Trainer:
         recorder.flush()
         begun = time.perf_counter()
         install(self.model, self.state.parameters)
-        results = dict(self.task.validation(self.model))
+        watched: list[np.ndarray] = []
+        results = dict(self.task.validation(self.model, watch=watched.append))
         everything = results.pop("all")
         best = self.progress.best_val_loss
         improved = math.isfinite(everything.loss) and (best is None or everything.loss < best)
@@ -220,6 +224,11 @@ class Trainer:
             sources={name: score.as_dict() for name, score in results.items()},
             seconds=round(time.perf_counter() - begun, 3),
         )
+        for losses in watched:
+            tokenizer = None if self._passage_told else self.task.tokenizer
+            fields = probe_fields(self.task.validation.passage, losses, tokenizer)
+            self._passage_told = True
+            self._tell(recorder, "probe", self.state.step, **fields)
         self._rate.restart()
         return improved
 

@@ -158,12 +158,36 @@ def test_the_table_has_intervals(folder: Path) -> None:
     assert high - low > 0.3, "seven pairs say little"
 
 
+def test_the_pair_that_moved_most(folder: Path) -> None:
+    """Brute force finds the same pair, its likelihoods before and after, and its margin."""
+    arguments = ("eval", "--model", folder / "full", "--preferences", folder / "held-out.jsonl", "--moved")
+    [shown] = json_lines(succeeded(call(*arguments, "--json")).stdout)
+    [moved] = shown["moved"].values()
+    (now, _), (then, _) = likelihoods(folder / "full"), likelihoods(folder / "base")
+    gains = now - then
+    margins = 0.5 * (gains[:, 0] - gains[:, 1])
+    best = int(margins.argmax())
+    assert moved["pair"] == best + 1
+    assert moved["prompt"] == HELD_OUT[best]["prompt"]
+    for side, name in enumerate(("chosen", "rejected")):
+        assert moved[name]["text"] == HELD_OUT[best][name]
+        assert moved[name]["before"] == pytest.approx(then[best, side], abs=2e-3)
+        assert moved[name]["after"] == pytest.approx(now[best, side], abs=2e-3)
+    assert moved["margin"] == pytest.approx(margins[best], abs=2e-3)
+    assert moved["loss"] == pytest.approx(math.log1p(math.exp(-margins[best])), abs=2e-3)
+    table = succeeded(call(*arguments)).stdout
+    assert f"number {best + 1}:" in table
+    assert f"-log sigmoid({moved['margin']:.3f}) = {moved['loss']:.4f}" in table
+
+
 REFUSED = [
     ("--preferences nowhere.jsonl", 1, "there is no file or folder 'nowhere.jsonl'"),
     ("--preferences talk.jsonl", 1, "this is a conversation"),
     ("--records held-out.jsonl", 1, "this is a preference"),
     ("--preferences held-out.jsonl --beta 0.2", 2, "name one with --reference M2"),
     ("--preferences held-out.jsonl --beta 0", 2, "--beta is 0; it should be greater than 0"),
+    ("--preferences held-out.jsonl --moved", 2, "name one to compare with, by --reference M2"),
+    ("--moved --data talk.jsonl", 2, "--moved is about the rewards of pairs"),
     ("--reference other", 2, "--reference is about the rewards of pairs"),
     ("--preferences held-out.jsonl --reference nobody", 2, "nobody"),
     ("--preferences held-out.jsonl --max-seq-len 4", 1, "larger --max-seq-len"),

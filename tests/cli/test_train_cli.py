@@ -89,7 +89,7 @@ def test_a_finished_run_says_how_to_extend_it(data: Path, mlxllm_home: Path) -> 
     assert told.startswith("run mine is finished, with all of its 2 steps; train it for longer with `")
     assert "resume mine --minutes 10`, or with --max-steps" in told
     events = json_lines(succeeded(call("resume", "mine", "--json")).stdout)
-    assert [e["kind"] for e in events] == ["run_started", "val", "checkpoint_saved", "run_finished"]
+    assert [e["kind"] for e in events] == ["run_started", "val", "probe", "checkpoint_saved", "run_finished"]
     succeeded(call("train", *SHORT, "--data", data, "--max-steps", 1, "--run", "one"))
     assert "run one is finished, with its only step; train" in succeeded(call("resume", "one")).stderr
 

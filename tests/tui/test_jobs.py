@@ -25,6 +25,22 @@ async def test_the_error_is_the_sentence() -> None:
     assert job.error.startswith("there is no run 'nobody'")
 
 
+async def test_what_is_narrated_comes_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a line that is written over the last state, letters whole however they are cut, and the width that is told."""
+    program = (
+        "import os, sys, time\nwrite = lambda b: (sys.stderr.buffer.write(b), sys.stderr.buffer.flush(), time.sleep(0.05))\n"
+        "write(b'first\\nca'); write('f\u00e9'.encode()[:-1]); write('\u00e9'.encode()[-1:] + b'\\n10 %\\r20 %\\nlast')\n"
+        "print(os.environ['COLUMNS'])"
+    )
+    monkeypatch.setattr(jobs, "command", lambda args: [sys.executable, "-c", program])
+    said: list[str] = []
+    printed: list[Line] = []
+    job = Job((), printed.append, on_said=said.append, columns=77)
+    assert await job.run() == 0
+    assert said == ["first", "café", "20 %", "last"]
+    assert printed == ["77"]
+
+
 async def test_cancelling_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = (
         "import time, pathlib\ntry:\n    print('begun', flush=True)\n    time.sleep(60)\n"

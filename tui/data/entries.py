@@ -13,7 +13,7 @@ from mlxllm.data.draft import BuildState, unfinished
 from mlxllm.data.manifest import Manifest, read_manifest
 from mlxllm.data.sources import SourceKind, list_sources, open_source
 from mlxllm.errors import UserError
-from mlxllm.runs import read_json
+from mlxllm.tokenizer.known import inside, known_tokenizers
 from tui.data.mixture import short_spec
 from tui.words import count
 
@@ -97,21 +97,8 @@ def list_entries(sources: Sequence[str], records: Sequence[tuple[str, str]]) -> 
 
 def list_tokenizers() -> list[KnownTokenizer]:
     """Tokenizers by name, then those of datasets and runs, each once; then those that need nothing."""
-    folders = [(path, path.name, path.name) for path in _inside("tokenizers")]
-    for kind, word in (("datasets", "dataset"), ("runs", "run")):
-        folders += [(p / "tokenizer", str(p / "tokenizer"), f"of {word} {p.name}") for p in _inside(kind)]  # type: ignore[arg-type]  # the loop names kinds
-    found, seen = [], set()
-    for folder, argument, label in folders:
-        try:
-            config = read_json(folder / "tokenizer_config.json")
-            kind, size, fingerprint = config["kind"], int(config["vocab_size"]), config["fingerprint"]
-        except (UserError, KeyError, TypeError, ValueError):
-            continue
-        if fingerprint not in seen:
-            seen.add(fingerprint)
-            found.append(KnownTokenizer(argument, f"{label}: {kind} of {size:,}"))
     return [
-        *found,
+        *(KnownTokenizer(t.argument, f"{t.label}: {t.kind} of {t.vocab_size:,}") for t in known_tokenizers()),
         BYTES,
         KnownTokenizer("char", "char: the characters of the text at hand"),
     ]
@@ -149,7 +136,7 @@ def _records(path: str, kind: str) -> Entry:
 
 def _datasets() -> list[Entry]:
     found = {}
-    for directory in _inside("datasets"):
+    for directory in inside("datasets"):
         try:
             manifest = read_manifest(directory)
         except UserError as error:
@@ -162,10 +149,3 @@ def _datasets() -> list[Entry]:
             note = "being built" if held else "unfinished: b goes on"
             found[name] = Entry("datasets", name, name, note, state=state, held=held)
     return [found[name] for name in sorted(found)]
-
-
-def _inside(kind: paths.Kind) -> list[Path]:
-    try:
-        return sorted(p for p in paths.folder(kind).iterdir() if p.is_dir() and not p.name.startswith("."))
-    except OSError:
-        return []

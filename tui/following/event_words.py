@@ -9,9 +9,9 @@ _TEXT_CHARS = 70
 
 
 def in_words(event: Event) -> str | None:
-    """What happened; None for a step, of which there are too many."""
+    """What happened; None for a step, of which there are too many, and for what belongs to a validation."""
     kind = event["kind"]
-    if kind == "train":
+    if kind in ("train", "probe"):
         return None
     step = event.get("step")
     at = f" at step {step:,}" if isinstance(step, int) else ""

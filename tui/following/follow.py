@@ -24,6 +24,7 @@ from mlxllm.runs import (
     Event,
     EventReader,
     ExitReport,
+    ProbeLog,
     RunDirectory,
     RunState,
     bits_by_source,
@@ -88,6 +89,7 @@ class RunFollower:
         self._shown: tuple[tuple[Sample, ...], tuple[Note, ...]] = ((), ())
         self._checkpoints: list[int] = []
         self._val_sources: dict[str, float | None] = {}
+        self._probes = ProbeLog()
         self._attempts = 0
         self._about: dict[str, Any] = {}
         self._spikes = alerts.SpikeWatch()
@@ -167,6 +169,8 @@ class RunFollower:
             )
         elif kind == "val":
             self._val_sources = bits_by_source(event)
+        elif kind == "probe":
+            self._probes.add(event)
         elif kind == "checkpoint_saved":
             self._checkpoints.append(step)
         elif kind == "run_started":
@@ -230,6 +234,7 @@ class RunFollower:
             train=train,
             val=val,
             val_sources=self._val_sources,
+            probe=self._probes.probe,
             samples=samples,
             notes=notes,
             log=self._log_text(),

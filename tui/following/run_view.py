@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlxllm.runs import ACTIVE, ExitReport, RunState
+from mlxllm.runs import ACTIVE, ExitReport, Probe, RunState
 from tui.following.series import SeriesView
 
 
@@ -63,6 +63,8 @@ class RunView:
     """Of `val` events: loss, bits_per_byte, rewards/..."""
     val_sources: Mapping[str, float | None] = field(default_factory=dict)
     """Bits per byte of each source at the newest validation, where there are several."""
+    probe: Probe | None = None
+    """The held-out passage whose tokens are watched, with their losses so far."""
     samples: tuple[Sample, ...] = ()
     notes: tuple[Note, ...] = ()
     """Everything but steps, the oldest first."""

@@ -32,6 +32,7 @@ TITLES: Sequence[tuple[str, str]] = (
     ("chat", "Chat"),
     ("preferences", "Preferences"),
     ("xray", "X-ray"),
+    ("learn", "Learn"),
 )
 """Mode and title of each screen, in the order of their numbers."""
 

@@ -17,7 +17,7 @@ from mlxllm.runs import ACTIVE, RunSummary
 from tui import commands, machine
 from tui.glance import Glance, next_step, take_glance
 from tui.jobs import Job, Line
-from tui.screens.base import ModeScreen
+from tui.screens.base import TITLES, ModeScreen
 from tui.screens.quick_start import Choice, QuickStart
 from tui.widgets.choices import Choices
 from tui.widgets.dialogs import Reading
@@ -32,6 +32,7 @@ _FIRST_LINES = (
     "t   quick start: a small model of your own, in minutes, without network",
     "n   choose data, size and time yourself",
     "2   the texts that models learn from, yours as well",
+    "9   how a model comes to be, in ten short chapters with experiments",
     "?   what each word and key means",
 )
 
@@ -65,7 +66,10 @@ class HomeScreen(ModeScreen):
     ABOUT = (
         "Home shows this machine, the runs that train now, and your newest models; the last line says what to do next."
     )
-    HINT = "t makes a model of your own in minutes. The numbers 1 to 7 change the screen, ? explains everything on it."
+    HINT = (
+        f"t makes a model of your own in minutes, {len(TITLES)} tells how one comes to be. The numbers 1 to {len(TITLES)} "
+        "change the screen, ? explains everything on it."
+    )
     WORDS = ("run", "loss", "ETA", "model", "base model", "SFT", "DPO", "tok/s", "parameters", "preset", "memory")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Watch / talk", id="home.open"),
