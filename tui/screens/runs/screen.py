@@ -77,6 +77,7 @@ class RunsScreen(RunActions):
         Binding("d", "differences", "Differing settings", id="runs.differences", group=_COMPARE),
         Binding("s", "samples", "Samples side by side", id="runs.samples", group=_COMPARE),
         Binding("b", "baseline", "Pin as baseline", id="runs.baseline", group=_COMPARE),
+        Binding("h", "passage", "Held out", id="runs.passage", tooltip="A held-out passage, coloured as it was learnt"),
         Binding("e", "evaluate", "Eval", id="runs.evaluate", tooltip="Evaluate it on unseen text or on questions"),
         Binding("r", "resume", "Go on", id="runs.resume", tooltip="Resume or extend"),
         Binding("E", "export", "Export", id="runs.export"),
