@@ -8,6 +8,7 @@ from textual.pilot import Pilot
 from mlxllm.runs import Event, RunDirectory
 from tests.tui import runs
 from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
+from tests.tui.table_of_runs import wait_for_toast
 from tests.tui.test_themes import _assert_readable
 from tui.screens.monitor.passage import PassageView
 from tui.themes import THEMES
@@ -115,11 +116,11 @@ async def test_an_old_run_is_one_sentence() -> None:
         await wait_for_text(pilot, "step 300 of")
         await wait_for(pilot, lambda: pilot.app.screen.view is not None and pilot.app.screen.view.complete)  # type: ignore[attr-defined]
         await pilot.press("h")
-        await wait_for_text(pilot, "old has kept no")
+        await wait_for_toast(pilot, "old has kept no losses of single tokens, for nothing was held out")
         await pilot.press("5")
         await wait_for_text(pilot, "best val")
         await pilot.press("h")
-        await wait_for_text(pilot, "run 'old' has kept no")
+        await wait_for_toast(pilot, "run 'old' has kept no losses of single tokens: it was trained by an older version")
 
 
 async def test_the_table_of_runs_opens_it_as_well() -> None:
