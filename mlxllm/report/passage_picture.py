@@ -103,7 +103,9 @@ def _write(axes: "Axes", grid: list[tuple[int, int, str, int | None]], rows: int
             ground = Rectangle((column, row + 0.06), len(text), 0.88, facecolor=_GROUNDS[class_], edgecolor="none")
             axes.add_patch(ground).set_in_layout(False)
         ink = colour("ink" if class_ is not None else "faint")
-        letters = axes.text(column, row + 0.5, text, family="DejaVu Sans Mono", fontsize=_LETTERS, color=ink, va="center")
+        letters = axes.text(
+            column, row + 0.5, text, family="DejaVu Sans Mono", fontsize=_LETTERS, color=ink, va="center"
+        )
         letters.set_in_layout(False)  # the grid has its room, and hundreds of texts take a second to be measured
 
 

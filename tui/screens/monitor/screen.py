@@ -58,7 +58,7 @@ class MonitorScreen(LookingScreen):
         Binding("n", "metric", "Numbers", show=False, id="monitor.metric", tooltip="Show another number in the chart"),
         Binding("v", "axis", "Axis", show=False, id="monitor.axis", tooltip="Over steps, tokens or time"),
         Binding("l", "log", "Log y", show=False, id="monitor.log_scale", tooltip="Logarithmic values, and back"),
-        Binding("h", "passage", "Text", id="monitor.passage", tooltip="A held-out passage, coloured as it is learnt"),
+        Binding("h", "passage", "Held out", id="monitor.passage", tooltip="A held-out text, coloured as it is learnt"),
         Binding("o", "overlay", "Overlay", id="monitor.overlay", tooltip="Lay other runs beside it"),
         Binding("a", "another", "Other run", id="monitor.another", tooltip="Watch another run"),
     ]
