@@ -4,15 +4,17 @@ import itertools
 import re
 from collections.abc import Sequence
 
+BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
+
 Unit = tuple[str, bool, bool]
 """As it stands, whether it is a word, whether it is glued to what stands before."""
 
 
 def units(text: str) -> list[Unit]:
-    """The words and signs of an ASCII text."""
+    """The words and signs of a text, where blanks part words."""
     return [
-        (m[0], m[0][0].isalnum(), m.start() > 0 and not text[m.start() - 1].isspace())
-        for m in re.finditer(r"\w+(?:'\w+)*|[^\w\s]", text)
+        (m[0], m[0][0].isalnum(), m.start() > 0 and not BLANK.match(text[m.start() - 1]))
+        for m in re.finditer(r"\w+(?:['’]\w+)*|[^\w\s\x00-\x1f\x7f]", text)
     ]
 
 

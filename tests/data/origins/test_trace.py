@@ -88,7 +88,7 @@ def _is_there(origins: Origins, found: Trace, span: Span, number: int) -> None:
         assert there.split() == here.split()
     else:
         pairs = zip(words_in(there), words_in(here), strict=True)
-        assert sum(a != b for a, b in pairs) == span.changed <= span.words / 8
+        assert sum(a != b for a, b in pairs) == span.changed <= -(-span.words // 8)
 
 
 def words_in(text: str) -> list[str]:
