@@ -246,6 +246,11 @@ def data_inspect(dataset: str, *, tokens: bool = False) -> Args:
     return ("data", "inspect", dataset, *options(tokens=tokens))
 
 
+def data_index(dataset: str) -> Args:
+    """An index over the words of a dataset's training text."""
+    return ("data", "index", dataset)
+
+
 def data_label(dataset: str) -> Args:
     """What a dataset is made of, and what was dropped."""
     return ("data", "label", dataset)

@@ -19,6 +19,7 @@ WORDS = {
     "chosen": "The answer of a preference pair that you liked better.",
     "coin": "How often a toss of coins would give so clear a result by chance; below 5 % is taken for a real difference.",
     "context": "How many tokens the model can look back on; what is further away it cannot see.",
+    "copied span": "Eight words in a row or more of an answer that stand just so in a training document; near copies have another word here and there.",
     "data label": "What a dataset is made of: sources, what was kept, what was dropped and why.",
     "dataset": "Text that has been split, turned into tokens and written as files that training reads.",
     "decay": "The end of training, in which the learning rate falls and the loss with it.",

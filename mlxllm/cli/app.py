@@ -35,6 +35,7 @@ from mlxllm.cli import (
     serving,
     taste,
     tokenizer,
+    trace,
     train,
     verify,
     versus,
@@ -47,7 +48,7 @@ from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
     *"quickstart learn doctor monitor serve-tui tokenizer data plan train sft dpo fuse resume runs cache".split(),
-    *"sample chat compare explain prefs eval versus taste report parity quantize export verify serve".split(),
+    *"sample chat compare explain trace prefs eval versus taste report parity quantize export verify serve".split(),
 )
 
 
@@ -93,6 +94,7 @@ app.command("sample", rich_help_panel=_TALK)(sample.sample)
 app.command("chat", rich_help_panel=_TALK)(chat.chat)
 app.command("compare", rich_help_panel=_TALK)(compare.compare)
 app.command("explain", rich_help_panel=_TALK)(explain.explain)
+app.command("trace", rich_help_panel=_TALK)(trace.trace)
 app.add_typer(prefs.app, name="prefs", rich_help_panel=_TALK)
 app.command("eval", rich_help_panel=_JUDGE)(evaluate.evaluate)
 app.command("versus", rich_help_panel=_JUDGE)(versus.versus)

@@ -21,6 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 
 _SETS = "sets"
 _SERVED = "served"
+_ORIGINS = "origins"
 _WHAT = {
     "answers": "answers of models to the prompts of `versus`, which would be written anew",
     "evaluations": "answers that `mlxllm eval` has had, and will ask for anew",
@@ -107,6 +108,10 @@ def _entries() -> list[Entry]:
         elif path.name == _SERVED and path.is_dir():
             about = "an export that `mlxllm serve` makes again when it is needed"
             found += [Entry(f"{_SERVED}/{one.name}", one, _size(one), about) for one in sorted(path.iterdir())]
+        elif path.name == _ORIGINS and path.is_dir():
+            found += [
+                Entry(f"{_ORIGINS}/{one.name}", one, _size(one), _about_index(one)) for one in sorted(path.iterdir())
+            ]
         else:
             found.append(Entry(path.name, path, _size(path), _WHAT.get(path.name, "made anew when it is needed")))
     return found
@@ -118,6 +123,15 @@ def _about_set(name: str) -> str:
     return (
         f"a ready set; `mlxllm data get {name}`" if is_here(name) else f"a part of it; `mlxllm data get {name}` goes on"
     )
+
+
+def _about_index(path: Path) -> str:
+    from mlxllm.data.origins.files import ABOUT_FILE
+
+    name = path.name.rpartition("-")[0]
+    if not (path / ABOUT_FILE).is_file():
+        return "what an interrupted `mlxllm data index` has left"
+    return f"the index of dataset {name}; `mlxllm data index {name}` builds it again"
 
 
 def _size(path: Path) -> int:

@@ -12,6 +12,7 @@ from mlxllm import paths
 from mlxllm.cli import data_view as view
 from mlxllm.cli.data_build import build, choose_recipes
 from mlxllm.cli.data_get import get, remove_ready_set
+from mlxllm.cli.data_index import index
 from mlxllm.cli.deleting import confirm, delete, folder_size, is_active, require_dataset, runs_with
 from mlxllm.cli.dropped import inspect_dropped
 from mlxllm.cli.help import setting
@@ -217,6 +218,9 @@ def label(name: Name, json_: Json = False) -> None:
         say(f"warning: {caution}")
 
 
+app.command()(index)
+
+
 @app.command("ls")
 def list_(json_: Json = False) -> None:
     """List all datasets (with --json, one object a line)."""
@@ -280,10 +284,12 @@ def rm(
 ) -> None:
     """Delete a dataset, or a ready set that `data get` has downloaded.
 
-    Runs that were trained on a dataset can no longer be resumed; while one trains, it is refused. Where there is only
+    Runs that were trained on a dataset can no longer be resumed; while one trains, it is refused. Its index goes with
+    it. Where there is only
     what an interrupted build has left, that is deleted.
     """
     from mlxllm.data.draft import draft_folder, remove_draft
+    from mlxllm.data.origins.files import fingerprint_of, remove_indexes
 
     if not (new := paths.new("datasets", name)).exists() and draft_folder(new).is_dir():
         confirm(f"delete the unfinished dataset {new.name!r} in {new.parent}", yes)
@@ -303,7 +309,11 @@ def rm(
     names = ", ".join(run.name for run in users)
     used = f", without which {names} cannot be resumed" if users else ", which no run uses"
     confirm(f"delete dataset {directory.name!r} in {directory} ({file_size(folder_size(directory))}){used}", yes)
-    say(delete(directory, f"dataset {directory.name!r}") + (f"; it was used by {names}" if users else ""))
+    fingerprint = fingerprint_of(directory)
+    told = delete(directory, f"dataset {directory.name!r}")
+    if not directory.exists():
+        remove_indexes(directory.name, fingerprint)
+    say(told + (f"; it was used by {names}" if users else ""))
 
 
 def _open(name: str, verify: bool) -> "TokenDataset":

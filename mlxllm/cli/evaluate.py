@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlxllm.cli import evaluate_data, evaluate_preferences, evaluate_tasks, sampling
+from mlxllm.cli import evaluate_copied, evaluate_data, evaluate_preferences, evaluate_tasks, sampling
 from mlxllm.errors import ConfigError
 
 if TYPE_CHECKING:  # MLX is imported by the commands that use it
@@ -20,6 +20,7 @@ Scores = Mapping[str, Mapping[str, float | int | None]]
 
 _TEXT = "Held-out text"
 _QUESTIONS = "Questions with known answers"
+_COPIED = "What it took from its training text"
 _RECORDS = "Pairs of answers, and conversations"
 
 
@@ -153,6 +154,24 @@ def evaluate(
             rich_help_panel=_RECORDS,
         ),
     ] = None,
+    copied: Annotated[
+        int | None,
+        typer.Option(
+            "--copied",
+            metavar="N",
+            help="Have it go on with N beginnings of held-out text, and tell how much of that stands in the training text.",
+            rich_help_panel=_COPIED,
+        ),
+    ] = None,
+    training_data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--training-data",
+            metavar="NAME",
+            help="Dataset that it was trained on; by default what the run says. It needs its index (`data index`).",
+            rich_help_panel=_COPIED,
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Only the first N items: windows of text, questions, pairs.")
     ] = None,
@@ -188,6 +207,7 @@ def evaluate(
         ("--shots", shots, 0),
         ("--max-tokens", max_tokens, 1),
         ("--samples-per-task", samples_per_task, 1),
+        ("--copied", copied, 1),
     ):
         if value is not None and value < least:
             raise ConfigError(f"{flag} is {value}; it should be {least} or more")
@@ -198,10 +218,10 @@ def evaluate(
         raise ConfigError(f"--beta is {beta:g}; it should be greater than 0")
     about_questions = {
         "--shots": shots,
-        "--max-tokens": max_tokens,
+        "--max-tokens": max_tokens if copied is None else None,
         "--samples-per-task": samples_per_task,
         "--samples": samples,
-        "--temp": temp,
+        "--temp": temp if copied is None else None,
         "--chat": chat or None,
         "--allow-code-execution": allow_code_execution or None,
     }
@@ -215,10 +235,15 @@ def evaluate(
         )
     if not tasks and (named := [flag for flag, value in about_questions.items() if value is not None]):
         raise ConfigError(f"{named[0]} is about questions; give them, too, with --tasks FILES")
-    if not (data or tasks or preferences or records):
+    if training_data and copied is None:
+        raise ConfigError(
+            "--training-data is about what the model took from it; say how many texts to write with --copied N"
+        )
+    if not (data or tasks or preferences or records or copied):
         raise ConfigError(
             "there is nothing to evaluate; give --data NAME, a dataset whose held-out text is scored or a file of text, "
-            "--tasks FILES with questions, --preferences FILES with pairs of answers, or --records FILES with conversations"
+            "--tasks FILES with questions, --preferences FILES with pairs of answers, --records FILES with conversations, or "
+            "--copied N for what it takes from its training text"
         )
     texts = evaluate_data.look_up(data or ())
     options = evaluate_tasks.Options(
@@ -226,15 +251,20 @@ def evaluate(
         limit=limit,
         chat=chat,
         max_length=max_seq_len,
-        max_tokens=max_tokens,
+        max_tokens=max_tokens if tasks else None,
         samples_per_task=samples_per_task,
-        temperature=temp,
-        seed=seed,
+        temperature=temp if tasks else None,
+        seed=seed if tasks else None,
         allow_code=allow_code_execution,
         fresh=fresh,
         samples=samples,
     )
     questions = evaluate_tasks.look_up(tasks or (), options)
+    taken = (
+        evaluate_copied.look_up(model, copied, training_data or (), max_tokens=max_tokens, temperature=temp, seed=seed)
+        if copied is not None
+        else None
+    )
     loaded = sampling.load(model, device, adapter)
     results: dict[str, Mapping[str, float | int | None]] = {}
     most_moved: dict[str, dict[str, Any]] | None = {} if moved else None
@@ -260,6 +290,8 @@ def evaluate(
             results |= evaluate_preferences.score_records(loaded, records, window, batch_size, limit, shown=not json_)
     if questions.local or questions.public:
         results |= evaluate_tasks.score(loaded, questions, options, shown=not json_)
+    if taken is not None:
+        results |= evaluate_copied.score(loaded, taken, shown=not json_)
     if json_:
         about = {"model": model, "step": loaded.step} | ({"data": data[0] if len(data) == 1 else data} if data else {})
         told = {"moved": most_moved} if most_moved is not None else {}

@@ -10,6 +10,7 @@ import typer
 from mlxllm.cli import sampling
 from mlxllm.cli.model_defaults import with_model_defaults
 from mlxllm.cli.streaming import Stream
+from mlxllm.cli.trace import open_origins, tell_traced, traced
 from mlxllm.errors import ConfigError
 
 if TYPE_CHECKING:  # MLX is imported by the command
@@ -43,6 +44,10 @@ def sample(
     device: sampling.Device = None,
     kv_bits: sampling.KvBits = None,
     max_kv_size: sampling.MaxKvSize = None,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Tell what of it stands word for word in the run's training data, and where."),
+    ] = False,
     json_: Annotated[
         bool,
         typer.Option("--json", help="Print one object a sample; its text is the continuation without the prompt."),
@@ -52,7 +57,8 @@ def sample(
 
     No template is added, and no special token but what the model's own tokenizer
     puts before every text. The text ends before <|endoftext|>, before a --stop
-    string, or after --max-tokens.
+    string, or after --max-tokens. --trace looks for the continuation as `mlxllm trace`
+    does, in the index that `mlxllm data index` has built.
     """
     if num_samples < 1:
         raise ConfigError(f"--num-samples is {num_samples}; it should be 1 or more")
@@ -63,6 +69,7 @@ def sample(
     for option, typed in (("--prompt", prompt or ""), *(("--stop", each) for each in stop or ())):
         sampling.check_text(typed, option)
     text = sampling.stdin_text() if prompt == "-" else prompt or ""
+    origins = open_origins((), model) if trace else None
 
     loaded = sampling.load(model, device, adapter)
     config = with_model_defaults(loaded, **given)
@@ -78,23 +85,30 @@ def sample(
         one = config.model_copy(update={"seed": at})
         generation = session.generate(prompt_ids, one, stop=stop or (), logit_bias=biases)
         if json_:
-            print(json.dumps(_as_object(generation, one, loaded.tokenizer.stop_ids)), flush=True)
+            told = _as_object(generation, one, loaded.tokenizer.stop_ids)
+            if origins is not None:
+                told["trace"] = traced(origins, str(told["text"]))
+            print(json.dumps(told), flush=True)
             continue
-        _show(text, generation)
+        written = _show(text, generation)
         sampling.say(_summary(generation, one, num_samples))
+        if origins is not None:
+            tell_traced(origins, written)
         if at != last_seed:
             print(SEPARATOR, flush=True)
 
 
-def _show(prompt: str, generation: "Generation") -> None:
-    """Show the text as it comes; a last line feed is added where the text has none."""
-    stream = Stream()
+def _show(prompt: str, generation: "Generation") -> str:
+    """Show the text as it comes, and return it; a last line feed is shown where the text has none."""
+    stream, written = Stream(), ""
     try:
         stream.given(prompt)
         for token in generation:
             stream.add(token.text)
+            written += token.text
     finally:  # after Ctrl-C as well
         stream.end()
+    return written
 
 
 def _as_object(generation: "Generation", config: "SampleConfig", stop_ids: Sequence[int]) -> dict[str, object]:

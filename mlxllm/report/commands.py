@@ -28,6 +28,8 @@ from mlxllm.visible import called
 METHODS = ("pretrain", "sft", "dpo")
 _PROGRAM = "mlxllm"
 _WIDTH = 100
+_OF_COPIED = {"--copied": "samples", "--max-tokens": "max_tokens", "--temp": "temperature", "--seed": "seed"}
+"""Option of `eval --copied` -> setting of its result."""
 _ELSEWHERE = (
     *"preset method base_model base_adapter base_fingerprint".split(),
     *"data.dataset data.records data.val_records train.max_steps train.epochs model.vocab_size".split(),
@@ -226,13 +228,23 @@ def dataset_name(dataset: str) -> str:
 
 
 def evaluation_command(model: str, task: str, settings: Mapping[str, Any]) -> Argv | None:
-    """The command that scores a dataset again; None for anything else: a result does not say where its questions lay."""
+    """The command that scores a dataset, or counts what is copied of one, again; None for anything else: a result does
+    not say where its questions lay.
+    """
+    if task == "copied":
+        told = {name: settings.get(key) for name, key in _OF_COPIED.items()}
+        return [_PROGRAM, "eval", "--model", model, *(word for name, n in told.items() for word in (name, str(n)))]
     kind, _, name = task.partition(":")
     if kind != "data" or not name or "/" in name:  # behind a slash stands a source, which comes with the whole
         return None
     limit = settings.get("limit")
     argv = [_PROGRAM, "eval", "--model", model, "--data", name]
     return [*argv, "--limit", str(limit)] if isinstance(limit, int) else argv
+
+
+def index_command(dataset: str) -> Argv:
+    """The command that builds the index of a dataset's training text."""
+    return [_PROGRAM, "data", "index", dataset_name(dataset)]
 
 
 def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mlxllm import __version__
 from mlxllm.report.blocks import Block, Commands, Fold, Page, Points, Section, Text
 from mlxllm.report.commands import Commands as Way
-from mlxllm.report.commands import dataset_commands, evaluation_command, training_command
+from mlxllm.report.commands import dataset_commands, evaluation_command, index_command, training_command
 from mlxllm.report.data_section import data_sections
 from mlxllm.report.drawing import Plot
 from mlxllm.report.learning import learning_sections, picture
@@ -116,18 +116,22 @@ def _said(stages: Sequence[StageReport]) -> list[Block]:
 
 def way_there(stages: Sequence[StageReport]) -> list[Block]:
     """The commands, and what they leave open."""
-    way = Way()
+    way, datasets = Way(), list[str]()
     for stage in stages:
         data = stage.config.get("data")
         dataset = str(data.get("dataset") or "") if isinstance(data, dict) else ""
         if dataset:
             dataset_commands(dataset, way)
+            datasets.append(dataset)
         if stage.config:
             training_command(stage.run, stage.config, stage.summary, way)
         for found in stage.scores:
             model = f"{stage.run.address}@{found.step}"
             argv = evaluation_command(model, found.result.task, found.result.settings)
             if argv is not None:
+                if found.result.task == "copied":
+                    for name in datasets:
+                        way.add(index_command(name))
                 way.add(argv)
             elif found.result.task.startswith("versus:"):
                 other = found.result.task.removeprefix("versus:")

@@ -11,6 +11,8 @@ from mlxllm.model.checkpoint_files import MANIFEST_FILE, MODEL_FILE, TRAINABLE_F
 from mlxllm.runs import RunDirectory, checkpoint_steps, read_json, run_of, run_settings
 from mlxllm.scores import STDERR, Result, results_of
 
+PARTS = ("copied", "nearly", "own", "held_out_copied", "held_out_nearly")
+"""Metrics between 0 and 1 of which more is neither better nor worse; they are told in per cent, and not drawn."""
 _DEEPEST = 16
 """Adapters on adapters: so many runs at most."""
 SHARES = (
@@ -91,7 +93,7 @@ def told(result: Result, metric: str) -> str:
     value, error = result.metrics.get(metric), result.error_of(metric)
     if value is None:
         return "–"
-    if is_share(metric, value):
+    if is_share(metric, value) or metric in PARTS:
         return f"{100 * value:.1f} %" + (f" ± {100 * error:.1f}" if error else "")
     return f"{value:.4g}" + (f" ± {error:.2g}" if error else "")
 

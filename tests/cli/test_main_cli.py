@@ -184,7 +184,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["trian"], "no such command 'trian'; did you mean 'train'?"),
+        (["tarin"], "no such command 'tarin'; did you mean 'train'?"),
         (["frobnicate"], "no such command 'frobnicate'; `mlxllm --help` says"),
         (
             ["train", "--lerning-rate", "1"],

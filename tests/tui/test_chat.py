@@ -76,7 +76,7 @@ async def test_without_a_model_it_says_where_one_comes_from_and_keeps_what_is_ty
         await wait_for_text(pilot, "m chooses one")
         assert screen.writing.text == "Hello"
         await pilot.press("escape")
-        for key in ("n", "ctrl+r", "e", "t", "g", "o", "s"):
+        for key in ("n", "ctrl+r", "e", "t", "g", "o", "u", "s"):
             await pilot.press(key)
             await pilot.pause()
             if isinstance(pilot.app.screen, SettingsDrawer):
@@ -391,14 +391,14 @@ async def test_a_long_conversation_mounts_few_messages_and_shows_earlier_ones_wh
         await wait_for(pilot, lambda: len(messages(screen)) == MOST_SHOWN)
         assert messages(screen)[-1] == "turn 129"
         await wait_for(pilot, lambda: screen.query("#earlier"))
-        await pilot.press("o")
+        await pilot.press("u")
         await wait_for(pilot, lambda: len(messages(screen)) == 2 * MOST_SHOWN)
         assert messages(screen)[0] == f"turn {130 - 2 * MOST_SHOWN}"
         for _ in range(130 // MOST_SHOWN):
-            await pilot.press("o")
+            await pilot.press("u")
         await wait_for(pilot, lambda: len(messages(screen)) == 130)
         assert not screen.query("#earlier")
-        await pilot.press("o")
+        await pilot.press("u")
         await wait_for_text(pilot, "there are no earlier messages")
         await pilot.press("end")
         await write(pilot, "more", "enter")

@@ -17,7 +17,9 @@ from textual.widgets import Markdown as MarkdownWidget
 from textual.widgets import Static
 from textual.widgets.markdown import MarkdownStream
 
+from mlxllm.data.origins.tracing import Trace
 from tui.widgets.cutting import cut
+from tui.widgets.glow import glow_line, glowing
 from tui.words import visible
 
 
@@ -104,6 +106,12 @@ class Message(Static):
         super().__init__(classes=role, markup=False)
         self.role, self.source = role, text
         self._who, self._markdown, self._note = who, markdown, note
+        self._trace: Trace | None = None
+
+    def glow(self, trace: Trace) -> None:
+        """Mark what of it stands in training documents; what is marked is shown as it was written, Markdown as well."""
+        self._trace = trace
+        self._draw()
 
     def on_mount(self) -> None:
         """Draw it, and draw it anew in other colours."""
@@ -117,9 +125,15 @@ class Message(Static):
         if self._who:
             colour = colours.get("accent" if self.role == "user" else "primary", "default")
             parts.append(Text(self._who, style=f"bold {colour}"))
-        parts.append(_Document(text, colours) if self._markdown else Text(text))
+        trace, muted = self._trace, colours.get("text-muted", "default")
+        if trace is not None and trace.spans:
+            parts.append(glowing(trace, colours))
+        else:
+            parts.append(_Document(text, colours) if self._markdown else Text(text))
         if self._note:
-            parts.append(Text(self._note, style=colours.get("text-muted", "default")))
+            parts.append(Text(self._note, style=muted))
+        if trace is not None:
+            parts.append(Text(glow_line(trace), style=f"italic {muted}"))
         self.update(Group(*parts))
 
 

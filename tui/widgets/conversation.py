@@ -10,6 +10,7 @@ from textual.message import Message as TextualMessage
 from textual.widgets import Static
 
 from mlxllm.conversation.saved import Said
+from mlxllm.data.origins.tracing import Trace
 from mlxllm.runs import short_name
 from tui.widgets.answers import Message, Streaming
 
@@ -104,6 +105,12 @@ class Conversation(VerticalScroll, can_focus=True):
                 self._streaming = None
                 await self.follow()
 
+    def glow(self, said: Said, trace: Trace) -> None:
+        """Mark what of an answer stands in training documents, if it is still shown."""
+        for turn, widget in self._turns:
+            if turn is said:
+                widget.glow(trace)
+
     async def note(self, text: str) -> None:
         """Something that the application says, until more is said; what it says already is not said twice."""
         for before in [each for each in self.query("Message.note").results(Message) if each.source == text]:
@@ -142,7 +149,7 @@ class Conversation(VerticalScroll, can_focus=True):
             await lines.remove()
             return
         many = "1 earlier message" if self._first == 1 else f"{self._first:,} earlier messages"
-        text = Content(f"^ {many}; o, or a click here, shows more")
+        text = Content(f"^ {many}; u, or a click here, shows more")
         if lines:
             lines.first(Static).update(text)
         else:

@@ -12,18 +12,17 @@ from mlxllm.conversation.preference_store import PreferenceStore
 from mlxllm.conversation.saved import ChatWriter
 from mlxllm.conversation.stored_preference import StoredPreference
 from mlxllm.errors import UserError
-from mlxllm.runs import short_name
 from tui.screens.chat.ab import ABScreen
 from tui.screens.chat.blind import BlindScreen
 from tui.screens.chat.blind_setup import BlindSetup, BlindTest
 from tui.screens.chat.judge import JudgeAnswer, Judgement
+from tui.screens.chat.looking import LooksAtAnswers
 from tui.screens.chat.machine import TimeMachine
 from tui.screens.chat.opening import Starters
+from tui.screens.chat.origin import OriginView
 from tui.screens.chat.picker import ModelPicker
 from tui.screens.chat.saved import SavedPicker
 from tui.screens.chat.settings import ChatSettings, SettingsDrawer
-from tui.screens.chat.talking import TalkingScreen
-from tui.screens.chat.tokens import TokenView
 from tui.screens.chat.versus import Versus
 from tui.screens.chat.write import Drafts
 from tui.talking.models import check_model, relatives, sampling_of, untuned
@@ -32,7 +31,7 @@ from tui.widgets.token_flow import TokenFlow
 from tui.widgets.writing import Writing
 
 
-class ChatScreen(TalkingScreen):
+class ChatScreen(LooksAtAnswers):
     """Talk to a model."""
 
     MODE = "chat"
@@ -42,11 +41,23 @@ class ChatScreen(TalkingScreen):
     )
     HINT = "Write below, enter sends; esc, then m takes another model."
     WORDS = (
-        *("A/B", "base model", "checkpoint", "context", "DPO", "logprob", "max tokens", "min-p", "model", "parameters"),
+        *(
+            "A/B",
+            "base model",
+            "checkpoint",
+            "context",
+            "copied span",
+            "DPO",
+            "logprob",
+            "max tokens",
+            "min-p",
+            "model",
+            "parameters",
+        ),
         *("preference pair", "seed", "SFT", "system prompt", "temperature", "time to first token", "tok/s", "token"),
         *("top-k", "top-p"),
     )
-    PARTS = (Writing, TokenFlow, TimeMachine, Versus, ABScreen, BlindScreen)
+    PARTS = (Writing, TokenFlow, OriginView, TimeMachine, Versus, ABScreen, BlindScreen)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,i", "write", "Write", key_display="⏎", id="chat.write"),
         Binding("m", "model", "Model", id="chat.model"),
@@ -90,7 +101,14 @@ class ChatScreen(TalkingScreen):
         Binding(
             "B", "blind", "Blind", id="chat.blind", tooltip="Blind taste test: tuned against untuned, with a verdict"
         ),
-        Binding("o", "earlier", "Earlier messages", show=False, id="chat.earlier"),
+        Binding(
+            "o",
+            "origin",
+            "Where from",
+            id="chat.origin",
+            tooltip="What of the answer stands in the training text, and the documents where it does",
+        ),
+        Binding("u", "earlier", "Earlier messages", show=False, id="chat.earlier"),
     ]
 
     def __init__(self) -> None:
@@ -111,7 +129,7 @@ class ChatScreen(TalkingScreen):
             return False
         if action == "edit":
             return self._talk.question is not None
-        if action == "tokens":
+        if action in ("tokens", "origin"):
             return self._talk.answer is not None
         if action == "judge":
             return self._talk.form == "turns" and self._talk.answer is not None
@@ -263,14 +281,6 @@ class ChatScreen(TalkingScreen):
         if test is not None:
             self._left = BlindScreen(test, self._settings)
             self.app.push_screen(self._left)
-
-    def action_tokens(self) -> None:
-        """The tokens of the last answer."""
-        tokens = self._views.get(len(self._talk.said) - 1)
-        if not tokens:
-            self._status("the tokens of this answer were not kept; ctrl+r asks for another one, and keeps its tokens")
-            return
-        self.app.push_screen(TokenView(tokens, short_name(self._address)))
 
     async def action_earlier(self) -> None:
         """Older messages."""

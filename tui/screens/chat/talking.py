@@ -291,9 +291,14 @@ class TalkingScreen(ModeScreen):
         await self.log_.end_answer()
         await self._save()
         self.refresh_bindings()
+        if done is not None:
+            self.answered()
         if self._waiting and self.writing.text.strip():
             self._send(self.writing.text)
         self._waiting = False
+
+    def answered(self) -> None:
+        """An answer is at its end."""
 
     def _take(self, text: str, tokens: list[AnswerToken], done: Done | None) -> None:
         """Make an answer, or as much as there is of it, a part of the conversation."""
