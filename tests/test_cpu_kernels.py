@@ -59,7 +59,7 @@ def test_other_programs_get_their_own_compiler(tmp_path: Path) -> None:
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("trouble", ["no such processor", "no folder", "none"])
+@pytest.mark.parametrize("trouble", ["no such processor", "no folder", "read by shells", "open to all", "none"])
 def test_without_it_mlx_compiles_as_it_would(trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.which("g++")
     if trouble == "no such processor":
@@ -71,6 +71,12 @@ def test_without_it_mlx_compiles_as_it_would(trouble: str, tmp_path: Path, monke
     elif trouble == "no folder":
         (tmp_path / "file").write_text("")
         monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "file" / "kernels"))
+    elif trouble == "read by shells":
+        monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "a$HOME`id`" / "kernels"))
+    elif trouble == "open to all":
+        (tmp_path / "kernels").mkdir()
+        (tmp_path / "kernels").chmod(0o777)
+        monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "kernels"))
     else:
         monkeypatch.setenv("PATH", str(tmp_path))
     code = (
@@ -87,3 +93,33 @@ def test_without_it_mlx_compiles_as_it_would(trouble: str, tmp_path: Path, monke
         assert list(tmp_path.glob("mlx/*/cpu/*.so"))
         kernels = Path(os.environ[FOLDER_VARIABLE])
         assert not list(kernels.glob(".making-*")), "what was begun is tidied up"
+
+
+@pytest.mark.compiled
+def test_a_compiler_that_looks_for_another_one_in_path_finds_the_system_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ccache does, which stands in PATH under the compiler's name and passes over itself only."""
+    wrapper = tmp_path / "bin" / "g++"
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        '#!/bin/bash\nfor found in $(type -ap g++); do [ "$found" -ef "$0" ] || exec "$found" "$@"; done\n'
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "kernels"))
+    code = (
+        "from mlxllm.cpu_kernels import use_native_compiler\n"
+        "import mlx.core as mx\n"
+        "mx.set_default_device(mx.Device(mx.cpu, 0))\n"
+        "folder = use_native_compiler()\n"
+        "print(mx.compile(lambda x: x * x + x)(mx.arange(3.0)).tolist(), len(list(folder.glob('mlx/*/cpu/*.so'))))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[0.0, 2.0, 6.0] 1\n", done.stderr
+
+
+@pytest.mark.compiled
+def test_without_a_path_there_is_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PATH")
+    assert use_native_compiler() is not None

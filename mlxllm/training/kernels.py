@@ -2,17 +2,14 @@
 
 On the Linux CPU `mx.compile` calls g++ for each fused kernel, one after another: half a minute the first time. Two
 processes do it on two cores while the trainer's own process still prepares the data. What they compile lands where MLX
-looks for it (`cpu_kernels`): each works in a temporary folder of its own and moves finished libraries over.
+looks for it (`cpu_kernels`), each library whole or not at all. Their parts have no kernel in common.
 """
 
 import hashlib
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +19,7 @@ import numpy as np
 
 from mlxllm.config import RunConfig, TrainConfig
 from mlxllm.conversation.preferences import Pair
-from mlxllm.cpu_kernels import keep_kernels_in, use_native_compiler
+from mlxllm.cpu_kernels import native_compiler, use_native_compiler
 from mlxllm.evaluation.pair_rows import PairShapes, stacked
 from mlxllm.evaluation.pair_scoring import reference_logprobs
 from mlxllm.evaluation.perplexity import Evaluator, SourceSpan
@@ -52,7 +49,7 @@ class KernelsAhead:
 
     def __init__(self, config: RunConfig, parts: Sequence[str] = PARTS, background: bool = False) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
-        folder = use_native_compiler()
+        folder = native_compiler()
         if folder is None:
             return
         for part in parts:
@@ -149,24 +146,11 @@ class _Zeros:
 def _main(part: str) -> None:
     config = RunConfig.model_validate_json(sys.stdin.read())
     mx.set_default_device(mx.Device(mx.cpu, 0))
-    destination = use_native_compiler()
-    if destination is None:
-        return
-    with tempfile.TemporaryDirectory(prefix="mlxllm-kernels-", dir=destination) as private:
-        for library in destination.glob("mlx/*/cpu/*.so"):
-            linked = Path(private) / library.relative_to(destination)
-            linked.parent.mkdir(parents=True, exist_ok=True)
-            linked.symlink_to(library)
-        keep_kernels_in(Path(private))
+    folder = use_native_compiler()
+    if folder is not None:
         compile_part(config, part)
-        for library in Path(private).glob("mlx/*/cpu/*.so"):
-            target = destination / library.relative_to(private)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not library.is_symlink() and not target.exists():
-                shutil.move(library, target)  # within one file system: a rename, so nobody sees half a library
-    _note(destination, config, part).touch()
+        _note(folder, config, part).touch()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves the temporary folder tidily
     _main(sys.argv[1])
