@@ -10,9 +10,10 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -86,14 +87,30 @@ def set_blas_threads(n: int) -> int:
 
 
 @contextmanager
-def blas_for_lanes(lanes: int) -> Iterator[None]:
-    """One BLAS thread inside the block where several lanes work side by side: they keep the cores busy already."""
-    before = set_blas_threads(1) if lanes > 1 else None
+def one_blas_thread() -> Iterator[None]:
+    """OpenBLAS works with one thread inside the block; the number from before comes back with the last block that ends."""
+    global _blocks, _threads_outside
+    with _blas_lock:
+        if not _blocks:
+            _threads_outside = set_blas_threads(1)
+        _blocks += 1
     try:
         yield
     finally:
-        if before is not None:
-            set_blas_threads(before)
+        with _blas_lock:
+            _blocks -= 1
+            if not _blocks:
+                set_blas_threads(_threads_outside)
+
+
+_blas_lock = threading.Lock()
+_blocks = 0
+_threads_outside = 1
+
+
+def blas_for_lanes(lanes: int) -> AbstractContextManager[None]:
+    """One BLAS thread inside the block where several lanes work side by side: they keep the cores busy already."""
+    return one_blas_thread() if lanes > 1 else nullcontext()
 
 
 def has_gpu() -> bool:

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,3 +177,22 @@ def test_a_compiler_is_looked_for_on_the_path(tmp_path: Path, monkeypatch: pytes
 def test_measured_speed_is_that_of_the_product() -> None:
     mx.set_default_device(mx.cpu)
     assert 0.2 < runtime.measure_gflops(256, repeats=2) < 1e5
+
+
+def test_the_last_of_several_threads_gives_the_number_of_blas_threads_back() -> None:
+    before = runtime.set_blas_threads(2)
+    inside, seen = threading.Barrier(2, timeout=20), []
+
+    def work() -> None:
+        with runtime.one_blas_thread():
+            inside.wait()
+            seen.append(runtime.blas_threads())
+            inside.wait()
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert seen == [1, 1]
+    assert runtime.set_blas_threads(before) == (2 if runtime.OPENBLAS else 1)

@@ -56,11 +56,11 @@ def exp_nonpositive(x: mx.array) -> mx.array:
 
 
 def log_sum_exp(x: mx.array) -> mx.array:
-    """log(sum(exp(x))) over the last axis, on any device."""
+    """log(sum(exp(x))) over the last axis, on any device; of finite numbers."""
     if not worthwhile(x.size, x.dtype):
         return mx.logsumexp(x, axis=-1)
     top = mx.max(x, axis=-1, keepdims=True)
-    return (mx.log(mx.sum(exp_nonpositive(x - top), axis=-1, keepdims=True)) + top).squeeze(-1)
+    return (mx.log(mx.sum(_weights(x - top), axis=-1, keepdims=True)) + top).squeeze(-1)
 
 
 def sigmoid(x: mx.array) -> mx.array:

@@ -2,7 +2,7 @@
 
 MLX multiplies a row by means for whole matrices: small ones on one core, large ones after copying them into another order.
 OpenBLAS has a routine for a matrix times a vector, which reads the matrix once, with all cores. Several columns, and all
-where no OpenBLAS was found, are NumPy's.
+where no OpenBLAS was found, are NumPy's, but where OpenBLAS is to keep to one thread: of that NumPy's own knows nothing.
 
 Shapes: W (out, in), x (in, B), W x (out, B).
 """
@@ -10,7 +10,7 @@ Shapes: W (out, in), x (in, B), W x (out, B).
 import ctypes
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import mlx.core as mx
@@ -88,12 +88,8 @@ class Pace:
     def step(self) -> Iterator[None]:
         """Around each step."""
         begun = time.perf_counter()
-        before = runtime.set_blas_threads(1) if self.alone else None
-        try:
+        with runtime.one_blas_thread() if self.alone else nullcontext():
             yield
-        finally:
-            if before is not None:
-                runtime.set_blas_threads(before)
         self.note(time.perf_counter() - begun)
 
     def note(self, seconds: float) -> None:

@@ -54,7 +54,9 @@ def cpu_step(model: Transformer, cache: Sequence[KVCache]) -> "CpuStep | None":
 
 
 class CpuStep:
-    """See `cpu_step`. It reads the very memory of weights and caches, so weights must not be replaced while it is used."""
+    """See `cpu_step`. It reads the very memory of weights and caches, so weights must not be replaced, or
+    written to in place, while it is used.
+    """
 
     def __init__(self, model: Transformer, cache: list[GrowingKVCache]) -> None:
         config, decoder = model.config, model.model
@@ -92,8 +94,8 @@ class CpuStep:
         if self._table is not None:
             x = x + self._table[positions].T
         turn = _turn(self._frequencies, positions)
-        # exp(-x) may become infinite, and 1 / (1 + exp(-x)) is 0 then.
-        with self._pace.step(), np.errstate(over="ignore"):
+        # exp(-x) may become infinite, and 1 / (1 + exp(-x)) is 0 then. Of logits that are no numbers the caller tells.
+        with self._pace.step(), np.errstate(over="ignore", invalid="ignore"):
             for block in self._blocks:
                 x = block(x, turn, visible)
             x = x if self._norm is None else self._norm(x)

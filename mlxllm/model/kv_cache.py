@@ -60,15 +60,17 @@ class GrowingKVCache:
     def grown(self) -> tuple[np.ndarray, np.ndarray]:
         """Go on by one position, whose numbers the caller writes: the memory of all keys and values, (B, K, S, d).
 
-        For a float32 cache on the CPU that is not empty. Let go of the memory before anything else is done with the cache.
+        For a float32 cache on the CPU that is not empty. The memory is this cache's own: arrays that others may hold, or that
+        are not computed yet, are copied before the first position is written. Let go of it before anything else is done
+        with the cache.
         """
         assert self._k is not None
         assert self._v is not None
-        self.offset += 1
+        here, self.offset = self.offset, self.offset + 1
         if self._memory is None or self._memory[0].shape[2] < self.offset:
             self._memory = None
-            self._k = _room_for(self._k, self._k[:, :, :1], self.offset)
-            self._v = _room_for(self._v, self._v[:, :, :1], self.offset)
+            self._k = _own(self._k[:, :, :here], self.offset)
+            self._v = _own(self._v[:, :, :here], self.offset)
             self._memory = np.array(self._k, copy=False), np.array(self._v, copy=False)
         k, v = self._memory
         return k[:, :, : self.offset], v[:, :, : self.offset]
@@ -83,10 +85,12 @@ class GrowingKVCache:
 
     def trim(self, count: int) -> None:
         """Forget the last `count` positions."""
+        self._memory = None
         self.offset -= count
 
     def repeated(self, rows: int) -> "GrowingKVCache":
         """A cache of its own for `rows` texts that all go on from the one here."""
+        self._memory = None
         copy = GrowingKVCache()
         copy.offset = self.offset
         if self._k is not None and self._v is not None:
@@ -114,6 +118,15 @@ def _room_for(stored: mx.array | None, new: mx.array, needed: int) -> mx.array:
     B, K, _, d = new.shape
     grown = mx.zeros((B, K, -(-needed // STEP) * STEP - have, d), dtype=new.dtype)
     return grown if stored is None else mx.concatenate([stored, grown], axis=2)
+
+
+def _own(stored: mx.array, needed: int) -> mx.array:
+    """A copy in memory of its own, with room for `needed` positions."""
+    B, K, _, d = stored.shape
+    room = mx.zeros((B, K, -(-needed // STEP) * STEP - stored.shape[2], d), dtype=stored.dtype)
+    copy = mx.concatenate([stored, room], axis=2)
+    mx.eval(copy)
+    return copy
 
 
 class RotatingKVCache:

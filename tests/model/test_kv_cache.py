@@ -115,6 +115,28 @@ def test_quantised_cache_is_smaller_and_less_exact() -> None:
     assert sizes[2] < 0.6 * sizes[1]
 
 
+def test_writing_into_a_cache_s_memory_changes_nothing_that_others_hold() -> None:
+    cache = GrowingKVCache()
+    k, v = (mx.random.normal((1, 2, 6, 4), key=mx.random.key(i)) for i in (1, 2))
+    handed_out, _ = cache.update(k, v)
+    pending = handed_out * 2  # not computed yet
+    twin = cache.repeated(1)
+    for _ in range(2):
+        cache.trim(3)
+        for number in (7.0, 8.0):
+            for memory in cache.grown():
+                memory[:, :, -1] = number
+        twin_of_now = cache.repeated(1)
+    cache.trim(1)
+    cache.grown()[0][:, :, -1] = 9.0
+    assert mx.array_equal(handed_out, k)
+    assert mx.array_equal(pending, 2 * k)
+    assert mx.array_equal(twin.update(k[:, :, :1], v[:, :, :1])[0][:, :, :6], k)
+    held = twin_of_now.update(k[:, :, :1], v[:, :, :1])[0][0, 0, :, 0]
+    assert held[2:4].tolist() == [7.0, 8.0]
+    assert mx.array_equal(held[:2], k[0, 0, :2, 0])
+
+
 @pytest.mark.parametrize("bits", [None, 8])
 def test_trim_forgets_the_newest(bits: int | None) -> None:
     model = tiny_model(head_dim=32)
