@@ -35,7 +35,8 @@ def arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace, temporary: Path) -> dict[str, Any]:
     """Reference, ours, reference, ours, ..."""
-    ids = prepare(text_path(args.text), temporary)
+    text = text_path(args.text)
+    ids = prepare(text, temporary)
     ours, reference = Side("ours"), Side("reference")
     runs: list[dict[str, Any]] = []
     for number in range(args.repeats):
@@ -59,7 +60,13 @@ def main(args: argparse.Namespace, temporary: Path) -> dict[str, Any]:
         if target is not None:
             check(mine, reference.facts)
         runs.append({"target": target, "reached": first, "curve": mine["curve"]})
-    return outcome(ours, reference, runs)
+    return outcome(ours, reference, runs) | {
+        "title": f"time_to_loss: training seconds on {text.name} by character, {' '.join((args.preset, *args.set))}",
+        "text": text.name,
+        "preset": args.preset,
+        "set": args.set,
+        "reference_steps": None if args.ours_only else args.reference_steps,
+    }
 
 
 def text_path(given: Path | None) -> Path:
@@ -178,7 +185,6 @@ def outcome(ours: Side, reference: Side, runs: list[dict[str, Any]]) -> dict[str
     if r:
         about |= {"torch": r["torch"], "torch_device": r["device"], "torch_threads": r["threads"]}
     return {
-        "title": "time_to_loss: tiny Shakespeare by character, training seconds",
         "table": table,
         "ratio": ratio,
         "reached": arrived,

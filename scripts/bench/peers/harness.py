@@ -29,6 +29,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform.startswith("linux") else os.cpu_count() or 1
 
 
+def thread_counts() -> list[int]:
+    """One thread, all cores, and the doublings between."""
+    return sorted({1 << n for n in range(cores().bit_length()) if 1 << n <= cores()} | {cores()})
+
+
 def peak_footprint() -> int:
     """Bytes that this process held at its most."""
     if sys.platform.startswith("linux"):

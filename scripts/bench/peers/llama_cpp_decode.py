@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, required=True)
     args = parser.parse_args()
     tried = {}
-    for threads in sorted({2**i for i in range(10) if 2**i <= harness.cores()} | {harness.cores()}):
+    for threads in harness.thread_counts():
         model = load(args, threads)
         continued(model, args.prompt_ids, 2)
         tried[threads] = rate_of(continued(model, args.prompt_ids, TRIAL_TOKENS)[1])

@@ -129,8 +129,7 @@ class Training:
 
 def choices() -> list[tuple[str, int]]:
     """Device and thread count: one thread, all cores, the doublings between; a GPU."""
-    counts = {1 << n for n in range(harness.cores().bit_length()) if 1 << n <= harness.cores()} | {harness.cores()}
-    found = [("cpu", count) for count in sorted(counts)]
+    found = [("cpu", count) for count in harness.thread_counts()]
     if torch.cuda.is_available():
         found.append(("cuda", 1))
     if torch.backends.mps.is_available():

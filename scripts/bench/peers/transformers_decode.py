@@ -10,6 +10,9 @@ import transformers
 from transformers import AutoTokenizer, LlamaForCausalLM
 from transformers.generation.streamers import BaseStreamer
 
+TRIAL_TOKENS = 24
+"""To choose the number of threads by."""
+
 
 class Clock(BaseStreamer):
     """Notes when each token comes; the first `put` is the prompt."""
@@ -26,7 +29,7 @@ class Clock(BaseStreamer):
 
 
 def main() -> None:
-    """A first continuation that does not count, then the timed ones."""
+    """A number of threads is chosen, a first continuation does not count, then come the timed ones."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--prompt", required=True)
@@ -37,20 +40,31 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = LlamaForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
     prompt = tokenizer(args.prompt, add_special_tokens=False, return_tensors="pt").input_ids
-    rates, first = [], []
-    for number in range(args.repeats + 1):
-        clock = Clock()
-        begun = time.perf_counter()
+
+    def continued(tokens: int) -> tuple[torch.Tensor, float, list[float]]:
+        """The ids, when it began, and when each new one came."""
+        clock, begun = Clock(), time.perf_counter()
         written = model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
             do_sample=False,
-            max_new_tokens=args.max_tokens,
+            max_new_tokens=tokens,
             eos_token_id=None,
             pad_token_id=0,
             streamer=clock,
         )
-        arrived = clock.arrived[1:]
+        return written, begun, clock.arrived[1:]
+
+    continued(TRIAL_TOKENS)  # the first one prepares
+    tried = {}
+    for threads in harness.thread_counts():
+        torch.set_num_threads(threads)
+        _, _, arrived = continued(TRIAL_TOKENS)
+        tried[threads] = arrived[-1] - arrived[0]
+    torch.set_num_threads(min(tried, key=lambda n: tried[n]))
+    rates, first = [], []
+    for number in range(args.repeats + 1):
+        written, begun, arrived = continued(args.max_tokens)
         if number:
             rates.append((len(arrived) - 1) / (arrived[-1] - arrived[0]))
             first.append(arrived[0] - begun)
