@@ -104,10 +104,10 @@ class Walk:
 
     def logprobs(self, layer: int = -1) -> npt.NDArray[np.float64]:
         """(V,): log-probabilities of the next token, by default the model's own; under the temperature."""
-        scaled: npt.NDArray[np.float64] = self.logits[layer].astype(np.float64) / self.temperature
-        scaled = scaled - scaled.max()
-        total: float = np.exp(scaled).sum()
-        return scaled - np.log(total)
+        scaled = self.logits[layer].astype(np.float64) / self.temperature
+        scaled -= scaled.max()
+        logprobs: npt.NDArray[np.float64] = scaled - np.log(np.exp(scaled).sum())
+        return logprobs
 
 
 def steps(
@@ -240,9 +240,7 @@ def walk(
         attention=_stacked(sizes[1]),
         mlp=_stacked(sizes[2]),
         heads=Heads(
-            *(_stacked(each) for each in (entropy, first, previous, itself)),  # type: ignore[arg-type]  # four of them
-            target=_ids(target),
-            target_weight=_stacked(weight),
+            _stacked(entropy), _stacked(first), _stacked(previous), _stacked(itself), _ids(target), _stacked(weight)
         ),
         maps=kept,
         lens=Lens(start, _ids(best), _stacked(probs), _stacked(doubt)),

@@ -213,10 +213,12 @@ async def test_a_model_that_is_not_there(folder: Path) -> None:
 async def test_a_tuned_model_is_asked_in_its_template(tmp_path: Path) -> None:
     async with looking(tuned_run(tmp_path)) as (pilot, screen):
         assert screen._view is not None
-        plain = len(screen._view.pieces)
-        await pilot.press("c")
-        await wait_for(pilot, lambda: len(screen._view.pieces) > plain)  # type: ignore[union-attr]
+        asked = len(screen._view.pieces)
         assert "--chat" in screen.twin
+        await wait_for_text(pilot, "is asked")
+        await pilot.press("c")
+        await wait_for(pilot, lambda: len(screen._view.pieces) < asked)  # type: ignore[union-attr]
+        assert "--chat" not in screen.twin
 
 
 @pytest.mark.parametrize("size", [(60, 16), (80, 24), (200, 60)])

@@ -11,10 +11,15 @@ from tui.talking.xray import ASCII_SHADES, SHADES, shade
 
 _LABEL = 12
 _NUMBER = 4
+_CELL, _NUMBERED = 2, 5
+"""Columns of a cell, and of one with its share in percent beside the sign."""
 
 
 class HeatMap(Widget):
-    """Weights in shaded cells; the row that is looked at is marked. Where there is no room for all, the tokens around it."""
+    """Weights in shaded cells, with their numbers where there is room; the row that is looked at is marked.
+
+    Where there is no room for all, the tokens up to that row.
+    """
 
     DEFAULT_CSS = """
     HeatMap { height: 1fr; padding: 0 1; }
@@ -42,17 +47,21 @@ class HeatMap(Widget):
         ascii_only = self.app.has_class("ascii")
         marks, T = ASCII_SHADES if ascii_only else SHADES, len(self._weights)
         width, height = self.content_size.width, self.content_size.height
-        fit = max(1, min((width - _NUMBER - _LABEL - 1) // 2, height - 2))
+        room = width - _NUMBER - _LABEL - 1
+        cell = _NUMBERED if room >= T * _NUMBERED else _CELL
+        fit = max(1, min(room // cell, height - 2))
         stop = min(T, max(self._at + 1, fit))
         start = max(0, stop - fit)
         margin = " " * (_NUMBER + _LABEL)
-        lines = [Content.styled(margin + "".join(f"{n % 100:>2}" for n in range(start, stop)), "$text-muted")]
+        lines = [Content.styled(margin + "".join(f"{n % 100:>{cell}}" for n in range(start, stop)), "$text-muted")]
         for n in range(start, stop):
             here = n == self._at
             cells = ""
             for m in range(start, stop):
                 weight = self._weights[n][m]
-                cells += shade(weight, marks) * 2 if weight > 0 or m <= n else "  "
+                sign = shade(weight, marks)
+                number = f" {sign}{weight * 100:>3.0f}" if cell == _NUMBERED else sign * _CELL
+                cells += number if weight > 0 or m <= n else " " * cell
             label = set_cell_size(f"{'>' if here else ' '}{n:>2} {self._pieces[n]}", _NUMBER + _LABEL - 1) + " "
             lines.append(Content.assemble((label, "bold $accent" if here else ""), (cells, "$primary")))
         told = "  ".join(f"{mark} {text}" for mark, text in zip(marks, _LEGEND, strict=True))

@@ -33,7 +33,9 @@ def about_piece(view: View, neighbours: str) -> Content:
     """Which piece is looked at, and what its embedding is like."""
     token = view.told["tokens"][view.at]
     near = f"   embeddings near it: {neighbours}" if neighbours else ""
-    return Content.styled(f"piece {view.at} of {len(view.pieces)}, id {token['id']:,}{near}", "$text-muted")
+    return Content.styled(
+        f"piece {view.at} of {len(view.pieces)} (, and . move), id {token['id']:,}{near}", "$text-muted"
+    )
 
 
 def next_piece(view: View, width: int, *, ascii_only: bool) -> Content:
