@@ -163,6 +163,16 @@ def runs_samples(*runs: str) -> Args:
     return ("runs", "samples", *runs)
 
 
+def runs_probe(run: str) -> Args:
+    """A held-out passage, token by token."""
+    return ("runs", "probe", run)
+
+
+def tokenizer_merges(tokenizer: str, text: str) -> Args:
+    """BPE's merges on a text."""
+    return ("tokenizer", "show", tokenizer, text, "--merges")
+
+
 def rename_run(run: str, new: str) -> Args:
     """Another name for a run."""
     return ("runs", "rename", run, new)

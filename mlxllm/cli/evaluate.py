@@ -40,6 +40,15 @@ def evaluate(
             metavar="N", help="Tokens from one window to the next; by default a whole window.", rich_help_panel=_TEXT
         ),
     ] = None,
+    per_token: Annotated[
+        Path | None,
+        typer.Option(
+            "--per-token",
+            metavar="FILE",
+            help="Write the loss of every token as a JSON line; their mean is the loss that is told.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
     tasks: Annotated[
         list[str] | None,
         typer.Option(
@@ -196,8 +205,9 @@ def evaluate(
         "--chat": chat or None,
         "--allow-code-execution": allow_code_execution or None,
     }
-    if stride is not None and not data:
-        raise ConfigError("--stride is about held-out text; give it, too, with --data NAME")
+    if (stride is not None or per_token is not None) and not data:
+        given = "--stride" if stride is not None else "--per-token"
+        raise ConfigError(f"{given} is about held-out text; give it, too, with --data NAME")
     if batch_size is not None and tasks and not (data or preferences or records):
         raise ConfigError(
             "--batch-size is about held-out text, pairs and conversations (--data, --preferences, --records); questions "
@@ -232,7 +242,15 @@ def evaluate(
         window = _window(loaded, max_seq_len)
         if texts:
             results |= evaluate_data.score(
-                loaded, texts, window, batch_size, limit, shown=not json_, stride=stride, fresh=fresh
+                loaded,
+                texts,
+                window,
+                batch_size,
+                limit,
+                shown=not json_,
+                stride=stride,
+                fresh=fresh,
+                per_token=per_token.expanduser() if per_token is not None else None,
             )
         if preferences:
             results |= evaluate_preferences.score_preferences(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxllm import paths
+from mlxllm.cli.per_token import Scored, token_losses
 from mlxllm.cli.sampling import say
 from mlxllm.cli.table import print_table
 from mlxllm.errors import ConfigError, DataError, ModelError
@@ -91,11 +92,14 @@ def score(
     shown: bool,
     stride: int | None = None,
     fresh: bool = False,
+    per_token: Path | None = None,
 ) -> dict[str, Mapping[str, float | int | None]]:
     """The scores of each text, kept for whoever tells of the model later, and shown as a table if `shown`.
 
+    With `per_token` everything is computed anew, and the loss of each token is written there.
+
     Raises:
-        ConfigError: a stride longer than a window.
+        ConfigError: a stride longer than a window, or a file that cannot be written.
         DataError: a text that cannot be read or is too short.
     """
     from mlxllm import scores
@@ -107,43 +111,45 @@ def score(
             f"give {window:,} or less"
         )
     results: dict[str, Mapping[str, float | int | None]] = {}
-    for name, text in texts.items():
-        begun = time.monotonic()
-        split, content = _in_tokens(loaded, name, text)
-        settings = {
-            "data": content,
-            "window": window,
-            "stride": stride or window,
-            "limit": limit,
-            "tokenizer": loaded.tokenizer.fingerprint,
-            "method": _METHOD,
-        }
-        evaluator = Evaluator(
-            split,
-            loaded.tokenizer.byte_lengths(),
-            window,
-            batch_size=batch_size or max(1, _BATCH_TOKENS // window),
-            stride=stride,
-            limit=limit,
-        )
-        scored, known = _evaluate(loaded, name, evaluator, settings, fresh)
-        kept = [(each.task, each.settings) for each in scores.results_of(loaded.fingerprint)] if known else []
-        for part, found in scored.items():
-            label = part if len(texts) == 1 else name if part == "all" else f"{name}/{part}"
-            results[label] = found.as_dict()
-            task = f"data:{name}" + ("" if part == "all" else f"/{part}")
-            if (task, settings) in kept:  # with the time that it really took
-                continue
-            scores.keep(
-                scores.Result.of(
-                    loaded,
-                    task=task,
-                    metrics={key: results[label][key] for key in _METRICS},
-                    samples=found.windows,
-                    settings=settings,
-                    seconds=time.monotonic() - begun,
-                )
+    with token_losses(per_token) as file:
+        for name, text in texts.items():
+            begun = time.monotonic()
+            split, content = _in_tokens(loaded, name, text)
+            settings = {
+                "data": content,
+                "window": window,
+                "stride": stride or window,
+                "limit": limit,
+                "tokenizer": loaded.tokenizer.fingerprint,
+                "method": _METHOD,
+            }
+            evaluator = Evaluator(
+                split,
+                loaded.tokenizer.byte_lengths(),
+                window,
+                batch_size=batch_size or max(1, _BATCH_TOKENS // window),
+                stride=stride,
+                limit=limit,
             )
+            writer = file.of(name, split, loaded.tokenizer) if file is not None else None
+            scored, known = _evaluate(loaded, name, evaluator, settings, fresh or file is not None, writer)
+            kept = [(each.task, each.settings) for each in scores.results_of(loaded.fingerprint)] if known else []
+            for part, found in scored.items():
+                label = part if len(texts) == 1 else name if part == "all" else f"{name}/{part}"
+                results[label] = found.as_dict()
+                task = f"data:{name}" + ("" if part == "all" else f"/{part}")
+                if (task, settings) in kept:  # with the time that it really took
+                    continue
+                scores.keep(
+                    scores.Result.of(
+                        loaded,
+                        task=task,
+                        metrics={key: results[label][key] for key in _METRICS},
+                        samples=found.windows,
+                        settings=settings,
+                        seconds=time.monotonic() - begun,
+                    )
+                )
     if shown:
         _print(results)
     return results
@@ -175,7 +181,12 @@ def _in_tokens(loaded: "LoadedModel", name: str, text: "TokenDataset | Source") 
 
 
 def _evaluate(
-    loaded: "LoadedModel", name: str, evaluator: "Evaluator", settings: Mapping[str, object], fresh: bool
+    loaded: "LoadedModel",
+    name: str,
+    evaluator: "Evaluator",
+    settings: Mapping[str, object],
+    fresh: bool,
+    scored: "Scored | None",
 ) -> tuple[dict[str, "Perplexity"], bool]:
     """What the evaluator finds, going on where an evaluation of the same stopped, and whether all was known before."""
     from mlxllm.evaluation.unfinished import Progress
@@ -198,7 +209,7 @@ def _evaluate(
         teller(windows)
 
     try:
-        return evaluator(loaded.model, begin=begin, done=done), known
+        return evaluator(loaded.model, begin=begin, done=done, scored=scored), known
     except KeyboardInterrupt:
         say(f"{name}: interrupted; the same command goes on from here")
         raise

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mlxllm import paths
-from mlxllm.cli import run_compare, sampling
+from mlxllm.cli import run_compare, run_probe, sampling
 from mlxllm.cli import run_view as view
 from mlxllm.cli.deleting import confirm, delete, folder_size
 from mlxllm.cli.sampling import say
@@ -303,3 +303,4 @@ def _checkpoints(run: RunDirectory) -> list[int]:
 app.command("compare")(run_compare.compare)
 app.command("diff")(run_compare.diff)
 app.command("samples")(run_compare.samples)
+app.command("probe")(run_probe.probe)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlxllm.tokenizer.base import FIRST_LEARNED_ID, Tokenizer
+from mlxllm.tokenizer.base import FIRST_LEARNED_ID, Tokenizer, utf8
 from mlxllm.tokenizer.bpe import BpeTokenizer
 from mlxllm.tokenizer.byte import ByteTokenizer
 from mlxllm.tokenizer.char import CharTokenizer
@@ -71,6 +71,8 @@ def contenders(texts: Sequence[str], named: Sequence[tuple[str, Tokenizer]]) -> 
     Raises:
         DataError: a text holds a lone surrogate.
     """
+    for text in texts:
+        utf8(text)  # whose message names the place
     letters = CharTokenizer(set().union(*texts))
     found = [Contender("characters", letters, True), Contender("bytes", ByteTokenizer())]
     for name, tokenizer in named:

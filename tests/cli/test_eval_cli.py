@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlxllm.data.build import build_dataset
@@ -228,3 +229,24 @@ def test_values_that_cannot_be(trained: tuple[Path, Path], option: str, value: s
     options = {"--model": trained[1], "--data": trained[0], option: value.format(folder=folder)}
     said = said.format(folder=folder)
     assert said in sentence(call("eval", *(word for pair in options.items() for word in pair)), 2)
+
+
+def test_the_loss_of_every_token(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Their mean is the loss that is told, and they begin with those that the trainer kept."""
+    data, run = trained
+    file = tmp_path / "new" / "losses.jsonl"
+    call("eval", "--model", run, "--data", data)  # what is known from before is no help here
+    [shown] = json_lines(succeeded(call("eval", "--model", run, "--data", data, "--per-token", file, "--json")).stdout)
+    lines = json_lines(file.read_text())
+    val = TokenDataset.open(data).val
+    assert [line["position"] for line in lines] == list(range(1, val.num_tokens))
+    assert [line["id"] for line in lines] == val.read(1, val.num_tokens - 1).tolist()
+    losses = [line["loss"] for line in lines]
+    assert np.float32(losses).astype(float).mean() == pytest.approx(shown["results"]["all"]["loss"], rel=1e-12)
+    probe = [e for e in read_events(RunDirectory(run).events) if e["kind"] == "probe"][-1]
+    assert probe["step"] == 30
+    assert probe["losses"][1:] == pytest.approx(losses[: len(probe["losses"]) - 1], rel=1e-5)
+    assert "--per-token is about held-out text" in sentence(
+        call("eval", "--model", run, "--tasks", "x.jsonl", "--per-token", file), 2
+    )
+    assert "cannot write" in sentence(call("eval", "--model", run, "--data", data, "--per-token", data), 2)

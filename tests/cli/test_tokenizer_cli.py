@@ -216,3 +216,50 @@ def test_the_command_group_starts_without_numpy_or_sentencepiece() -> None:
     code = f"import sys, mlxllm.cli.tokenizer; print(*sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def test_the_merges_of_a_text(file: Path) -> None:
+    run("train", "mine", "--kind", "bpe", "--vocab-size", 300, "--input", file)
+    found = run_json("show", "mine", "The fox é", "--merges")
+    walk = found["walk"]
+    symbols = walk["symbols"]
+    assert symbols == list("The fox é")
+    for merge in walk["merges"]:
+        assert symbols[merge["at"] : merge["at"] + 2] == merge["parts"]
+        assert "".join(merge["parts"]) == merge["piece"]
+        symbols[merge["at"] : merge["at"] + 2] = [merge["piece"]]
+    assert "".join(symbols) == "The fox é"
+    assert found["pieces"][:-2] == symbols[:-1]
+    assert found["pieces"][-2:] == ["<0xC3>", "<0xA9>"]
+    shown, _ = run("show", "mine", "The fox é", "--merges")
+    assert "begins as  T|h|e|·|f|o|x|·|é  (9)" in shown
+    assert "ends as  The|·fox|·|<0xC3>|<0xA9>  (5, 1 more for characters in bytes)" in shown
+    run("train", "letters", "--kind", "char", "--input", file)
+    with pytest.raises(DataError, match="a char tokenizer merges nothing: each character is a token"):
+        run("show", "letters", "x", "--merges")
+
+
+def test_the_same_text_side_by_side(file: Path) -> None:
+    [alone] = run_json("compare", "fox é")["texts"]
+    assert [row["name"] for row in alone["tokenizers"]] == ["characters", "bytes"]
+    assert [row["tokens"] for row in alone["tokenizers"]] == [5, 6]
+    assert alone["tokenizers"][0]["bytes_per_token"] == 6 / 5
+    run("train", "mine", "--kind", "bpe", "--vocab-size", 300, "--input", file)
+    run("train", "letters", "--kind", "char", "--input", file)
+    [found] = run_json("compare", "The fox said")["texts"]
+    assert [row["name"] for row in found["tokenizers"]] == ["characters", "bytes", "mine"]
+    assert found["tokenizers"][2]["ids"] == run_json("encode", "mine", "The fox said")["ids"]
+    named = run_json("compare", "The fox", "--tokenizer", "letters")["texts"][0]["tokenizers"]
+    assert [row["name"] for row in named] == ["characters", "bytes", "letters"]
+    examples = run_json("compare", "--examples")["texts"]
+    assert {"numbers", "spaces", "code", "Russian"} <= {each["name"] for each in examples}
+    for each in examples:
+        for row in each["tokenizers"]:
+            assert row["tokens"] == len(row["pieces"]) == len(row["ids"])
+            assert row["bytes_per_token"] == len(each["text"].encode()) / row["tokens"]
+    shown, _ = run("compare", "The fox")
+    assert "The|·fox" in shown
+    with pytest.raises(ConfigError, match="there is no tokenizer 'nope'"):
+        run("compare", "x", "--tokenizer", "nope")
+    empty = run_json("compare", "")["texts"][0]
+    assert [row["bytes_per_token"] for row in empty["tokenizers"]] == [None] * 3

@@ -18,6 +18,7 @@ from tui.screens.data.making import MakesDatasets
 from tui.screens.data.mixture import MixtureList
 from tui.screens.data.preview import TOKENS, Preview, twin_of
 from tui.screens.data.tree import SourceTree
+from tui.screens.tokenizer.screen import TokenizerWork
 from tui.widgets.bars import Hint
 from tui.widgets.pick import Pick
 
@@ -37,6 +38,7 @@ class DataScreen(MakesDatasets):
         *("source", "document", "mixture", "source weight", "dataset", "data label", "token", "tokenizer", "BPE"),
         *("bytes a token", "validation", "packing", "loss mask", "preference pair", "shard"),
     )
+    PARTS = (TokenizerWork,)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "take", "Take", id="data.take"),
         Binding("plus,equals_sign", "weigh(True)", "More", key_display="+", id="data.heavier"),
@@ -49,6 +51,7 @@ class DataScreen(MakesDatasets):
         Binding("left", "turn(-1)", "Tab before", show=False, id="data.previous_tab"),
         Binding("enter", "read", "Read", id="data.read"),
         Binding("k", "tokenizer", "Tokenizer", id="data.tokenizer"),
+        Binding("m", "merges", "Merges", id="data.merges", tooltip="A tokenizer at work: its merges, one by one"),
         Binding("i", "ids", "Ids", id="data.ids"),
         Binding("D", "delete", "Delete", id="data.delete"),
     ]
@@ -202,6 +205,10 @@ class DataScreen(MakesDatasets):
             self.mlx.remembered.set(_TOKENIZER, names[chosen])
             self._look()
             self._show_twin()
+
+    def action_merges(self) -> None:
+        """A BPE tokenizer at work: the one that texts are looked at with, if it is one."""
+        self.app.push_screen(TokenizerWork(self._tokenizer.argument))
 
     # The mixture.
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from textual import work
 
-from mlxllm.runs import RunDirectory, checkpoint_steps
+from mlxllm.runs import Probe, RunDirectory, checkpoint_steps
 from tui.following.follow import RunFollower
 from tui.following.series import AXES
 from tui.screens.monitor.charts import LETTERS, METRICS, Metric, metrics_of
+from tui.screens.monitor.passage import PassageView
 from tui.screens.monitor.runs import RunPicker
 from tui.screens.monitor.steer import ANSWERING, SteeringScreen
 from tui.widgets.chart import Chart
@@ -61,6 +62,22 @@ class LookingScreen(SteeringScreen):
         at = known.index(self.metric) if self.metric in known else -1
         self.metric = known[(at + 1) % len(known)]
         self.show()
+
+    def action_passage(self) -> None:
+        """The held-out passage, each token coloured by its loss."""
+        view = self.view
+        if view is None:
+            return
+        if view.probe is None:
+            soon = " yet; the next validation does" if view.active else ", for nothing was held out or it is an old run"
+            self.mlx.warn(f"{view.name} has kept no losses of single tokens{soon}")
+            return
+        follower = self.follower
+
+        def newest() -> Probe | None:
+            return follower.view.probe if follower is not None else None
+
+        self.app.push_screen(PassageView(newest, view.name, self.typed_name, self.mlx.marks))
 
     @work
     async def action_another(self) -> None:

@@ -15,6 +15,7 @@ from tui import commands, machine
 from tui.screens.monitor.charts import METRICS, metrics_of, place_of, traces_of
 from tui.screens.monitor.look import LookingScreen
 from tui.screens.monitor.panels import LogPanel, Panel, SamplesPanel
+from tui.screens.monitor.passage import PassageView
 from tui.screens.monitor.steer import ANSWERING, FIRST_PROMPT
 from tui.screens.monitor.talk import TalkPanel, Waiting
 from tui.screens.monitor.watch import Seen
@@ -41,7 +42,7 @@ class MonitorScreen(LookingScreen):
         *("loss", "margin", "memory", "non-finite", "overlay", "reward", "run", "sample", "spike", "stall", "step"),
         *("tok/s", "token", "validation"),
     )
-    PARTS = (Chart, SamplesPanel)
+    PARTS = (Chart, SamplesPanel, PassageView)
     VERTICAL_BREAKPOINTS = [(0, "-short"), (36, "-tall")]  # noqa: RUF012  # Screen declares it without ClassVar
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "Pause", id="monitor.pause"),
@@ -57,6 +58,7 @@ class MonitorScreen(LookingScreen):
         Binding("n", "metric", "Numbers", show=False, id="monitor.metric", tooltip="Show another number in the chart"),
         Binding("v", "axis", "Axis", show=False, id="monitor.axis", tooltip="Over steps, tokens or time"),
         Binding("l", "log", "Log y", show=False, id="monitor.log_scale", tooltip="Logarithmic values, and back"),
+        Binding("h", "passage", "Held out", id="monitor.passage", tooltip="A held-out text, coloured as it is learnt"),
         Binding("o", "overlay", "Overlay", id="monitor.overlay", tooltip="Lay other runs beside it"),
         Binding("a", "another", "Other run", id="monitor.another", tooltip="Watch another run"),
     ]
@@ -306,6 +308,7 @@ _OWN = frozenset(
         "metric",
         "axis",
         "log",
+        "passage",
         "overlay",
         "another",
     }

@@ -14,6 +14,7 @@ from mlxllm.runs import (
     RunSummary,
     checkpoint_steps,
     differences,
+    read_probe,
     read_samples,
     read_settings,
     same_prompts,
@@ -21,6 +22,7 @@ from mlxllm.runs import (
 from tui import commands
 from tui.jobs import Job
 from tui.screens.base import ModeScreen
+from tui.screens.monitor.passage import PassageView
 from tui.screens.runs.compare import Differences, SideBySide
 from tui.screens.runs.rows import address
 from tui.widgets.rows import Rows
@@ -144,6 +146,20 @@ class RunLooking(ModeScreen):
             await self.app.push_screen_wait(SideBySide([run.name for run in runs], said))
         else:
             self.mlx.tell(f"{names_of(runs)}: nothing was asked in training; train.sample_every says how often it is")
+
+    @work(exclusive=True, group="runs")
+    async def action_passage(self) -> None:
+        """The held-out passage of the run under the cursor, each token coloured by its loss."""
+        run = self.usable()
+        if run is None:
+            return
+        self.twin = commands.runs_probe(address(run))
+        try:
+            probe = await asyncio.to_thread(read_probe, directory(run))
+        except RunError as error:
+            self.mlx.warn(str(error))
+            return
+        self.app.push_screen(PassageView(lambda: probe, run.name, address(run), self.mlx.marks))
 
     # Helpers.
 
