@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the chapters are imported by the command
 
 def learn(
     number: Annotated[
-        int | None, typer.Argument(metavar="[N]", help="Show this chapter; without it, the list and how far you are.")
+        int | None, typer.Argument(metavar="N", help="Show this chapter; without it, the list and how far you are.")
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Run its experiment.")] = False,
     answer: Annotated[bool, typer.Option("--answer", help="Show the answer to its question.")] = False,
