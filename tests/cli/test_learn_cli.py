@@ -57,6 +57,12 @@ def test_a_chapter_is_shown_without_its_answer(chapter: Any) -> None:
     assert told(chapter.number)["answered"]
 
 
+def test_on_a_terminal_of_other_letters_the_formula_is_spelled_out() -> None:
+    process = run_cli("learn", 9, environment={"PYTHONIOENCODING": "latin-1"})
+    assert process.returncode == 0, process.stderr
+    assert "L = -log sigmoid(beta h)" in process.stdout
+
+
 REFUSED = [
     ("11", 2, "there is no chapter 11; they are numbered 1 to 10"),
     ("--run", 2, "--run is about one chapter; give its number"),

@@ -14,6 +14,7 @@ from mlxllm.runs import RunDirectory
 from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
 from tests.tui.runs import living, make_run, set_status
 from tui.data.tour import Tour, birth, mark_of
+from tui.marks import Terminal
 from tui.screens.base import TITLES
 from tui.screens.learn.screen import LearnScreen
 
@@ -60,6 +61,16 @@ async def test_chapters_are_turned_and_answers_shown() -> None:
         await pilot.press("p")
         await wait_for(pilot, lambda: CHAPTERS[-2].title in shown(screen))
     assert all("answered" in read_progress().of(each.number) for each in CHAPTERS)
+
+
+async def test_in_ascii_nothing_else_is_drawn() -> None:
+    async with new_app(terminal=Terminal("ascii", False)).run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        for each in CHAPTERS:
+            await wait_for_text(pilot, f"{each.number}. {each.title}")
+            assert each.formula_in_ascii in shown(screen).replace("\n   ", "\n")
+            await wait_for(pilot, lambda: screen_text(pilot.app).replace("é", "").isascii())
+            await pilot.press("n")
 
 
 async def test_what_is_done_is_remembered(mlxllm_home: Path) -> None:

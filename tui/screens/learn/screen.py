@@ -160,7 +160,8 @@ class LearnScreen(ModeScreen):
         narrow = self.size.width < _ROOM_FOR_TITLES
         listing.border_title, listing.border_subtitle = ("", "") if narrow else ("Chapters", how_far(self._progress))
         trial = self._trial()
-        shown = page(chapter(number), trial, answered=number in self._answered)
+        in_ascii = self.mlx.marks == "ascii"
+        shown = page(chapter(number), trial, answered=number in self._answered, ascii_only=in_ascii)
         self.query_one("#page Static", Static).update(shown)
         self.twin = trial.args if trial is not None and trial.args else commands.learn(number)
         self.refresh_bindings()
