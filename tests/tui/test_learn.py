@@ -4,6 +4,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -13,7 +15,7 @@ from mlxllm.learn.progress import FILE, Progress, mark, read_progress
 from mlxllm.runs import RunDirectory
 from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
 from tests.tui.runs import living, make_run, set_status
-from tui.data.tour import Tour, birth, mark_of
+from tui.data.tour import Tour, birth, folded, mark_of
 from tui.marks import Terminal
 from tui.screens.base import TITLES
 from tui.screens.learn.screen import LearnScreen
@@ -175,6 +177,24 @@ def test_a_first_model_says_how_far_it_is() -> None:
     assert birth("nobody").active is False
     make_run("grown", steps=3)
     assert birth("grown").finished
+
+
+@given(st.text("ab c", max_size=300), st.integers(20, 60))
+def test_folding_loses_no_word_and_leaves_tables_alone(line: str, width: int) -> None:
+    found = folded(line, width)
+    assert found.split() == line.split() or any(len(word) > width // 2 for word in line.split())
+    assert found.replace(" ", "").replace("\n", "") == line.replace(" ", "")
+    if len(line) <= width or ("  " in line.strip() and len(line) <= 2 * width):
+        assert found == line
+
+
+def test_a_long_text_goes_on_below_itself() -> None:
+    told = "prompt    " + "a story of a fox " * 9
+    first, second, *_ = folded(told, 50).split("\n")
+    assert first.startswith("prompt    a story")
+    assert second.startswith(10 * " " + "story of a fox")
+    assert len(max(folded(told, 50).split("\n"), key=len)) <= 50
+    assert folded("one sentence that is folded between its words", 20).count("\n") == 2
 
 
 def test_where_the_tour_opens_and_its_marks() -> None:
