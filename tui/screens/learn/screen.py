@@ -27,6 +27,8 @@ from tui.words import visible
 _READ_SECONDS = 4.0
 """Who has a chapter open for so long has begun to read it."""
 _KEPT_LINES = 600
+_AROUND = 6
+"""Columns of border, padding and scroll bar."""
 _ROOM_FOR_TITLES = 100
 """Columns; narrower, the list has numbers and marks only."""
 _DRAW_SECONDS = 0.05
@@ -245,7 +247,7 @@ class LearnScreen(ModeScreen):
             self._give_birth(trial)
             return
         self._job_of = number
-        self._width = max(40, self.size.width - self.query_one("#chapters").size.width - 8)
+        self._width = self.size.width - self.query_one("#chapters").outer_size.width - _AROUND
         self._job = self.mlx.run_job(trial.args, self._printed, self._ended, on_said=self._say, columns=self._width)
         self.refresh_bindings()
 
