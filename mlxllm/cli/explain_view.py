@@ -77,7 +77,8 @@ def heat_map(weights: "npt.NDArray[np.float32]", pieces: Sequence[str], room: in
     margin = " " * (_PIECE + 5)
     if start:
         yield f"the last {T - start} of {T} pieces"
-    yield margin + "".join(f"{n % 100:>2}" for n in range(start, T))
+    every = 5 if T > 10 else 1  # two digits side by side would run into each other
+    yield (margin + "".join(f"{n % 100:>2}" if n % every == 0 else "  " for n in range(start, T))).rstrip()
     for n in range(start, T):
         cells = "".join(
             _shade(float(weights[n, m])) * 2 if weights[n, m] > 0 or m <= n else "  " for m in range(start, T)

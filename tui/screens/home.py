@@ -65,7 +65,7 @@ class HomeScreen(ModeScreen):
     ABOUT = (
         "Home shows this machine, the runs that train now, and your newest models; the last line says what to do next."
     )
-    HINT = "t makes a model of your own in minutes. The numbers 1 to 7 change the screen, ? explains everything on it."
+    HINT = "t makes a model of your own in minutes. The numbers 1 to 8 change the screen, ? explains everything on it."
     WORDS = ("run", "loss", "ETA", "model", "base model", "SFT", "DPO", "tok/s", "parameters", "preset", "memory")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Watch / talk", id="home.open"),

@@ -46,6 +46,7 @@ class WalkingScreen(ModeScreen):
     WalkingScreen #next Static { height: auto; }
     WalkingScreen #head { height: auto; max-height: 2; padding: 0 1; color: $text-muted; }
     WalkingScreen.-narrow #next { width: 32; }
+    WalkingScreen.-narrow #head { height: 1; }
     .ascii WalkingScreen #map, .ascii WalkingScreen #next { border: ascii $border-blurred; }
     """
 
@@ -93,6 +94,10 @@ class WalkingScreen(ModeScreen):
         """There may be a model by now."""
         if not self._model:
             self._open_first()
+
+    def on_resize(self) -> None:
+        """Lines that are cut to the width."""
+        self.call_after_refresh(self._show)
 
     @work(exclusive=True, group="model")
     async def _open_first(self) -> None:
