@@ -102,14 +102,14 @@ class Explained:
             for i in ids
         ]
 
-    def as_json(self, *, with_maps: bool = True) -> dict[str, Any]:
-        """See the module; `with_maps` false leaves the attention maps out."""
+    def as_json(self) -> dict[str, Any]:
+        """See the module."""
         told: dict[str, Any] = {
             **self._about(),
             "tokens": [self._token(i) for i in self.walk.token_ids],
             "at": self.walk.at,
             **self._layers(),
-            "maps": {str(layer): _rounded(each) for layer, each in self.walk.maps.items()} if with_maps else {},
+            "maps": {str(layer): _rounded(each) for layer, each in self.walk.maps.items()},
             "lens": self._lens(),
             "next": self._next(self.walk),
             "changes": self.changes.specs,
