@@ -15,8 +15,6 @@ if TYPE_CHECKING:  # MLX is imported by the command
     from mlxllm.explain.xray import Explained
     from mlxllm.model.loading import LoadedModel
 
-_MOST_TOKENS = 4096
-"""However many are asked for: a head's map has that squared."""
 _CHANGE = "Change something (the prediction before and after is shown)"
 
 
@@ -113,8 +111,6 @@ def explain(
     """
     if top < 1 or near < 0:
         raise ConfigError(f"--top is {top} and --neighbours is {near}; they should be 1 or more, and 0 or more")
-    if max_tokens is not None and not 1 <= max_tokens <= _MOST_TOKENS:
-        raise ConfigError(f"--max-tokens is {max_tokens}; it should be from 1 to {_MOST_TOKENS:,}")
     if head is not None and layer is None:
         raise ConfigError(f"--head {head} is of no layer; give --layer as well")
     if picture is not None and picture.suffix.lower() not in (".png", ".svg"):
@@ -125,8 +121,10 @@ def explain(
     changes = _changes(off or [], patch or [], temp, no_positions)
 
     loaded = sampling.load(model, device, adapter)
-    from mlxllm.explain import xray  # here: it loads MLX, and the errors above need not wait for it
+    from mlxllm.explain import xray  # here: MLX is imported by the command
 
+    if max_tokens is not None and not 1 <= max_tokens <= xray.LONGEST:
+        raise ConfigError(f"--max-tokens is {max_tokens}; it should be from 1 to {xray.LONGEST:,}")
     config = loaded.config
     if head is not None and not 0 <= head < config.num_attention_heads:
         raise ConfigError(f"there is no head {head}; the model's heads are 0 to {config.num_attention_heads - 1}")

@@ -36,6 +36,8 @@ from mlxllm.visible import counted
 
 MOST_TOKENS = 256
 """Of a prompt, unless more are asked for: every head's map has that squared."""
+LONGEST = 4096
+"""Tokens of a prompt, however many are asked for."""
 MOST_MAPS = 1 << 21
 """So many numbers of attention maps are told at most, unless layers are chosen."""
 _DECIMALS = 9

@@ -116,7 +116,9 @@ class WalkingScreen(ModeScreen):
 
     @work(exclusive=True, group="model")
     async def _load(self, model: str) -> None:
-        self._model, self._loaded = model, None
+        self.workers.cancel_group(self, "walk")
+        self._model, self._loaded, self._view = model, None, None
+        self.refresh_bindings()
         self._tell("#about", f"{printable(model)}   is being loaded ...")
         try:
             await asyncio.to_thread(check_model, model)
@@ -125,11 +127,16 @@ class WalkingScreen(ModeScreen):
             self._tell("#about", f"{printable(model)}   cannot be used")
             self._status(await asyncio.to_thread(failure, model, error))
             return
+        if not self.query(LayerTable):  # the application is closing
+            return
         self._loaded, self._changes, self._at = loaded, Changes(), -1
+        table = self.query_one(LayerTable)
+        table.at_layer = table.at_head = 0  # another model may have fewer
         self._chat = loaded.kind == "chat"
         self.mlx.remembered.set(MODEL, model)
         self._tell("#about", heading(loaded))
-        self._status(f"! {printable(loaded.note)}" if loaded.note else "")
+        if loaded.note:
+            self.mlx.warn(loaded.note)
         prompt = self.query_one("#prompt", Input)
         if not prompt.value:
             begun = (await asyncio.to_thread(sample_prompt_of, loaded.address)).strip()
