@@ -26,11 +26,16 @@ def explain(
     adapter: sampling.AdapterName = None,
     layer: Annotated[
         int | None,
-        typer.Option("--layer", metavar="L", help="Show the attention of this layer, from 0.", show_default=False),
+        typer.Option(
+            "--layer",
+            metavar="L",
+            help="Show the attention of all heads of this layer, from 0; by default that of the most decided head of all.",
+            show_default=False,
+        ),
     ] = None,
     head: Annotated[
         int | None,
-        typer.Option("--head", metavar="H", help="And of this head, from 0.", show_default="the most decided one"),
+        typer.Option("--head", metavar="H", help="Of this head only, from 0.", show_default=False),
     ] = None,
     at: Annotated[
         int,
@@ -116,14 +121,22 @@ def explain(
     changes = _changes(off or [], patch or [], temp, no_positions)
 
     loaded = sampling.load(model, device, adapter)
-    from mlxllm.explain import xray  # here: it loads MLX, and the errors above need not wait for it
+    from mlxllm.explain import xray  # here: MLX is imported by the command
 
+    if max_tokens is not None and not 1 <= max_tokens <= xray.LONGEST:
+        raise ConfigError(f"--max-tokens is {max_tokens}; it should be from 1 to {xray.LONGEST:,}")
     config = loaded.config
     if head is not None and not 0 <= head < config.num_attention_heads:
         raise ConfigError(f"there is no head {head}; the model's heads are 0 to {config.num_attention_heads - 1}")
     encode = _as_question(loaded) if chat else loaded.tokenizer.encode_begun
     token_ids = encode(text)
-    all_fit = xray.maps_fit(config.num_hidden_layers, config.num_attention_heads, len(token_ids))
+    maps = [layer] if layer is not None else None
+    if maps is None and not xray.maps_fit(config.num_hidden_layers, config.num_attention_heads, len(token_ids)):
+        layer, maps = (None, []) if json_ and picture is None else (0, [0])
+        told = "none is told" if layer is None else "those of layer 0 are shown"
+        sampling.say(
+            f"the attention maps of all layers are more than {xray.MOST_MAPS:,} numbers: {told}; --layer L chooses others"
+        )
     found = xray.explain(
         loaded,
         token_ids,
@@ -131,18 +144,14 @@ def explain(
         changes=changes,
         shuffle=shuffle,
         at=at,
-        maps=[layer] if layer is not None else None,
+        maps=maps,
         near=near,
         top=top,
         max_tokens=max_tokens if max_tokens is not None else xray.MOST_TOKENS,
         encode=encode,
     )
     if json_:
-        if layer is None and not all_fit:
-            sampling.say(
-                f"the attention maps would be more than {xray.MOST_MAPS:,} numbers; --layer L has those of one"
-            )
-        print(json.dumps(found.as_json(with_maps=layer is not None or all_fit)))
+        print(json.dumps(found.as_json()))
     else:
         from mlxllm.cli.explain_view import show
 

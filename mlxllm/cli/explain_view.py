@@ -31,16 +31,17 @@ def show(found: "Explained", layer: int | None = None, head: int | None = None) 
 
     Args:
         found: with the maps of the layer that is shown.
-        layer: whose attention is shown; by default that of the most decided head.
-        head: the head of it.
+        layer: whose attention is shown; by default the most decided head of all is.
+        head: the head of it; by default all of them.
     """
     import numpy as np
 
     config, seen = found.loaded.config, found.walk
     entropy = seen.heads.entropy
-    if layer is None:
-        layer = int(np.unravel_index(np.argmin(entropy), entropy.shape)[0])
-    chosen = head if head is not None else int(np.argmin(entropy[layer]))
+    heads = [head] if head is not None else list(range(config.num_attention_heads))
+    if decided := layer is None:
+        layer, best = (int(n) for n in np.unravel_index(np.argmin(entropy), entropy.shape))
+        heads = [best]
     place = {"rope": "rotary positions", "none": "no positions"}.get(config.positions, f"{config.positions} positions")
     about = f"{counted(config.num_hidden_layers, 'layer')} of {counted(config.num_attention_heads, 'head')}"
     _head(f"{visible(found.loaded.address)}: {about}, {config.hidden_size:,} wide, {place}")
@@ -54,9 +55,11 @@ def show(found: "Explained", layer: int | None = None, head: int | None = None) 
     _layers(found)
     _head(f"\nHeads of layer {layer}")
     _heads(found, layer)
-    _head(f"\nAttention of layer {layer}, head {chosen}" + ("" if head is not None else " (the most decided one)"))
-    for line in heat_map(seen.maps[layer][chosen], [_piece(found, n) for n in range(len(seen.token_ids))], _room()):
-        print(line)
+    pieces = [_piece(found, n) for n in range(len(seen.token_ids))]
+    for each in heads:
+        _head(f"\nAttention of layer {layer}, head {each}" + (" (the most decided one)" if decided else ""))
+        for line in heat_map(seen.maps[layer][each], pieces, _room()):
+            print(line)
     _head(f"\nNext piece, after {_piece(found, seen.at)!r}")
     _next(found)
     if found.order:
@@ -77,7 +80,8 @@ def heat_map(weights: "npt.NDArray[np.float32]", pieces: Sequence[str], room: in
     margin = " " * (_PIECE + 5)
     if start:
         yield f"the last {T - start} of {T} pieces"
-    yield margin + "".join(f"{n % 100:>2}" for n in range(start, T))
+    every = 5 if T > 10 else 1  # two digits side by side would run into each other
+    yield (margin + "".join(f"{n % 100:>2}" if n % every == 0 else "  " for n in range(start, T))).rstrip()
     for n in range(start, T):
         cells = "".join(
             _shade(float(weights[n, m])) * 2 if weights[n, m] > 0 or m <= n else "  " for m in range(start, T)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlxllm.cli.sampling import say
-from mlxllm.errors import EXIT_FAILED, ConfigError, UserError
+from mlxllm.errors import ConfigError, UserError
 
 if TYPE_CHECKING:  # the chapters are imported by the command
     from mlxllm.learn.chapter import Chapter
-    from mlxllm.learn.progress import Progress
+    from mlxllm.learn.progress import Mark, Progress
     from mlxllm.learn.trying import Trial
 
 
 def learn(
     number: Annotated[
-        int | None, typer.Argument(metavar="[N]", help="Show this chapter; without it, the list and how far you are.")
+        int | None, typer.Argument(metavar="N", help="Show this chapter; without it, the list and how far you are.")
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Run its experiment.")] = False,
     answer: Annotated[bool, typer.Option("--answer", help="Show the answer to its question.")] = False,
@@ -57,9 +57,9 @@ def learn(
     outcome: dict[str, Any] | None = None
     if run:
         outcome = _run(found, experiment, json_)
-    marks = {"tried": outcome is not None and outcome["returncode"] == 0, "answered": answer, "done": done}
-    made = [name for name, on in marks.items() if on]
-    now = _keep(number, ["read", *made] if made or not run else ["read"])
+    tried = outcome is not None and outcome["returncode"] == 0
+    marks: dict[Mark, bool] = {"read": True, "tried": tried, "answered": answer, "done": done}
+    now = _keep(number, [name for name, on in marks.items() if on])
     if json_:
         told = {**_as_json(found, experiment, now), **({"answer": found.answer} if answer else {})}
         print(json.dumps({**told, **({"run": outcome} if outcome is not None else {})}))
@@ -70,7 +70,7 @@ def learn(
         sys.exit(code if code > 0 else 128 - code)
 
 
-def _keep(number: int, marks: list[Any]) -> "Progress":
+def _keep(number: int, marks: "list[Mark]") -> "Progress":
     """Note marks; where that cannot be done, the chapter is shown all the same."""
     from mlxllm.learn import progress
 
@@ -160,7 +160,6 @@ def _run(chapter: "Chapter", experiment: "Trial", json_: bool) -> dict[str, Any]
             break
         except KeyboardInterrupt:  # it has had its own, and may want to save something
             continue
-    code = process.returncode
-    if not json_ and not code:
+    if not json_ and not process.returncode:
         say(f"\n{experiment.look}")
-    return {"returncode": code if code is not None else EXIT_FAILED, **({"stdout": printed} if json_ else {})}
+    return {"returncode": process.returncode, **({"stdout": printed} if json_ else {})}

@@ -39,7 +39,7 @@ def print_chapter(chapter: Chapter, experiment: Trial) -> None:
     else:
         print("\n\n".join(fold(paragraph, sys.stdout) for paragraph in chapter.paragraphs))
     print()
-    for line in chapter.formula.split("\n"):
+    for line in _formula(chapter).split("\n"):
         print(f"    {line}")
     print()
     number = chapter.number
@@ -55,6 +55,15 @@ def print_chapter(chapter: Chapter, experiment: Trial) -> None:
     rows += [("question", chapter.question), ("", f"`mlxllm learn {number} --answer` has the answer")]
     for line in field_lines(rows, sys.stdout):
         print(line)
+
+
+def _formula(chapter: Chapter) -> str:
+    """With its own letters, where stdout has them."""
+    try:
+        chapter.formula.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return chapter.formula_in_ascii
+    return chapter.formula
 
 
 def print_answer(chapter: Chapter) -> None:

@@ -76,7 +76,8 @@ def _overview(found: Explained) -> Plot:
 
 def _all_maps(axes: "Axes", found: Explained) -> None:
     """The maps of all heads side by side, a row for each layer, with a gap of a cell between them."""
-    kept = [found.walk.maps[layer] for layer in sorted(found.walk.maps)]
+    layers = sorted(found.walk.maps)
+    kept = [found.walk.maps[layer] for layer in layers]
     T, heads = kept[0].shape[-1], len(kept[0])
     gap = max(1, T // 12)
     tiled = np.full((len(kept) * (T + gap) - gap, heads * (T + gap) - gap), np.nan, np.float32)
@@ -87,7 +88,7 @@ def _all_maps(axes: "Axes", found: Explained) -> None:
     axes.set_title("Attention of every head; each row of a map adds up to one")
     axes.imshow(tiled, cmap=_shades(), vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     centres = (T - 1) / 2
-    axes.set_yticks([centres + row * (T + gap) for row in range(len(kept))], [f"layer {n}" for n in range(len(kept))])
+    axes.set_yticks([centres + row * (T + gap) for row in range(len(kept))], [f"layer {n}" for n in layers])
     axes.set_xticks([centres + column * (T + gap) for column in range(heads)], [f"head {n}" for n in range(heads)])
     _bare(axes)
 

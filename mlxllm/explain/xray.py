@@ -36,6 +36,8 @@ from mlxllm.visible import counted
 
 MOST_TOKENS = 256
 """Of a prompt, unless more are asked for: every head's map has that squared."""
+LONGEST = 4096
+"""Tokens of a prompt, however many are asked for."""
 MOST_MAPS = 1 << 21
 """So many numbers of attention maps are told at most, unless layers are chosen."""
 _DECIMALS = 9
@@ -102,14 +104,14 @@ class Explained:
             for i in ids
         ]
 
-    def as_json(self, *, with_maps: bool = True) -> dict[str, Any]:
-        """See the module; `with_maps` false leaves the attention maps out."""
+    def as_json(self) -> dict[str, Any]:
+        """See the module."""
         told: dict[str, Any] = {
             **self._about(),
             "tokens": [self._token(i) for i in self.walk.token_ids],
             "at": self.walk.at,
             **self._layers(),
-            "maps": {str(layer): _rounded(each) for layer, each in self.walk.maps.items()} if with_maps else {},
+            "maps": {str(layer): _rounded(each) for layer, each in self.walk.maps.items()},
             "lens": self._lens(),
             "next": self._next(self.walk),
             "changes": self.changes.specs,

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from mlxllm.config import HOTTEST, SampleConfig, Section
 from mlxllm.conversation.records import Message, Role
 from mlxllm.errors import ConfigError
+from mlxllm.explain.xray import LONGEST, MOST_TOKENS
 
 MOST_ALTERNATIVES = 50
 
@@ -109,7 +110,7 @@ class Explain(About):
     """So many nearest neighbours of each embedding."""
     top: int = Field(10, ge=1, le=MOST_ALTERNATIVES)
     """So many of the likeliest next tokens."""
-    max_tokens: int = Field(256, ge=1, le=4096)
+    max_tokens: int = Field(MOST_TOKENS, ge=1, le=LONGEST)
     """A longer prompt is refused."""
 
 

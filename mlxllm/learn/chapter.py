@@ -8,6 +8,33 @@ MOST_LINES = 25
 WIDEST = 100
 """Columns of a line."""
 
+_IN_ASCII = str.maketrans(
+    {
+        "−": "-",
+        "·": "*",
+        "⊙": "*",
+        "≈": "~",
+        "→": "->",
+        "←": "<-",
+        "⟨": "<",
+        "⟩": ">",
+        "…": "...",
+        "∞": "inf",
+        "Σ": "sum",
+        "√": "sqrt ",
+        "β": "beta",
+        "ε": "eps",
+        "θ": "theta",
+        "π": "pi",
+        "σ": "sigmoid",
+        "φ": "phi",
+        "ᵀ": "^T",
+        "²": "^2",
+        "₁": "1",
+        "₂": "2",
+        "₃": "3",
+    }
+)
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -66,6 +93,11 @@ class Chapter:
     def lines(self) -> list[str]:
         """The text, line by line."""
         return self.text.strip("\n").split("\n")
+
+    @property
+    def formula_in_ascii(self) -> str:
+        """The formula for a terminal that has no other letters."""
+        return self.formula.translate(_IN_ASCII)
 
     @property
     def paragraphs(self) -> list[str]:

@@ -30,7 +30,8 @@ margin is largest: both answers, their likelihoods before and after, and the los
 in numbers.
 """,
     formula=(
-        "h = [log π(w) − log ref(w)] − [log π(l) − log ref(l)],  w chosen, l rejected\n"
+        "h = [log π(w) − log ref(w)] − [log π(l) − log ref(l)]\n"
+        "w the chosen answer, l the rejected one\n"
         "L = −log σ(β h)\n"
         "reward(y) = β (log π(y) − log ref(y))"
     ),

@@ -55,6 +55,20 @@ def test_the_text_walks_from_pieces_to_the_next_one(folder: str) -> None:
     assert "the most decided one" in succeeded(call("explain", "--model", folder, TEXT)).stdout
 
 
+def test_all_heads_of_a_layer_are_shown(folder: str) -> None:
+    out = succeeded(call("explain", "--model", folder, TEXT, "--layer", 1)).stdout
+    assert [f"Attention of layer 1, head {head}" in out for head in range(5)] == [True] * 4 + [False]
+
+
+def test_too_many_maps_are_left_out_with_a_word(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlxllm.explain.xray.MOST_MAPS", 500)
+    result = succeeded(call("explain", "--model", folder, TEXT, "--json"))
+    assert json_lines(result.stdout)[0]["maps"] == {}
+    assert "more than 500 numbers: none is told; --layer L chooses others" in result.stderr
+    assert "Attention of layer 0, head 3" in succeeded(call("explain", "--model", folder, TEXT)).stdout
+    assert explained(folder, "--layer", 1)["maps"].keys() == {"1"}
+
+
 def test_changes_are_told_before_and_after(folder: str) -> None:
     how = ("--off", "head:0.1", "--off", "mlp:1", "--temp", 0.5, "--patch", "0@A dog")
     out = succeeded(call("explain", "--model", folder, TEXT, *how)).stdout
@@ -106,6 +120,7 @@ def test_a_question_to_a_tuned_model(tmp_path: Path, folder: str) -> None:
         ((TEXT, "--patch", "x@y"), "is no patch; give the layer and the other prompt"),
         ((TEXT, "--picture", "x.jpg"), "give a file that ends in .png or .svg"),
         ((TEXT, "--top", 0), "--top is 0"),
+        ((TEXT, "--max-tokens", 9999), "--max-tokens is 9999; it should be from 1 to 4,096"),
         (("a", "--shuffle", 1), "there is nothing to shuffle"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from mlxllm.learn.contents import CHAPTERS
 from mlxllm.learn.progress import FILE
-from mlxllm.learn.subjects import find_subjects
+from mlxllm.learn.subjects import LESSON, find_subjects
 from mlxllm.learn.trying import trial
 from mlxllm.speed import write_speed
 from tests.cli.tuned import PAIRS
@@ -34,7 +34,10 @@ def test_the_list_says_how_far_one_is_and_what_is_next() -> None:
     assert shown["chapters"][1] | {"read": True, "tried": False, "answered": False} == shown["chapters"][1]
     assert (shown["next"], shown["last"]) == (2, 2)
     listed = succeeded(call("learn"))
-    assert "1   Characters                         done" in listed.stdout
+    assert [line.split() for line in listed.stdout.splitlines()][1:3] == [
+        ["1", "Characters", "done"],
+        ["2", "Byte-pair", "encoding", "read"],
+    ]
     assert "1 of 10 done; go on with `mlxllm learn 2`" in listed.stderr
     assert "forgotten" in succeeded(call("learn", "--reset")).stderr
     assert not any(each["read"] or each["done"] for each in told()["chapters"])
@@ -52,6 +55,12 @@ def test_a_chapter_is_shown_without_its_answer(chapter: Any) -> None:
     assert chapter.answer in succeeded(call("learn", chapter.number, "--answer")).stdout
     assert told(chapter.number, "--answer")["answer"] == chapter.answer
     assert told(chapter.number)["answered"]
+
+
+def test_on_a_terminal_of_other_letters_the_formula_is_spelled_out() -> None:
+    process = run_cli("learn", 9, environment={"PYTHONIOENCODING": "latin-1"})
+    assert process.returncode == 0, process.stderr
+    assert "L = -log sigmoid(beta h)" in process.stdout
 
 
 REFUSED = [
@@ -140,3 +149,16 @@ def test_an_experiment_that_fails_is_not_noted(home: Path, monkeypatch: pytest.M
         assert json.loads(process.stdout)["run"]["returncode"] == 2
     finally:
         config.write_text(kept)
+
+
+def test_who_has_no_preferences_learns_from_those_of_the_tour(home: Path) -> None:
+    """The ninth chapter first makes a run, and then shows what it has moved."""
+    without = {name: value for name, value in find_subjects().items() if name not in ("dpo", "pairs")}
+    first = trial(CHAPTERS[8], without)
+    assert first.args[:3] == ("dpo", "--model", "liked")
+    succeeded(call(*first.args, "--max-steps", 2))
+    found = find_subjects()
+    assert (found["dpo"], found["pairs"]) == ("liked-1", str(LESSON))
+    shown = succeeded(call(*trial(CHAPTERS[8], found).args)).stdout
+    assert "24 pairs; reference " in shown
+    assert "the pair that training has moved most" in shown

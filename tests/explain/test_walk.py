@@ -16,13 +16,15 @@ from mlxllm.model.attention import plain_attention
 from mlxllm.model.module import named_parameters, set_parameters
 from mlxllm.model.transformer import Transformer
 from tests.model.adapted import moved
+from tests.model.families_data import POINTS
 from tests.model.tiny import VARIANTS, tiny_model, token_ids
 
 T = 9
 IDS: list[int] = token_ids(1, T)[0].tolist()  # type: ignore[assignment]
 OTHER: list[int] = token_ids(1, T, seed=1)[0].tolist()  # type: ignore[assignment]
 WINDOW = {"sliding_window": 3}
-ALL = {**VARIANTS, "window": WINDOW}
+ALL = {**VARIANTS, **{name: changes for name, (_, changes) in POINTS.items()}}
+"""Every switch of the model, and every family of others that can be loaded."""
 
 
 def same(one: Walk, other: Walk) -> bool:
@@ -167,10 +169,11 @@ def test_a_layer_that_is_off_is_not_there() -> None:
 def test_patching_everything_behind_a_layer_gives_the_other_prompts_answer(variant: str) -> None:
     model = tiny_model(**ALL[variant])
     other, found = walk(model, OTHER), streams(model, OTHER)
-    for layer in range(2):
+    last_layer = model.config.num_hidden_layers - 1
+    for layer in range(last_layer + 1):
         patched = walk(model, IDS, puts={layer: [Put(found[layer])]})
         assert np.array_equal(patched.logits[layer + 1 :], other.logits[layer + 1 :])
-    last = walk(model, IDS, puts={1: [Put(found[1][:, -1:], T - 1)]})
+    last = walk(model, IDS, puts={last_layer: [Put(found[-1][:, -1:], T - 1)]})
     assert np.array_equal(last.logits[-1], other.logits[-1])
     early = walk(model, IDS, puts={0: [Put(found[0][:, T - 2 : T - 1], T - 2)]})
     assert np.array_equal(early.maps[0], walk(model, IDS).maps[0])

@@ -59,6 +59,13 @@ def test_paragraphs_are_the_text_for_another_width(each: Chapter) -> None:
     )
 
 
+@every_chapter
+def test_a_formula_can_do_without_its_own_letters(each: Chapter) -> None:
+    assert each.formula_in_ascii.isascii()
+    assert max(map(len, each.formula_in_ascii.split("\n"))) <= WIDEST
+    assert each.text.replace("é", "").isascii()
+
+
 def names_in(tree: ast.Module) -> set[str]:
     """Functions and classes of a file, methods as Class.method."""
     found = set()

@@ -4,6 +4,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from textual.containers import ScrollableContainer
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -13,7 +16,8 @@ from mlxllm.learn.progress import FILE, Progress, mark, read_progress
 from mlxllm.runs import RunDirectory
 from tests.tui.harness import new_app, screen_text, wait_for, wait_for_text
 from tests.tui.runs import living, make_run, set_status
-from tui.data.tour import Tour, birth, mark_of
+from tui.data.tour import Tour, birth, folded, mark_of
+from tui.marks import Terminal
 from tui.screens.base import TITLES
 from tui.screens.learn.screen import LearnScreen
 
@@ -62,6 +66,16 @@ async def test_chapters_are_turned_and_answers_shown() -> None:
     assert all("answered" in read_progress().of(each.number) for each in CHAPTERS)
 
 
+async def test_in_ascii_nothing_else_is_drawn() -> None:
+    async with new_app(terminal=Terminal("ascii", False)).run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot)
+        for each in CHAPTERS:
+            await wait_for_text(pilot, f"{each.number}. {each.title}")
+            assert each.formula_in_ascii in shown(screen).replace("\n   ", "\n")
+            await wait_for(pilot, lambda: screen_text(pilot.app).replace("é", "").isascii())
+            await pilot.press("n")
+
+
 async def test_what_is_done_is_remembered(mlxllm_home: Path) -> None:
     mark(1, "tried", "answered")
     async with new_app().run_test(size=(120, 40)) as pilot:
@@ -93,8 +107,8 @@ async def test_an_experiment_is_a_child_whose_words_are_shown(mlxllm_home: Path)
         await pilot.press("enter")
         await wait_for(pilot, lambda: "bytes a token" in output(screen), "what is printed on stdout")
         await wait_for_text(pilot, "done; tab enlarges and scrolls it")
-        widest = max(map(len, output(screen).splitlines()))
-        assert widest < 120, "what is printed in columns fits beneath the chapter"
+        pane = screen.query_one("#output", ScrollableContainer)
+        assert 0 <= pane.scrollable_content_region.width - screen._width <= 4, "it is folded for the room that there is"
     assert (mlxllm_home / "tokenizers" / "pieces-1").is_dir()
 
 
@@ -164,6 +178,24 @@ def test_a_first_model_says_how_far_it_is() -> None:
     assert birth("nobody").active is False
     make_run("grown", steps=3)
     assert birth("grown").finished
+
+
+@given(st.text("ab c", max_size=300), st.integers(20, 60))
+def test_folding_loses_no_word_and_leaves_tables_alone(line: str, width: int) -> None:
+    found = folded(line, width)
+    assert found.split() == line.split() or any(len(word) > width // 2 for word in line.split())
+    assert found.replace(" ", "").replace("\n", "") == line.replace(" ", "")
+    if len(line) <= width or ("  " in line.strip() and len(line) <= 2 * width):
+        assert found == line
+
+
+def test_a_long_text_goes_on_below_itself() -> None:
+    told = "prompt    " + "a story of a fox " * 9
+    first, second, *_ = folded(told, 50).split("\n")
+    assert first.startswith("prompt    a story")
+    assert second.startswith(10 * " " + "story of a fox")
+    assert len(max(folded(told, 50).split("\n"), key=len)) <= 50
+    assert folded("one sentence that is folded between its words", 20).count("\n") == 2
 
 
 def test_where_the_tour_opens_and_its_marks() -> None:

@@ -205,6 +205,7 @@ async def test_what_cannot_be_is_said_and_can_be_undone(folder: Path) -> None:
 
 async def test_a_model_that_is_not_there(folder: Path) -> None:
     async with looking(folder) as (pilot, screen):
+        await pilot.press("down", "space")
         screen.open_model("no-such-run")
         await wait_for_text(pilot, "cannot be used")
         await wait_for_text(pilot, "m chooses another model")

@@ -1,5 +1,7 @@
 """What the tour shows: how far the reader is, what the experiments are run on, and a first model as it comes to be."""
 
+import re
+import textwrap
 from dataclasses import dataclass
 
 from mlxllm import paths
@@ -48,6 +50,21 @@ def mark_of(progress: Progress, number: int, ascii_only: bool) -> str:
 def how_far(progress: Progress) -> str:
     """In a line."""
     return f"{progress.done} of {len(CHAPTERS)} done"
+
+
+def folded(line: str, width: int) -> str:
+    """A line of a command for a pane of so many columns: sentences are folded between words, tables stay as they are.
+
+    Cells of a table have gaps between them; a line with gaps that is far too long is a name with a text behind it, which
+    goes on below that text.
+    """
+    begin = re.match(r"\s*(?:\S+(?: \S+)*\s{2,})?", line)
+    head = begin[0] if begin is not None else ""
+    is_table = "  " in line.strip()
+    if len(line) <= width or (is_table and len(line) <= 2 * width) or len(head) > width // 2:
+        return line
+    below = " " * len(head)
+    return "\n".join(textwrap.wrap(line[len(head) :], width, initial_indent=head, subsequent_indent=below)) or line
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from mlxllm.runs.probes import CLASSES, HALF, Loss, PieceStory, Probe, class_of
 from mlxllm.visible import readable, visible
 from tui.words import number
 
-LEGEND = tuple(f"{told} likely" for told in CLASSES)
+LEGEND = (*CLASSES[:-1], f"{CLASSES[-1]} likely")
 """What the classes of tokens mean, the best first."""
 _MOST_PIECES = 14
-_MOST_STEPS = 6
+_MOST_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def story_of(probe: Probe, threshold: float = HALF) -> list[tuple[str, str]]:
     """What was learnt first and what never, as lines of a name and its text."""
     stories = probe.by_piece(threshold)
     learnt, count = sum(s.learnt for s in stories), sum(s.count for s in stories)
-    limit = f"from some step on at least {100 * math.exp(-threshold):.0f} % likely (below {threshold:.2f} nats)"
+    limit = f"{100 * math.exp(-threshold):.0f} % likely or more from some step on"
     lines = [("learnt", f"{learnt:,} of {count:,} tokens: {limit}")]
     steps = sorted({story.first for story in stories if story.first is not None})
     for place, step in enumerate(steps[:_MOST_STEPS]):

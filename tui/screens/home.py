@@ -67,7 +67,7 @@ class HomeScreen(ModeScreen):
         "Home shows this machine, the runs that train now, and your newest models; the last line says what to do next."
     )
     HINT = (
-        f"t makes a model of your own in minutes, {len(TITLES)} tells how one comes to be. The numbers 1 to {len(TITLES)} "
+        f"t makes a model of your own in minutes, 9 tells how one comes to be. The numbers 1 to {len(TITLES)} "
         "change the screen, ? explains everything on it."
     )
     WORDS = ("run", "loss", "ETA", "model", "base model", "SFT", "DPO", "tok/s", "parameters", "preset", "memory")

@@ -14,6 +14,9 @@ _NUMBER = 4
 _CELL, _NUMBERED = 2, 5
 """Columns of a cell, and of one with its share in percent beside the sign."""
 
+_ROOM_FOR_SIGNS = 7
+"""Lines from which on it is told what the signs mean."""
+
 
 class HeatMap(Widget):
     """Weights in shaded cells, with their numbers where there is room; the row that is looked at is marked.
@@ -22,7 +25,7 @@ class HeatMap(Widget):
     """
 
     DEFAULT_CSS = """
-    HeatMap { height: 1fr; padding: 0 1; }
+    HeatMap { height: 1fr; padding: 0 1; text-wrap: nowrap; text-overflow: clip; }
     """
 
     def __init__(self) -> None:
@@ -49,11 +52,14 @@ class HeatMap(Widget):
         width, height = self.content_size.width, self.content_size.height
         room = width - _NUMBER - _LABEL - 1
         cell = _NUMBERED if room >= T * _NUMBERED else _CELL
-        fit = max(1, min(room // cell, height - 2))
+        tells_signs = height >= _ROOM_FOR_SIGNS
+        fit = max(1, min(room // cell, height - 1 - tells_signs))
         stop = min(T, max(self._at + 1, fit))
         start = max(0, stop - fit)
         margin = " " * (_NUMBER + _LABEL)
-        lines = [Content.styled(margin + "".join(f"{n % 100:>{cell}}" for n in range(start, stop)), "$text-muted")]
+        every = 5 if cell == _CELL and stop > 10 else 1  # two digits side by side would run into each other
+        numbers = "".join(f"{n % 100:>{cell}}" if n % every == 0 else " " * cell for n in range(start, stop))
+        lines = [Content.styled(margin + numbers, "$text-muted")]
         for n in range(start, stop):
             here = n == self._at
             cells = ""
@@ -67,7 +73,8 @@ class HeatMap(Widget):
         told = "  ".join(f"{mark} {text}" for mark, text in zip(marks, _LEGEND, strict=True))
         if start or stop < T:
             told = f"{start} to {stop - 1} of {T}   {told}"
-        lines.append(Content.styled(told, "$text-muted"))
+        if tells_signs:
+            lines.append(Content.styled(told, "$text-muted"))
         return Content("\n").join(lines) if T else Content("")
 
 

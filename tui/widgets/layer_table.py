@@ -41,7 +41,7 @@ class LayerTable(Widget, can_focus=True):
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"layers--cursor"}
     DEFAULT_CSS = """
-    LayerTable { height: auto; max-height: 45%; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
+    LayerTable { height: auto; max-height: 38%; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     .ascii LayerTable { text-overflow: clip; }
     LayerTable .layers--cursor { color: $block-cursor-foreground; background: $block-cursor-background; text-style: bold; }
     """

@@ -9,20 +9,22 @@ from tui.words import printable
 _EMPTY = Content("")
 
 
-def page(chapter: Chapter, trial: Trial | None, *, answered: bool) -> Content:
+def page(chapter: Chapter, trial: Trial | None, *, answered: bool, ascii_only: bool) -> Content:
     """All of a chapter.
 
     Args:
         chapter: what is told.
         trial: its experiment with what there is; None while that is being found out.
         answered: whether its answer is shown.
+        ascii_only: whether the formula does without its own letters.
     """
     parts: list[Content] = [Content.styled(f"{chapter.number}. {chapter.title}", "bold $primary"), _EMPTY]
     for number, paragraph in enumerate(chapter.paragraphs):
         if number and not paragraph.startswith("- "):
             parts.append(_EMPTY)
         parts.append(Content(paragraph))
-    parts += [_EMPTY, *(Content.styled(f"   {line}", "bold $accent") for line in chapter.formula.split("\n")), _EMPTY]
+    formula = chapter.formula_in_ascii if ascii_only else chapter.formula
+    parts += [_EMPTY, *(Content.styled(f"   {line}", "bold $accent") for line in formula.split("\n")), _EMPTY]
     parts.append(_head("In the code"))
     parts += [Content.styled(reference.text, "$text-muted") for reference in chapter.references]
     parts += [_EMPTY, _head("Experiment"), *_experiment(trial), _EMPTY, _head("Question"), Content(chapter.question)]

@@ -17,7 +17,7 @@ from mlxllm.learn.contents import CHAPTERS, chapter
 from mlxllm.learn.progress import Mark, Progress
 from mlxllm.learn.trying import Trial
 from tui import commands
-from tui.data.tour import Birth, Tour, birth, how_far, mark_of, take_tour
+from tui.data.tour import Birth, Tour, birth, folded, how_far, mark_of, take_tour
 from tui.jobs import Job, Line
 from tui.screens.base import ModeScreen
 from tui.screens.learn.page import page
@@ -27,6 +27,8 @@ from tui.words import visible
 _READ_SECONDS = 4.0
 """Who has a chapter open for so long has begun to read it."""
 _KEPT_LINES = 600
+_AROUND = 6
+"""Columns of border, padding and scroll bar."""
 _ROOM_FOR_TITLES = 100
 """Columns; narrower, the list has numbers and marks only."""
 _DRAW_SECONDS = 0.05
@@ -93,6 +95,8 @@ class LearnScreen(ModeScreen):
         self._job_of = 0
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._drawing = False
+        self._width = 0
+        """Columns that what is printed has."""
         self._born = ""
         """The run that makes a first model, while it trains."""
 
@@ -160,7 +164,8 @@ class LearnScreen(ModeScreen):
         narrow = self.size.width < _ROOM_FOR_TITLES
         listing.border_title, listing.border_subtitle = ("", "") if narrow else ("Chapters", how_far(self._progress))
         trial = self._trial()
-        shown = page(chapter(number), trial, answered=number in self._answered)
+        in_ascii = self.mlx.marks == "ascii"
+        shown = page(chapter(number), trial, answered=number in self._answered, ascii_only=in_ascii)
         self.query_one("#page Static", Static).update(shown)
         self.twin = trial.args if trial is not None and trial.args else commands.learn(number)
         self.refresh_bindings()
@@ -241,9 +246,9 @@ class LearnScreen(ModeScreen):
         if trial.makes_a_model:
             self._give_birth(trial)
             return
-        width = max(40, self.size.width - self.query_one("#chapters").size.width - 8)
         self._job_of = number
-        self._job = self.mlx.run_job(trial.args, self._printed, self._ended, on_said=self._say, columns=width)
+        self._width = self.size.width - self.query_one("#chapters").outer_size.width - _AROUND
+        self._job = self.mlx.run_job(trial.args, self._printed, self._ended, on_said=self._say, columns=self._width)
         self.refresh_bindings()
 
     # An experiment that runs.
@@ -252,7 +257,7 @@ class LearnScreen(ModeScreen):
         self._say(str(line))
 
     def _say(self, line: str) -> None:
-        self._lines.append(visible(line))
+        self._lines.extend(folded(visible(line), self._width).split("\n"))
         if not self._drawing:  # many lines come at once
             self._drawing = True
             self.set_timer(_DRAW_SECONDS, self._draw)

@@ -35,8 +35,8 @@ class PassageView(ModalScreen[None]):
     PassageView #head { height: 1; color: $accent; text-style: bold; }
     PassageView #slider { height: 1; margin-bottom: 1; }
     PassageView VerticalScroll { height: 1fr; }
-    PassageView #legend { height: auto; margin: 1 0; }
-    PassageView #story { height: auto; max-height: 10; border-top: solid $border-blurred; }
+    PassageView #legend { height: auto; max-height: 2; margin-top: 1; }
+    PassageView #story { height: auto; max-height: 40%; border-top: solid $border-blurred; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,comma", "move(-1)", "Earlier", key_display="←", id="passage.earlier"),

@@ -43,9 +43,9 @@ def next_piece(view: View, width: int, *, ascii_only: bool) -> Content:
     full = "#" if ascii_only else "█"
     lines = []
     for piece, before, now in view.next_lines():
-        name = set_cell_size(piece, _PIECE)
         numbers = f"{percent(now):>5} " if before is None else f"{percent(before):>5} > {percent(now):>5} "
-        room = max(width - _PIECE - cell_len(numbers), 4)
+        name = set_cell_size(piece, min(_PIECE, max(width - len(numbers) - 3, 6)))
+        room = max(width - cell_len(name) - len(numbers), 3)
         bar = full * round(now * room)
         style = "$primary" if before is None or abs(now - before) < 0.005 else "$success" if now > before else "$error"
         lines.append(Content.assemble((name, "bold"), numbers, (bar, style)))

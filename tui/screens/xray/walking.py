@@ -46,6 +46,7 @@ class WalkingScreen(ModeScreen):
     WalkingScreen #next Static { height: auto; }
     WalkingScreen #head { height: auto; max-height: 2; padding: 0 1; color: $text-muted; }
     WalkingScreen.-narrow #next { width: 32; }
+    WalkingScreen.-narrow #head { height: 1; }
     .ascii WalkingScreen #map, .ascii WalkingScreen #next { border: ascii $border-blurred; }
     """
 
@@ -94,6 +95,10 @@ class WalkingScreen(ModeScreen):
         if not self._model:
             self._open_first()
 
+    def on_resize(self) -> None:
+        """Lines that are cut to the width."""
+        self.call_after_refresh(self._show)
+
     @work(exclusive=True, group="model")
     async def _open_first(self) -> None:
         model = await asyncio.to_thread(first_model, self.mlx.remembered.get(MODEL, ""))
@@ -111,7 +116,9 @@ class WalkingScreen(ModeScreen):
 
     @work(exclusive=True, group="model")
     async def _load(self, model: str) -> None:
-        self._model, self._loaded = model, None
+        self.workers.cancel_group(self, "walk")
+        self._model, self._loaded, self._view = model, None, None
+        self.refresh_bindings()
         self._tell("#about", f"{printable(model)}   is being loaded ...")
         try:
             await asyncio.to_thread(check_model, model)
@@ -120,11 +127,16 @@ class WalkingScreen(ModeScreen):
             self._tell("#about", f"{printable(model)}   cannot be used")
             self._status(await asyncio.to_thread(failure, model, error))
             return
+        if not self.query(LayerTable):  # the application is closing
+            return
         self._loaded, self._changes, self._at = loaded, Changes(), -1
+        table = self.query_one(LayerTable)
+        table.at_layer = table.at_head = 0  # another model may have fewer
         self._chat = loaded.kind == "chat"
         self.mlx.remembered.set(MODEL, model)
         self._tell("#about", heading(loaded))
-        self._status(f"! {printable(loaded.note)}" if loaded.note else "")
+        if loaded.note:
+            self.mlx.warn(loaded.note)
         prompt = self.query_one("#prompt", Input)
         if not prompt.value:
             begun = (await asyncio.to_thread(sample_prompt_of, loaded.address)).strip()
