@@ -17,7 +17,7 @@ from mlxllm.cli.terminal import columns
 from mlxllm.cli.token_view import RESET, display_width
 from mlxllm.errors import ConfigError
 from mlxllm.runs import Probe, RunDirectory, find_run, read_probe
-from mlxllm.runs.probes import CLASSES, HALF, Loss, PieceStory, class_of
+from mlxllm.runs.probes import CLASSES, HALF, Loss, PieceStory, class_of, learnt_first, never_learnt
 from mlxllm.visible import readable, visible
 
 _GROUNDS = ("22", "64", "136", "130", "88")
@@ -111,11 +111,11 @@ def _print(run: RunDirectory, probe: Probe, place: int, limit: float) -> None:
     rows = [
         ("passage", f"{sum(scored):,} held-out tokens of run {run.address}, {validations}, steps {steps}"),
         ("step", f"{probe.steps[place]:,}: {_nats(probe.mean(place))} nats a token ({at})"),
-        ("classes", _legend(colour)),
     ]
     if len(probe.steps) > 1:
         rows.append(("slider", _slider(probe, place)))
     print_fields(rows)
+    print(f"classes  {_legend(colour)}")  # by itself: where a line is folded, colours would count as letters
     print()
     for line in passage_lines(probe.pieces, losses, columns(sys.stdout) - 2, colour):
         print(f"  {line}")
@@ -127,13 +127,9 @@ def _print(run: RunDirectory, probe: Probe, place: int, limit: float) -> None:
     rows = [
         ("learnt", f"{learnt:,} of {count:,}: from some step on their loss stays below {limit:.3g} nats ({chance})")
     ]
-    first = [story for story in stories if story.first is not None]
-    never = sorted((s for s in stories if s.learnt < s.count), key=lambda s: (s.learnt - s.count, -(s.loss or 0.0)))
-    for number, (step, pieces) in enumerate(_by_step(first)):
-        if number == _LINES:
-            break
+    for number, (step, pieces) in enumerate(learnt_first(stories)[:_LINES]):
         rows.append(("first" if not number else "", f"step {step:,}: {_listed(pieces, '')}"))
-    if never:
+    if never := never_learnt(stories):
         rows.append(("never", _listed(never, "never")))
     print_fields(rows)
 
@@ -199,15 +195,6 @@ def _slider(probe: Probe, place: int) -> str:
         block = "?" if mean is None else _BLOCKS[round(share * (len(_BLOCKS) - 1))]
         drawn += f"[{block}]" if number == place else block
     return f"{_nats(probe.mean(0))} {drawn} {_nats(probe.mean(count - 1))}"
-
-
-def _by_step(stories: Sequence[PieceStory]) -> list[tuple[int, list[PieceStory]]]:
-    """Those that were learnt, by the step at which the first of each was."""
-    found: dict[int, list[PieceStory]] = {}
-    for story in stories:
-        if story.first is not None:
-            found.setdefault(story.first, []).append(story)
-    return sorted(found.items())
 
 
 def _listed(stories: Sequence[PieceStory], which: str) -> str:

@@ -5,6 +5,7 @@ is not scored. The numbers are those that enter the loss of the `val` event befo
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -113,6 +114,21 @@ class Probe:
             stories,
             key=lambda s: (s.first is None, s.first or 0, -s.learnt / s.count, math.inf if s.loss is None else s.loss),
         )
+
+
+def learnt_first(stories: Sequence[PieceStory]) -> list[tuple[int, list[PieceStory]]]:
+    """Those of which one was learnt, by the step at which the first one was."""
+    found: dict[int, list[PieceStory]] = {}
+    for story in stories:
+        if story.first is not None:
+            found.setdefault(story.first, []).append(story)
+    return sorted(found.items())
+
+
+def never_learnt(stories: Sequence[PieceStory]) -> list[PieceStory]:
+    """Those of which one was not, the most frequent first, of equals the one that is predicted worst."""
+    missing = [story for story in stories if story.learnt < story.count]
+    return sorted(missing, key=lambda s: (s.learnt - s.count, -(s.loss or 0.0)))
 
 
 class ProbeLog:

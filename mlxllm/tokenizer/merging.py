@@ -114,7 +114,7 @@ def _of_pieces(tokenizer: BpeTokenizer, text: str) -> MergeWalk:
             last.append(symbol)
             numbers.append(number)
             continue
-        for byte in symbol.encode("utf-8"):  # no piece: one character, or a merge of such
+        for byte in symbol.encode("utf-8"):  # a character without a piece
             last.append(f"<0x{byte:02X}>")
             numbers.append(FIRST_BYTE_ID + byte)
     return MergeWalk(tuple(text), tuple(merges), tuple(last), tuple(numbers), len(ranks), str)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from mlxllm.runs.probes import CLASSES, HALF, Loss, PieceStory, Probe, class_of
+from mlxllm.runs.probes import CLASSES, HALF, Loss, PieceStory, Probe, class_of, learnt_first, never_learnt
 from mlxllm.visible import readable, visible
 from tui.words import number
 
@@ -45,12 +45,9 @@ def story_of(probe: Probe, threshold: float = HALF) -> list[tuple[str, str]]:
     learnt, count = sum(s.learnt for s in stories), sum(s.count for s in stories)
     limit = f"{100 * math.exp(-threshold):.0f} % likely or more from some step on"
     lines = [("learnt", f"{learnt:,} of {count:,} tokens: {limit}")]
-    steps = sorted({story.first for story in stories if story.first is not None})
-    for place, step in enumerate(steps[:_MOST_STEPS]):
-        pieces = [story for story in stories if story.first == step]
+    for place, (step, pieces) in enumerate(learnt_first(stories)[:_MOST_STEPS]):
         lines.append(("" if place else "first", f"step {step:,}: {_listed(pieces, never=False)}"))
-    never = sorted((s for s in stories if s.learnt < s.count), key=lambda s: (s.learnt - s.count, -(s.loss or 0.0)))
-    if never:
+    if never := never_learnt(stories):
         lines.append(("never yet", _listed(never, never=True)))
     return lines
 
