@@ -19,7 +19,7 @@ from textual.widgets.markdown import MarkdownStream
 
 from mlxllm.data.origins.tracing import Trace
 from tui.widgets.cutting import cut
-from tui.widgets.glow import glow_line, glowing
+from tui.widgets.glow import Glowing, glow_line
 from tui.words import visible
 
 
@@ -109,7 +109,7 @@ class Message(Static):
         self._trace: Trace | None = None
 
     def glow(self, trace: Trace) -> None:
-        """Mark what of it stands in training documents; what is marked is shown as it was written, Markdown as well."""
+        """Mark what of it stands in training documents."""
         self._trace = trace
         self._draw()
 
@@ -126,10 +126,8 @@ class Message(Static):
             colour = colours.get("accent" if self.role == "user" else "primary", "default")
             parts.append(Text(self._who, style=f"bold {colour}"))
         trace, muted = self._trace, colours.get("text-muted", "default")
-        if trace is not None and trace.spans:
-            parts.append(glowing(trace, colours))
-        else:
-            parts.append(_Document(text, colours) if self._markdown else Text(text))
+        drawn = _Document(text, colours) if self._markdown else Text(text)
+        parts.append(Glowing(drawn, trace, colours) if trace is not None and trace.spans else drawn)
         if self._note:
             parts.append(Text(self._note, style=muted))
         if trace is not None:

@@ -28,7 +28,7 @@ from mlxllm.errors import DataError
 from mlxllm.runs.files import write_json_atomic
 
 PIECE_BYTES = 1 << 25
-STRETCH_TOKENS = 1 << 16
+STRETCH_TOKENS = 1 << 14
 """A longer document is read in stretches of about so many tokens."""
 
 

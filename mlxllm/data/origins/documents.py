@@ -1,6 +1,7 @@
 """Which training document a place in an index is of: its source, its number, and its text around there."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,7 @@ def open_document(dataset: TokenDataset, piece: Piece, at: int, before: int, cou
     token, skip = int(place["token"]), int(place["skip"])
     # Two stretches: a span may begin in one and end in the next.
     size = min(end - token, 2 * STRETCH_TOKENS)
-    text = decoded(dataset, token, size)[skip:].decode("utf-8", "replace")
-    words = Words(text)
+    words = _read(dataset, token, size, skip)
     last = min(word + count, len(words)) - 1
     start = words.starts[max(0, word)]
     name = next((n for n, span in dataset.train.sources.items() if span.start <= first < span.end), "")
@@ -81,11 +81,16 @@ def open_document(dataset: TokenDataset, piece: Piece, at: int, before: int, cou
         number_in_source=number - before_source + 1,
         documents_in_source=source.documents if source is not None else dataset.train.num_documents,
         character=begun + start,
-        text=text,
+        text=words.text,
         start=start,
         end=words.ends[last],
         whole=token == first and token + size == end,
     )
+
+
+@lru_cache(maxsize=8)  # spans often follow each other in one document
+def _read(dataset: TokenDataset, token: int, size: int, skip: int) -> Words:
+    return Words(decoded(dataset, token, size)[skip:].decode("utf-8", "replace"))
 
 
 def _words_before(piece: Piece, row: int, at: int) -> int:
