@@ -41,7 +41,7 @@ SHIPPED: dict[str, Shipped] = {
             "relu: ffn=relu,model.mlp_bias=true",
             "no-zero-init: model.zero_init_outputs=false",
             "dropout: model.dropout=0.1",
-            "adam: optimizer=adamw,train.learning_rate=2e-3,train.betas=[0.9,0.98],train.eps=1e-9,train.weight_decay=0,"
+            "adam: optimizer=adamw,train.learning_rate=1e-3,train.betas=[0.9,0.98],train.eps=1e-9,train.weight_decay=0,"
             "train.warmup_steps=20",
         ),
         together="all-of-2017",
