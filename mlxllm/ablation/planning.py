@@ -60,13 +60,13 @@ def plan_ablation(asked: Asked, device: str | None = None) -> str:
     """Have what is asked for kept under a name, which `train_all` takes: a new ablation, or one that is there and the same.
 
     Raises:
-        ConfigError: something that cannot be, or that says nothing.
+        ConfigError: something that cannot be, or that says nothing; or only a name, and there is none of it.
         DataError, UserError: its data or one of its variants cannot be trained.
         RunError: there is another ablation of that name.
     """
     _check_numbers(asked)
     _check_base(asked)
-    if asked.name is not None and asked.is_only_a_name and asked.name in all_names():
+    if asked.name is not None and asked.is_only_a_name:
         return _with_seeds(asked.name, asked.seeds)
     wanted, variants = _wanted(asked)
     if asked.name is not None:
@@ -243,4 +243,11 @@ def _looked_at(ablation: Ablation, variants: Sequence[Variant], device: str | No
     planned = tuple(
         variant.model_copy(update={"parameters": found.parameters[variant.name]}) for variant in ablation.variants
     )
-    return ablation.model_copy(update={"steps": steps, "tokens_per_step": found.tokens_per_step, "variants": planned})
+    return ablation.model_copy(
+        update={
+            "steps": steps,
+            "tokens_per_step": found.tokens_per_step,
+            "data_fingerprint": found.fingerprint,
+            "variants": planned,
+        }
+    )

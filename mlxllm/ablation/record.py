@@ -80,6 +80,8 @@ class Ablation(_Frozen):
     minutes: float | None
     """What the steps were measured for; None where they were given."""
     tokens_per_step: int
+    data_fingerprint: str = ""
+    """Of what the dataset held when it was planned."""
     seeds: tuple[int, ...]
     variants: tuple[Planned, ...]
     skipped: tuple[str, ...] = ()

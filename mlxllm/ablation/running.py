@@ -39,6 +39,7 @@ from mlxllm.runs import (
     explain,
     read_config,
     read_events,
+    read_settings,
     read_state,
     request,
     start_detached,
@@ -54,6 +55,8 @@ class Beforehand:
     """What was found out before the first run."""
 
     tokens_per_step: int
+    fingerprint: str
+    """Of the data."""
     parameters: Mapping[str, int]
     """By variant, with the vocabulary of the data."""
     cost: Cost | None
@@ -107,7 +110,7 @@ def look_before(configs: Mapping[str, RunConfig], *, timed: str | None, device: 
         kind = ConfigError if found["exit_code"] == EXIT_USAGE else UserError
         raise kind(f"variant {found['name']!r}: {found['error']}" if found["name"] else found["error"])
     cost = Cost(found["cost"]["step"], found["cost"]["validation"], 0.0) if timed is not None else None
-    return Beforehand(found["tokens_per_step"], found["parameters"], cost)
+    return Beforehand(found["tokens_per_step"], found["fingerprint"], found["parameters"], cost)
 
 
 def train_all(name: str, watch: Watch, device: str | None = None) -> Ablation:
@@ -129,6 +132,7 @@ def train_all(name: str, watch: Watch, device: str | None = None) -> Ablation:
             run = RunDirectory(paths.folder("runs") / run_name(name, variant, seed))
             doing = Doing(number, len(wanted), variant, seed, run, 0, ablation.steps)
             _see_through(ablation, doing, watch, device)
+            _check_data(ablation, run)
             outcome = _outcome(doing)
             ablation = ablation.model_copy(update={"outcomes": (*ablation.outcomes, outcome)})
             write_ablation(name, ablation)
@@ -193,6 +197,17 @@ def _check_same(ablation: Ablation, doing: Doing) -> None:
         raise RunError(
             f"run {doing.run.name!r} is there with other settings ({', '.join(keys[:5])}) than this ablation's; rename it "
             f"with `mlxllm runs rename`, or give the ablation another --name"
+        )
+
+
+def _check_data(ablation: Ablation, run: RunDirectory) -> None:
+    """Refuse what a run came to on other data than the runs before it: the dataset was built anew meanwhile."""
+    known = read_settings([run])[0].get("data", {}).get("fingerprint")
+    if known and ablation.data_fingerprint and known != ablation.data_fingerprint:
+        raise RunError(
+            f"run {run.name!r} was not trained on what dataset {ablation.dataset!r} held when this ablation was begun "
+            f"(fingerprint {ablation.data_fingerprint[:12]} -> {known[:12]}); make the dataset as it was and remove this run "
+            f"with `mlxllm runs rm {run.address}`, or begin another ablation"
         )
 
 

@@ -29,8 +29,8 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
         request: `configs`, name -> configuration of a run from scratch; `timed`, the name of one of them or None.
 
     Returns:
-        `tokens_per_step` of the first; `parameters` by name; `cost` (seconds of a `step` and of a `validation`) where
-        one was timed.
+        `tokens_per_step` and the data's `fingerprint`; `parameters` by name; `cost` (seconds of a `step` and of a
+        `validation`) where one was timed.
         Or, where a configuration cannot be trained, `name` and `error`, with `exit_code`.
     """
     parameters: dict[str, int] = {}
@@ -42,6 +42,7 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
             return {"name": name, "error": str(error), "exit_code": error.exit_code}
         parameters[name] = count_parameters(config.model)
         if len(parameters) == 1:
+            answer["fingerprint"] = data.fingerprint
             answer["tokens_per_step"] = pretrain_task(config, data).tokens_per_step
         if name == request["timed"]:
             trial = run_steps(config)

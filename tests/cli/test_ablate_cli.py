@@ -127,6 +127,14 @@ def test_a_run_of_that_name_that_is_another_one_is_left_alone(data: str) -> None
     assert "run 'x-base-s42' is there with other settings" in told
 
 
+def test_a_dataset_that_was_built_anew_is_noticed(data: str, mlxllm_home: Path) -> None:
+    made = ablation({"base": (), "post": ()}).model_copy(update={"dataset": data, "data_fingerprint": "0" * 64})
+    write_ablation("x", made)
+    told = sentence(run_cli("ablate", "--name", "x"), 1)
+    assert "run 'x-base-s42' was not trained on what dataset 'squares' held" in told
+    assert not read_ablation("x").outcomes
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -157,10 +165,11 @@ def test_a_run_of_that_name_that_is_another_one_is_left_alone(data: str) -> None
         (("show",), "`mlxllm ablate show NAME`"),
         (("show", "x", "--seeds", "3"), "`mlxllm ablate show NAME`"),
         (("show", "x"), "there is no ablation 'x'"),
+        (("--name", "x"), "there is no ablation 'x'"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_trained(data: str, arguments: tuple[str, ...], told: str) -> None:
-    given = arguments if arguments[0] == "show" else ("--data", data, *arguments)
+    given = arguments if arguments[0] in ("show", "--name") else ("--data", data, *arguments)
     code = 2
     assert told in sentence(call("ablate", *given), code)
     assert not paths.folder("runs").exists()
