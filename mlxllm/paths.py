@@ -7,7 +7,7 @@ from typing import Literal
 
 from mlxllm.errors import ConfigError
 
-Kind = Literal["datasets", "tokenizers", "runs", "exports", "evaluations", "cache"]
+Kind = Literal["datasets", "tokenizers", "runs", "exports", "evaluations", "ablations", "cache"]
 
 _SINGULAR: dict[Kind, str] = {
     "datasets": "dataset",
@@ -15,6 +15,7 @@ _SINGULAR: dict[Kind, str] = {
     "runs": "run",
     "exports": "export",
     "evaluations": "evaluation",
+    "ablations": "ablation",
     "cache": "cache entry",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

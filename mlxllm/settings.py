@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -58,6 +58,25 @@ def build_config(
     config = parse_config(raw, "", origins)
     _check_effect(config, origins)
     return config
+
+
+def changed_by(config: RunConfig, settings: Sequence[str], option: str) -> RunConfig:
+    """A configuration with some more settings.
+
+    Args:
+        config: what they are set in.
+        settings: "section.key=value" texts, as `--set` takes them.
+        option: where they came from, for the messages.
+
+    Raises:
+        ConfigError: one of them cannot be, or they do not fit each other.
+    """
+    raw = config.model_dump(mode="json")
+    origins: dict[str, str] = {}
+    for text in settings:
+        key, value = _parse_setting(text, option)
+        _set(raw, key, value, origins, f"{option} {text}")
+    return parse_config(raw, "", origins)
 
 
 def check_model_settings(settings: Sequence[str], model: str) -> None:
@@ -204,11 +223,24 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
     return models[0] if models else None
 
 
-def _parse_setting(text: str) -> tuple[str, Any]:
+def _parse_setting(text: str, option: str = "--set") -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or "." not in key:
-        raise ConfigError(f"--set {text!r} is not of the form section.key=value, for example train.learning_rate=1e-3")
-    return key.strip(), plain_value(value)
+        raise ConfigError(
+            f"{option} {text!r} is not of the form section.key=value, for example train.learning_rate=1e-3"
+        )
+    key, parsed = key.strip(), plain_value(value)
+    # "none" is a word of some settings, and nothing at all of others.
+    return key, value.strip() if parsed is None and value.strip() in _words(key) else parsed
+
+
+def _words(key: str) -> tuple[Any, ...]:
+    """The words that a setting may be; none where it is no choice of words, or does not exist."""
+    section, _, name = key.partition(".")
+    field = RunConfig.model_fields.get(section)
+    model = _section_of(field.annotation) if field is not None else None
+    choice = model.model_fields[name].annotation if model is not None and name in model.model_fields else None
+    return get_args(choice) if get_origin(choice) is Literal else ()
 
 
 def plain_value(text: str) -> Any:

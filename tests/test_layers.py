@@ -7,6 +7,7 @@ import sys
 import pytest
 
 WITHOUT_MLX_CORE = (
+    "ablation",
     "budget",
     "config",
     "conversation",

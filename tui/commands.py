@@ -173,6 +173,21 @@ def tokenizer_merges(tokenizer: str, text: str) -> Args:
     return ("tokenizer", "show", tokenizer, text, "--merges")
 
 
+def ablate(shipped: str | None = None, **how: Any) -> Args:
+    """An ablation, trained in the background: a shipped one, one's own, or with only a `name` one to go on with."""
+    return ("ablate", *((shipped,) if shipped else ()), *options(**how, detach=True))
+
+
+def ablate_list() -> Args:
+    """The shipped ablations, and those that were made."""
+    return ("ablate", "--list")
+
+
+def ablate_show(name: str) -> Args:
+    """What came of an ablation."""
+    return ("ablate", "show", name)
+
+
 def rename_run(run: str, new: str) -> Args:
     """Another name for a run."""
     return ("runs", "rename", run, new)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 WORDS = {
     "A/B": "Two answers side by side, names hidden; which one you choose becomes a preference pair.",
+    "ablation": "The same training with one thing changed, several times over, to see what that thing was worth.",
     "adapter": "A few thin matrices that are trained beside a frozen model (LoRA); 1 to 5 % of its weights, so less memory is needed.",
     "attempt": "One life of the trainer of a run; a run that was stopped and resumed has several.",
     "attention": "What lets a token take something over from tokens before it: each row of its map says how much from which, and adds up to one.",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from mlxllm.cli import (
+    ablate,
     application,
     cache,
     chat,
@@ -48,7 +49,7 @@ from mlxllm.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, UserError
 
 _ORDER = (
     *"quickstart learn doctor monitor serve-tui tokenizer data plan train sft dpo fuse resume runs cache".split(),
-    *"sample chat compare explain trace prefs eval versus taste report parity quantize export verify serve".split(),
+    *"sample chat compare explain trace prefs eval versus taste ablate report parity quantize export verify serve".split(),
 )
 
 
@@ -99,6 +100,7 @@ app.add_typer(prefs.app, name="prefs", rich_help_panel=_TALK)
 app.command("eval", rich_help_panel=_JUDGE)(evaluate.evaluate)
 app.command("versus", rich_help_panel=_JUDGE)(versus.versus)
 app.command("taste", rich_help_panel=_JUDGE)(taste.taste)
+app.command("ablate", rich_help_panel=_JUDGE, cls=ablate.AblateCommand)(ablate.ablate)
 app.command("report", rich_help_panel=_JUDGE)(report.report)
 app.command("parity", rich_help_panel=_JUDGE)(parity.parity)
 app.command("quantize", rich_help_panel=_TAKE)(quantize.quantize)

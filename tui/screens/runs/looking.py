@@ -23,6 +23,7 @@ from tui import commands
 from tui.jobs import Job
 from tui.screens.base import ModeScreen
 from tui.screens.monitor.passage import PassageView
+from tui.screens.runs.ablations import Ablations
 from tui.screens.runs.compare import Differences, SideBySide
 from tui.screens.runs.rows import address
 from tui.widgets.rows import Rows
@@ -93,6 +94,16 @@ class RunLooking(ModeScreen):
             self.mlx.tell(
                 "mark two runs or more with space, or pin a baseline with b; o lays their curves over each other"
             )
+
+    @work(exclusive=True, group="runs")
+    async def action_ablations(self) -> None:
+        """What each change of a recipe bought; then, if wanted, the curves of its runs."""
+        runs = await self.app.push_screen_wait(Ablations(ascii_only=self.mlx.marks == "ascii"))
+        there = [name for name in runs or () if name in self.runs]
+        if there:
+            self.mlx.open_monitor(there[0], overlay=there[1:])
+        elif runs:
+            self.mlx.tell("the runs of this ablation are gone, and only its table is left")
 
     @work(exclusive=True, group="runs")
     async def action_chat(self) -> None:

@@ -41,7 +41,8 @@ class RunsScreen(RunActions):
     ABOUT = (
         "Every run of this machine, the newest first; lower losses are better. With a baseline (b) the losses show how far "
         "they are from its own, where method and data are the same. Space marks runs: o lays their curves over each other, "
-        "d shows where their settings differ, s what they said to the same prompts."
+        "d shows where their settings differ, s what they said to the same prompts. a shows ablations: what each change of a "
+        "recipe bought."
     )
     HINT = (
         "Space marks runs, o compares the curves of those that are marked, b makes one the baseline; / finds by words."
@@ -59,6 +60,7 @@ class RunsScreen(RunActions):
         "sample",
         "checkpoint",
         "adapter",
+        "ablation",
         "pretrain",
         "SFT",
         "DPO",
@@ -91,6 +93,7 @@ class RunsScreen(RunActions):
         Binding("w", "report", "Report", id="runs.report", tooltip="Write a page about it"),
         Binding("R", "rename", "Rename", id="runs.rename"),
         Binding("D", "delete", "Delete", id="runs.delete"),
+        Binding("a", "ablations", "Ablations", id="runs.ablations", tooltip="What each change of a recipe bought"),
     ]
     DEFAULT_CSS = """
     RunsScreen #bar { height: 1; padding: 0 1; }
