@@ -184,7 +184,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["tarin"], "no such command 'tarin'; did you mean 'train'?"),
+        (["quikstart"], "no such command 'quikstart'; did you mean 'quickstart'?"),
         (["frobnicate"], "no such command 'frobnicate'; `mlxllm --help` says"),
         (
             ["train", "--lerning-rate", "1"],
