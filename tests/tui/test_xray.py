@@ -208,7 +208,7 @@ async def test_a_model_that_is_not_there(folder: Path) -> None:
         await pilot.press("down", "space")
         screen.open_model("no-such-run")
         await wait_for_text(pilot, "cannot be used")
-        await wait_for_text(pilot, "m chooses another model")
+        await wait_for_text(pilot, "m chooses")
 
 
 async def test_a_tuned_model_is_asked_in_its_template(tmp_path: Path) -> None:
