@@ -9,7 +9,7 @@ The results are computed from this file alone (`results.py`), so that they outli
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -184,6 +184,16 @@ def held(name: str) -> Iterator[None]:
 def run_name(name: str, variant: str, seed: int) -> str:
     """The run of a variant under one seed."""
     return f"{name}-{variant}-s{seed}"
+
+
+def all_runs() -> set[str]:
+    """Names of the runs of all ablations that can be read, trained or not."""
+    found: set[str] = set()
+    for name in all_names():
+        with suppress(UserError):
+            ablation = read_ablation(name)
+            found |= {run_name(name, each.name, seed) for each in ablation.variants for seed in ablation.seeds}
+    return found
 
 
 def run_settings(ablation: Ablation, variant: str, seed: int) -> list[str]:

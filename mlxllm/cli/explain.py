@@ -111,6 +111,8 @@ def explain(
     """
     if top < 1 or near < 0:
         raise ConfigError(f"--top is {top} and --neighbours is {near}; they should be 1 or more, and 0 or more")
+    if shuffle is not None and shuffle < 0:
+        raise ConfigError(f"--shuffle is {shuffle}; the seed should be 0 or more")
     if head is not None and layer is None:
         raise ConfigError(f"--head {head} is of no layer; give --layer as well")
     if picture is not None and picture.suffix.lower() not in (".png", ".svg"):

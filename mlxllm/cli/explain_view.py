@@ -64,7 +64,7 @@ def show(found: "Explained", layer: int | None = None, head: int | None = None) 
     _next(found)
     if found.order:
         _head("\nWhat order is worth")
-        _order(found.order)
+        _order(found.order, found.loaded.config.sliding_window)
 
 
 def heat_map(weights: "npt.NDArray[np.float32]", pieces: Sequence[str], room: int | None) -> Iterator[str]:
@@ -183,7 +183,7 @@ def _next(found: "Explained") -> None:
     print(f"KL divergence {found.kl:.6f} nats; no probability changes by more than {found.largest_change:.3g}")
 
 
-def _order(orders: Sequence["Order"]) -> None:
+def _order(orders: Sequence["Order"], window: int | None) -> None:
     rows = []
     for order in orders:
         positions, mask = "as they are" if order.positions else "off", "causal" if order.causal else "lifted"
@@ -195,4 +195,6 @@ def _order(orders: Sequence["Order"]) -> None:
         "a sum, which has no order. In deeper layers the causal mask still tells it, as a piece is what it has seen: only "
         "with the mask lifted as well is all of it free of order, up to rounding."
     )
+    if window is not None:
+        told += f" Behind the window of {window:,} pieces it does depend on order, which decides what is let in."
     print(fold(told, sys.stdout))

@@ -13,10 +13,12 @@ import numpy.typing as npt
 from mlxllm.explain.xray import Explained
 from mlxllm.report.colours import colour, line_colour
 from mlxllm.report.drawing import WIDTH, Plot, figure
+from mlxllm.report.plain import one_line
 from mlxllm.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _ABREAST = 4
 """Maps of heads in a row."""
@@ -26,6 +28,7 @@ _COLUMNS = 12
 """Positions of the lens that are drawn."""
 _LONGEST = 9
 _MOST_BARS = 10
+_LONGEST_TITLE = 72
 
 
 def draw(found: Explained, layer: int | None = None, head: int | None = None) -> Plot:
@@ -44,6 +47,7 @@ def draw(found: Explained, layer: int | None = None, head: int | None = None) ->
             axes.set_title(f"Attention of layer {layer}, head {head}: each row adds up to one")
             _map(axes, maps[head])
             _name_pieces(axes, found)
+            _say_of_what(made, found)
         return Plot(f"attention-{layer}-{head}", f"Attention of layer {layer}, head {head}", made)
     across = min(_ABREAST, len(maps))
     rows = -(-len(maps) // across)
@@ -56,6 +60,7 @@ def draw(found: Explained, layer: int | None = None, head: int | None = None) ->
             _map(axes, maps[number])
             axes.set_xticks([])
             axes.set_yticks([])
+        _say_of_what(made, found)
     return Plot(f"attention-{layer}", f"Attention of the heads of layer {layer}", made)
 
 
@@ -71,7 +76,15 @@ def _overview(found: Explained) -> Plot:
         _lens(lens, found)
         _sizes(sizes, found)
         _next(following, found)
+        _say_of_what(made, found)
     return Plot("explained", "A prompt on its way through a model", made)
+
+
+def _say_of_what(made: "Figure", found: Explained) -> None:
+    """The model and what was changed, above everything."""
+    changed = [*found.changes.specs, *([f"shuffled ({found.shuffle})"] if found.shuffle is not None else [])]
+    told = one_line(found.loaded.name + (f", changed: {', '.join(changed)}" if changed else ""))
+    made.suptitle(told if len(told) <= _LONGEST_TITLE else f"{told[: _LONGEST_TITLE - 1]}…", fontsize="medium")
 
 
 def _all_maps(axes: "Axes", found: Explained) -> None:

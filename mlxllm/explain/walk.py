@@ -271,7 +271,8 @@ def _summary(weights: mx.array, at: int) -> list[mx.array]:
     """The fields of `Heads` for one layer, each (H,); see there."""
     T = weights.shape[-1]
     behind = slice(1, None) if T > 1 else slice(None)
-    entropy = -mx.sum(mx.where(weights > 0, weights * mx.log(weights), 0.0), axis=-1)  # (H, T); 0 log 0 is 0
+    # (H, T); 0 log 0 is 0
+    entropy = mx.abs(mx.sum(mx.where(weights > 0, weights * mx.log(weights), 0.0), axis=-1))
     own = mx.arange(T)
     return [
         mx.mean(entropy[:, behind], axis=-1),

@@ -34,8 +34,9 @@ left out when the operations of a model are counted, while a head counts in full
         Experiment(
             'explain --model {model} "The cat was happy" --neighbours 6',
             "In the first table, behind each token stand the tokens whose rows are nearest to its own. Frequent words have "
-            "neighbours that make sense first; the rows of rare ones are still near where they were drawn. What the "
-            "other tables mean, the next chapters tell.",
+            "neighbours that make sense first. The rows of ids that never occurred lie together at a cosine near 1 where "
+            "table and head are one: as answers that are never right, all of them were pushed the same way. What the other "
+            "tables mean, the next chapters tell.",
         ),
     ),
     question="A model has 8,192 ids and is 256 wide. How many weights has the table, and what does tying it save?",
@@ -51,7 +52,7 @@ POSITIONS = Chapter(
     text="""
 Attention, the next chapter, is a weighted sum over the tokens before. A sum has no order: from
 "the dog bit the man" and "the man bit the dog" it would get the same. Where a token stands has to
-be put into the numbers themselves. There are three ways, and this project has all of them:
+be put into the numbers themselves. Three ways are common, and this project has all of them:
 
 - a fixed table of sines and cosines that is added to the embeddings (arXiv:1706.03762);
 - a table that is learned, one row a place, as GPT-2 has it; past its last row it knows nothing;

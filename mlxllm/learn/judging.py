@@ -50,14 +50,16 @@ in numbers.
         Experiment(
             "dpo --model {model} --data {lesson} --run {liked} --max-steps 30 --batch-size 4 --learning-rate 1e-4 "
             "--set train.warmup_steps=3 --set train.sample_every=0",
-            "It teaches your model to prefer kind endings, by 24 pairs that came along. The loss begins at 0.693 and falls, "
-            "the share of pairs told right rises. Run the experiment once more, and it shows the pair that has moved most.",
+            "It teaches your model to prefer kind endings, by 24 pairs that came along. The loss of DPO begins at 0.693 "
+            "and falls, the share of pairs told right rises. Run the experiment once more, and it shows the pair that has "
+            "moved most.",
         ),
     ),
     question="What is the loss of DPO at the very first step, whatever the model and the pairs?",
     answer=(
         "log 2 = 0.6931. Before the first update the model is its own reference, so h = 0 and sigmoid(0) = 1/2 for each "
-        "pair. A run that does not begin there compares with the wrong reference."
+        "pair. A run that does not begin there compares with the wrong reference, or adds another "
+        "loss to this one, as the balance of a mixture of experts is."
     ),
 )
 
@@ -108,7 +110,7 @@ matters depends on what the model is for; one of them alone has never been enoug
     question="Model A answers 80 of 100 questions right, model B 76 of the same 100. Is A better?",
     answer=(
         "Nobody can tell from this. The standard errors are 4.0 and 4.3 points, that of a difference of two independent "
-        "samples 5.8; 4 points are less than one of these. As both had the same questions, one should count those that only "
+        "samples 5.9; 4 points are less than one of these. As both had the same questions, one should count those that only "
         "one of them got right, of which A has four more. But even at 4 against 0 a coin would be as clear one time in eight."
     ),
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxllm import paths
+from mlxllm.ablation.record import all_runs
 from mlxllm.errors import UserError
 from mlxllm.runs import RunDirectory, RunSummary, list_runs, read_json
 from mlxllm.runs.lineage import checkpoint_steps, run_settings
@@ -16,6 +17,7 @@ _TOKENIZER_CONFIG = "tokenizer_config.json"
 Subjects = Mapping[str, str]
 """Placeholder of an experiment -> what is typed for it; what there is none of is left out.
 
+Runs of ablations are passed over: they are models with something taken away.
 `model` the newest model; `dpo` the newest that learned from preferences, and `pairs` what it learned from; `dataset` the
 newest that a model was trained on and that is still there; `char` and `bpe` the newest tokenizer of the kind, those of
 models before others. `lesson` is a file of pairs that comes along. `new`, `liked`, `letters` and `pieces` are free names for
@@ -31,7 +33,8 @@ def find_subjects() -> Subjects:
     found: dict[str, str] = {"new": _free("stories", "runs", "datasets"), "liked": _free("liked", "runs")}
     found["lesson"] = str(LESSON)
     found |= {name: _free(name, "tokenizers") for name in ("letters", "pieces")}
-    models = [run for run in list_runs() if _is_model(run)]
+    altered = all_runs()
+    models = [run for run in list_runs() if run.name not in altered and _is_model(run)]
     if models:
         found["model"] = _directory(models[0]).address
     for run in models:

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mlxllm.ablation.record import write_ablation
 from mlxllm.learn.subjects import LESSON, find_subjects
 from mlxllm.runs import RunDirectory
 from mlxllm.tokenizer.byte import ByteTokenizer
 from mlxllm.tokenizer.char import CharTokenizer
+from tests.ablation.made import ablation
 from tests.tui.runs import make_run
 
 
@@ -59,3 +61,12 @@ def test_what_is_damaged_is_passed_over(mlxllm_home: Path) -> None:
     assert not found.keys() & {"dpo", "pairs", "dataset", "bpe", "char"}
     run.config.write_text("{broken")
     assert find_subjects()["model"] == "odd"
+
+
+def test_runs_of_ablations_are_passed_over(mlxllm_home: Path) -> None:
+    made("mine", {}, at=1e9)
+    made("taken-apart-base-s42", {}, at=2e9)
+    write_ablation("taken-apart", ablation({"base": [3.0], "none": [3.5]}))
+    (mlxllm_home / "ablations" / "broken").mkdir()
+    (mlxllm_home / "ablations" / "broken" / "ablation.json").write_text("{")
+    assert find_subjects()["model"] == "mine"

@@ -68,6 +68,9 @@ def open_document(dataset: TokenDataset, piece: Piece, at: int, before: int, cou
     # Two stretches: a span may begin in one and end in the next.
     size = min(end - token, 2 * STRETCH_TOKENS)
     words = _read(dataset, token, size, skip)
+    while len(words) <= word + count and token + size < end:  # stretches were longer when the index was built
+        size = min(end - token, 2 * size)
+        words = _read(dataset, token, size, skip)
     last = min(word + count, len(words)) - 1
     start = words.starts[max(0, word)]
     name = next((n for n, span in dataset.train.sources.items() if span.start <= first < span.end), "")

@@ -176,3 +176,11 @@ def test_texts_without_words_and_an_empty_document_are_nothing(tmp_path: Path) -
         assert (found.words, found.spans, found.copied_words) == (0 if text != "\ud800" else found.words, (), 0)
         assert found.as_dict()["copied"] == 0.0
     assert origins.trace("a b c d e f g h i").copied_words == 9
+
+
+def test_a_document_is_read_as_far_as_a_span_goes_whatever_its_stretches_were(tmp_path: Path) -> None:
+    words = [f"word{number}" for number in range(9_000)]
+    origins = indexed([" ".join(words)], tmp_path / "d", stretch_tokens=1 << 16)
+    (span,) = origins.trace(" ".join(words[6_500:6_520]), 8).spans
+    document = origins.document(span)
+    assert document.text[document.start : document.end].split() == words[6_500:6_520]
