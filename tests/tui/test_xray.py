@@ -1,5 +1,6 @@
 """The X-ray: what is changed and shown, without a screen and on it, over the real engine and a tiny model."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -164,6 +165,32 @@ async def test_positions_order_temperature_and_patches(folder: Path) -> None:
         await pilot.press(*"abcd", "enter")
         await wait_for_text(pilot, "changed: layer 0 from 'abcd'")
         await wait_for(pilot, lambda: screen._view.told["changes"] == ["patch:0@abcd"])  # type: ignore[union-attr]
+
+
+async def test_the_lens_at_all_pieces(folder: Path, loaded: LoadedModel) -> None:
+    async with looking(folder) as (pilot, _):
+        await pilot.press("v")
+        await wait_for_text(pilot, "What each layer would say next")
+        lines = screen_text(pilot.app).splitlines()
+        view = view_of(loaded)
+        (row,) = [line for line in lines if "layer 1" in line and "%" in line and "│" in line[:2]]
+        said = view.lens_row(1, view.lens_positions(4))
+        assert [piece for piece, _ in said] == [found.split()[0] for found in _cells(row)][-4:]
+        await pilot.press("v")
+        await wait_for_text(pilot, "Attention of layer 0, head 0")
+
+
+def _cells(row: str) -> list[str]:
+    """Piece and share of each cell of a row of the lens."""
+    return re.findall(r"\S+\s+<?[\d.]+%", row.split("││")[0][13:])
+
+
+def test_the_lens_looks_at_what_is_looked_at(loaded: LoadedModel) -> None:
+    assert list(view_of(loaded).lens_positions(4)) == [5, 6, 7, 8]
+    assert list(view_of(loaded, at=2).lens_positions(4)) == [0, 1, 2, 3]
+    assert list(view_of(loaded, at=2).lens_positions(40)) == list(range(9))
+    view = view_of(loaded)
+    assert view.lens_row(1, [8])[0] == (view.next_lines()[0][0], pytest.approx(view.next_lines()[0][2], abs=1e-6))
 
 
 async def test_another_prompt_and_another_piece(folder: Path) -> None:

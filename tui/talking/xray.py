@@ -163,6 +163,20 @@ class View:
         row = self.told["lens"]["rows"][0 if layer is None else layer + 1]
         return "  ".join(f"{visible(each['piece'])} {percent(each['prob'])}" for each in row["top"][:most])
 
+    def lens_positions(self, most: int) -> range:
+        """So many positions that the lens looked at, up to the one that is looked at and as far behind it as there are."""
+        start = self.told["lens"]["start"]
+        stop = start + len(self.told["lens"]["rows"][0]["ids"])
+        last = min(stop, max(self.at + 1, start + most))
+        return range(max(start, last - most), last)
+
+    def lens_row(self, layer: int | None, positions: Sequence[int]) -> list[tuple[str, float]]:
+        """What a layer would say behind each of some positions, and how likely it holds that; None is the embedding."""
+        lens = self.told["lens"]
+        row = lens["rows"][0 if layer is None else layer + 1]
+        places = [position - lens["start"] for position in positions]
+        return [(visible(str(row["pieces"][n])), row["probs"][n]) for n in places]
+
     def next_lines(self, most: int = 8) -> list[tuple[str, float | None, float]]:
         """Piece, probability before (None where nothing is changed) and now, of the likeliest; the largest one first."""
         if "effect" not in self.told:

@@ -12,7 +12,7 @@ from tui.screens.xray.walking import WalkingScreen
 from tui.talking.xray import Changes, check_patch
 from tui.widgets.layer_table import LayerTable
 
-_NEEDS_A_VIEW = frozenset("head attention mlp layer positions mask shuffle warmer patch undo position".split())
+_NEEDS_A_VIEW = frozenset("head attention mlp layer positions mask shuffle warmer patch undo position lens".split())
 
 
 class XrayScreen(WalkingScreen):
@@ -45,6 +45,9 @@ class XrayScreen(WalkingScreen):
         Binding("plus,equals_sign", "warmer(1)", "Warmer", key_display="+", id="xray.warmer"),
         Binding("minus", "warmer(-1)", "Colder", key_display="-", id="xray.colder"),
         Binding("x", "undo", "Undo all", id="xray.undo", tooltip="Take all changes back"),
+        Binding(
+            "v", "lens", "Lens", id="xray.lens", tooltip="Show what each layer would say at each piece, or the map"
+        ),
         Binding("e", "write", "Prompt", id="xray.write", tooltip="Write another prompt"),
         Binding("m", "model", "Model", id="xray.model"),
         Binding("comma,less_than_sign", "position(-1)", "Piece before", key_display=",", show=False, id="xray.before"),
@@ -100,6 +103,11 @@ class XrayScreen(WalkingScreen):
     def action_warmer(self, by: int) -> None:
         """The temperature."""
         self._change(self._changes.warmer(by))
+
+    def action_lens(self) -> None:
+        """The lens at all pieces, or the map of the head."""
+        self._lens = not self._lens
+        self._show()
 
     def action_undo(self) -> None:
         """The model as it is."""

@@ -21,6 +21,7 @@ from tui.talking.models import check_model, first_model, sample_prompt_of
 from tui.talking.xray import Changes, View, twin
 from tui.widgets.heat_map import HeatMap
 from tui.widgets.layer_table import LayerTable
+from tui.widgets.lens_table import LensTable
 from tui.words import printable
 
 _PROMPT = "Once upon a time"
@@ -58,6 +59,8 @@ class WalkingScreen(ModeScreen):
         self._text = ""
         self._chat = False
         """The prompt is a question to a tuned model."""
+        self._lens = False
+        """The lens is shown in place of the map."""
         self._changes = Changes()
         self._at = -1
         self._view: View | None = None
@@ -74,6 +77,7 @@ class WalkingScreen(ModeScreen):
         with Horizontal(id="walk"):
             with Vertical(id="map"):
                 yield HeatMap()
+                yield LensTable()
                 yield Static(id="head", markup=False)
             with VerticalScroll(id="next") as column:
                 column.border_title = "Next piece"
@@ -85,6 +89,7 @@ class WalkingScreen(ModeScreen):
     def on_mount(self) -> None:
         """The keys are the table's."""
         self.query_one("#next").can_focus = False
+        self.query_one(LensTable).display = False
         prompt = self.query_one("#prompt", Input)
         prompt.styles.border, prompt.styles.height = ("none", "transparent"), 1  # inputs of the application have one
         self.query_one(LayerTable).focus()
@@ -207,9 +212,12 @@ class WalkingScreen(ModeScreen):
         self.query_one("#piece", Static).update(panels.about_piece(view, view.neighbours(view.at)))
         weights = view.map_of(table.at_layer, table.at_head)
         box = self.query_one("#map")
-        box.border_title = Content(
-            f"{'Attention of layer' if width >= 78 else 'Layer'} {table.at_layer}, head {table.at_head}"
-        )
+        self.query_one(HeatMap).display = self.query_one("#head").display = not self._lens
+        lens = self.query_one(LensTable)
+        lens.display = self._lens
+        lens.show(view, table.at_layer)
+        title = f"{'Attention of layer' if width >= 78 else 'Layer'} {table.at_layer}, head {table.at_head}"
+        box.border_title = Content("What each layer would say next" if self._lens else title)
         if weights is not None:
             self.query_one(HeatMap).show(weights, view.pieces, view.at)
         self.query_one("#head", Static).update(Content(view.head_line(table.at_layer, table.at_head)))
