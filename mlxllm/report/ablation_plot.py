@@ -49,7 +49,7 @@ def ablation_plot(found: Results, name: str) -> Plot | None:
             axes[1].set_ylim(len(compared) - 0.4, -0.6)
             axes[1].grid(axis="x")
             axes[1].grid(visible=False, axis="y")
-            axes[1].set_xlabel(f"{found.unit} more than the base, with the interval that holds 95 %")
+            axes[1].set_xlabel(f"{found.unit} more than the base, with its 95 % interval over seeds")
         return Plot(
             "ablation", f"The variants of ablation {name} over each other, and their differences to the base", made
         )
