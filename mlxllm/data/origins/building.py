@@ -1,6 +1,6 @@
 """Building an index of origins: training documents, read as text in pieces of bounded size, each sorted by its suffixes.
 
-Cost: see the README, "Where did it get that?". Memory is about eight bytes a byte of a piece, however large the dataset.
+Cost: see the README, "Where did it get that?". Memory is about eleven bytes a byte of a piece, however large the dataset.
 """
 
 import os
@@ -166,9 +166,10 @@ def _write(folder: Path, number: int, own: bytes, behind: bytes, places: Sequenc
     from pydivsufsort import divsufsort  # here: it is needed for building alone
 
     text = own + behind
-    sorted_suffixes: NDArray[np.int32] = divsufsort(text) if text else np.zeros(0, np.int32)
     starts = np.zeros(len(text), np.bool_)
     starts[word_starts(np.frombuffer(own, np.uint8))] = True
+    # Last, since it takes most of the memory.
+    sorted_suffixes: NDArray[np.int32] = divsufsort(text) if text else np.zeros(0, np.int32)
     order = sorted_suffixes[starts[sorted_suffixes]].astype("<u4", copy=False)
     (folder / piece_file(number, "text")).write_bytes(text)
     (folder / piece_file(number, "order")).write_bytes(order.tobytes())
