@@ -1,6 +1,6 @@
 """Building an index of origins: training documents, read as text in pieces of bounded size, each sorted by its suffixes.
 
-Cost: see the README, "Where did it get that?". Memory is about eight bytes a byte of a piece, however large the dataset.
+Cost: see the README, "Where did it get that?". Memory is about eleven bytes a byte of a piece, however large the dataset.
 """
 
 import os
