@@ -36,7 +36,7 @@ class WalkingScreen(ModeScreen):
     SCOPED_CSS: ClassVar[bool] = False  # the class `ascii` is the application's
     DEFAULT_CSS = """
     WalkingScreen #about { height: 1; padding: 0 1; background: $surface; text-style: bold; }
-    WalkingScreen #status { height: auto; max-height: 2; padding: 0 1; color: $warning; }
+    WalkingScreen #status { height: auto; max-height: 3; padding: 0 1; color: $warning; }
     WalkingScreen #asked { height: 1; padding: 0 1; }
     WalkingScreen #asked Static { width: auto; color: $accent; text-style: bold; }
     WalkingScreen #pieces { height: 1; padding: 0 1; }
