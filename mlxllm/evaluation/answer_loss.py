@@ -43,11 +43,8 @@ class SftValidation:
     def __init__(self, rows: PackedRows, batch_size: int) -> None:
         self._rows, self._batch = rows, min(batch_size, len(rows.inputs))
         # The first text of the first row: its positions count up from 0, and 0 comes again behind it.
-        end = (
-            int(np.argmax(rows.positions[0, 1:] == 0)) + 1
-            if (rows.positions[0, 1:] == 0).any()
-            else rows.inputs.shape[1]
-        )
+        others = np.flatnonzero(rows.positions[0, 1:] == 0)
+        end = int(others[0]) + 1 if len(others) else rows.inputs.shape[1]
         ids = np.concatenate([rows.inputs[0, :1], rows.targets[0, :end]])
         self.passage, begin = cut_around(ids, np.concatenate([[0], rows.loss_mask[0, :end]]))
         # Token p of the text is the target at place p - 1.

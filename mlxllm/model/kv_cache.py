@@ -69,8 +69,9 @@ class GrowingKVCache:
         here, self.offset = self.offset, self.offset + 1
         if self._memory is None or self._memory[0].shape[2] < self.offset:
             self._memory = None
-            self._k = _own(self._k[:, :, :here], self.offset)
-            self._v = _own(self._v[:, :, :here], self.offset)
+            # One position is lacking, so both are copied.
+            self._k = _room_for(self._k[:, :, :here], self._k[:, :, :1], self.offset)
+            self._v = _room_for(self._v[:, :, :here], self._v[:, :, :1], self.offset)
             self._memory = np.array(self._k, copy=False), np.array(self._v, copy=False)
         k, v = self._memory
         return k[:, :, : self.offset], v[:, :, : self.offset]
@@ -118,15 +119,6 @@ def _room_for(stored: mx.array | None, new: mx.array, needed: int) -> mx.array:
     B, K, _, d = new.shape
     grown = mx.zeros((B, K, -(-needed // STEP) * STEP - have, d), dtype=new.dtype)
     return grown if stored is None else mx.concatenate([stored, grown], axis=2)
-
-
-def _own(stored: mx.array, needed: int) -> mx.array:
-    """A copy in memory of its own, with room for `needed` positions."""
-    B, K, _, d = stored.shape
-    room = mx.zeros((B, K, -(-needed // STEP) * STEP - stored.shape[2], d), dtype=stored.dtype)
-    copy = mx.concatenate([stored, room], axis=2)
-    mx.eval(copy)
-    return copy
 
 
 class RotatingKVCache:

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 
 from mlxllm import paths
 from mlxllm.ablation import read_ablation
@@ -123,14 +125,18 @@ async def test_runs_that_are_gone_leave_the_table(monkeypatch: pytest.MonkeyPatc
 # Beginning one.
 
 
+async def open_the_form(pilot: Pilot[Any]) -> None:
+    await open_runs(pilot, 0)
+    await pilot.press("a")
+    await wait_for_text(pilot, "No ablation yet")
+    await pilot.press("n")
+    await wait_for(pilot, lambda: isinstance(pilot.app.screen, NewAblation))
+
+
 async def test_the_form_shows_its_command_and_refuses_what_says_nothing() -> None:
     app = new_app()
     async with app.run_test(size=SIZE, notifications=True) as pilot:
-        await open_runs(pilot, 0)
-        await pilot.press("a")
-        await wait_for_text(pilot, "No ablation yet")
-        await pilot.press("n")
-        await wait_for(pilot, lambda: isinstance(app.screen, NewAblation))
+        await open_the_form(pilot)
         await wait_for_text(pilot, "$ mlxllm ablate transformer-2017 --detach")
         await pilot.press("left")
         await wait_for_text(pilot, "$ mlxllm ablate --detach")
@@ -145,11 +151,7 @@ async def test_the_form_shows_its_command_and_refuses_what_says_nothing() -> Non
 async def test_what_cannot_be_begun_is_said() -> None:
     app = new_app()
     async with app.run_test(size=SIZE, notifications=True) as pilot:
-        await open_runs(pilot, 0)
-        await pilot.press("a")
-        await wait_for_text(pilot, "No ablation yet")
-        await pilot.press("n")
-        await wait_for(pilot, lambda: isinstance(app.screen, NewAblation))
+        await open_the_form(pilot)
         await pilot.press("enter")
         await wait_for_toast(pilot, "there is none of quickstart's stories")
         await wait_for_text(pilot, "No ablation yet")
