@@ -60,7 +60,7 @@ class Product:
                 1.0, self._address, width, x.ctypes.data, B, 0.0, out.ctypes.data, B,
             )  # fmt: skip
         else:
-            # NumPy's wheel brings an OpenBLAS of its own, newer than most systems have: 1.2 times as fast with 8 columns.
+            # NumPy's wheel brings an OpenBLAS of its own, newer than most systems have, and faster with few columns.
             np.matmul(self._weight, x, out=out)
         if self._bias is not None:
             out += self._bias
